@@ -1,0 +1,72 @@
+// What the control side says to a worker and hears from it, over bounded single-producer single-consumer rings.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include <boost/lockfree/spsc_queue.hpp>
+
+#include "dataplane/base/units.h"
+#include "dataplane/engine/flow.h"
+
+namespace sluice::engine {
+
+enum class CommandKind : std::uint8_t {
+  // Lends `send` to the worker. Nothing is sent before kRunIteration.
+  kStartSending = 1,
+  // One pre-copy iteration of flow (session, flow): what is pending goes out; if `harvest`, the shard is scanned once, chunk by
+  // chunk, whenever little is pending. Answered by kIterationDone when nothing is pending any more (frames may be in flight).
+  kRunIteration,
+  // The guest has stopped: scans the whole shard at once (kFinalScanned), then sends until the shard is settled (kSettled).
+  kFinalPass,
+  // Sends `pages` pages from `page` on (device state, corrections), answered by kSettled.
+  kSendPages,
+  // Folds page hashes into flow->digests, answered by kFolded. Both ends.
+  kFold,
+  // Lends `receive` to the worker.
+  kStartReceiving,
+  // Ends the flow (either end) and gives it back: kStopped comes when no frame refers to guest memory any more.
+  kStop,
+};
+
+struct Command {
+  CommandKind kind = CommandKind::kStop;
+  std::uint16_t flow = 0;
+  bool harvest = false;
+  std::uint64_t session = 0;
+  PageNumber page = 0;
+  std::uint64_t pages = 0;
+  SendFlow* send = nullptr;
+  ReceiveFlow* receive = nullptr;
+};
+
+enum class EventKind : std::uint8_t {
+  kIterationDone = 1,  // value: pages harvested in this iteration
+  kFinalScanned,       // value: pages harvested in the final scan
+  kSettled,
+  kFolded,
+  kStopped,
+  kTrackerFailed,      // value: port::HarvestStatus; the flow sends nothing more until kStop
+  kPeerSilent,         // no ack for kPeerSilentNs while frames were in flight; as above
+};
+
+struct Event {
+  EventKind kind = EventKind::kStopped;
+  std::uint16_t flow = 0;
+  std::uint64_t session = 0;
+  std::uint64_t value = 0;
+  TimeNs at_ns = 0;  // CLOCK_MONOTONIC when it happened
+};
+
+// How long a sender waits for any ack before it gives the peer up.
+inline constexpr TimeNs kPeerSilentNs = 3 * kSecondNs;
+
+inline constexpr std::size_t kCommandRingSlots = 256;
+inline constexpr std::size_t kEventRingSlots = 1024;
+// Flows one worker serves at once, each direction.
+inline constexpr std::size_t kFlowsMax = 32;
+
+using CommandRing = boost::lockfree::spsc_queue<Command, boost::lockfree::capacity<kCommandRingSlots>>;
+using EventRing = boost::lockfree::spsc_queue<Event, boost::lockfree::capacity<kEventRingSlots>>;
+
+}  // namespace sluice::engine
