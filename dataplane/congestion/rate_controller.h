@@ -35,6 +35,7 @@ class RateController {
   std::uint32_t window_frames_;
   TimeNs burst_ns_;
   TimeNs next_send_ns_ = 0;
+  std::uint64_t remainder_ = 0;  // of a nanosecond, in units of 1 / bits_per_second_
 };
 
 }  // namespace sluice::congestion

@@ -42,7 +42,7 @@ enum class FrameType : std::uint8_t {
 // timestamp_ns    DATA: the sender's clock at transmission. ACK: the echo of the newest DATA frame's timestamp
 // floor_distance  DATA: sequence minus the oldest sequence the sender still waits for; every older frame is settled
 //                 (acknowledged or declared lost) and the receiver's cumulative number may pass over it. ACK: 0
-// header_crc      CRC32C over the header (this field as 0) and the record table or ack body. Page contents are
+// header_crc      CRC32C over the header (this field as 0) and the record table, or ack body and bitmap. Page contents are
 //                 covered end to end by page hashes instead, which also see what memory and buses do to them.
 struct FrameHeader {
   FrameType type = FrameType::kData;
@@ -73,7 +73,7 @@ enum class RecordType : std::uint8_t {
 //   +---------------------------------------------------------------+
 //
 // page           first page, a session-wide number (base/units.h)
-// pages          RAW: 1..kRawPagesMax. ZERO: 1..kZeroPagesMax, never crossing an extent. FRAGMENT: 1
+// pages          RAW: 1..kRawPagesMax. ZERO: 1..kZeroPagesMax. FRAGMENT: 1. No run crosses an extent
 // index, offset  FRAGMENT: which fragment (0-based) and its byte offset in the page; else 0. The fragments of one
 //                version of a page are sent in consecutive frames of one record each, so that
 //                sequence - index names the version. `pages` of FRAGMENT is 1; the count of fragments is

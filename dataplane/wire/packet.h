@@ -66,8 +66,8 @@ class PacketTemplate {
 // (fragments are needed): MTU 9000 carries 2. Reserves room for kRecordsMax records, at most kRawPagesMax.
 [[nodiscard]] std::size_t raw_pages_per_frame(std::size_t mtu);
 
-// The payload of one fragment: 4096 split evenly over the fewest fragments that fit, rounded up to 8 bytes; 0 if more than
-// kFragmentsMax would be needed (the MTU is then too small to use).
+// The payload of one fragment: 4096 split evenly over the fewest fragments that fit, but at least two (a whole page
+// is RAW), rounded up to 8 bytes; 0 if more than kFragmentsMax would be needed (the MTU is then too small to use).
 [[nodiscard]] std::size_t fragment_bytes(std::size_t mtu);
 
 }  // namespace sluice::wire
