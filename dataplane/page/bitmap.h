@@ -1,4 +1,5 @@
-// A bitmap of pages with a summary level, so that the next set bit among millions is found in a few loads.
+// A bitmap of pages with a summary level, so that the next set bit among millions is found in a few
+// loads.
 #pragma once
 
 #include <cstddef>
@@ -8,8 +9,8 @@
 
 namespace sluice::page {
 
-// Word level: one bit a page. Summary level: one bit a word, set iff the word is not 0. Not thread-safe: one worker owns it.
-// Allocates only in the constructor.
+// Word level: one bit a page. Summary level: one bit a word, set iff the word is not 0. Not
+// thread-safe: one worker owns it. Allocates only in the constructor.
 class PageBitmap {
  public:
   explicit PageBitmap(std::uint64_t bits);
@@ -17,7 +18,9 @@ class PageBitmap {
   [[nodiscard]] std::uint64_t size() const { return bits_; }
   [[nodiscard]] std::uint64_t count() const { return count_; }
   [[nodiscard]] bool empty() const { return count_ == 0; }
-  [[nodiscard]] bool test(std::uint64_t bit) const { return (words_[bit / 64] >> (bit % 64) & 1U) != 0; }
+  [[nodiscard]] bool test(std::uint64_t bit) const {
+    return (words_[bit / 64] >> (bit % 64) & 1U) != 0;
+  }
 
   // Both return true if the bit changed.
   bool set(std::uint64_t bit);

@@ -1,4 +1,5 @@
-// Hashes of pages and their fold per extent: what both hosts compare before the destination may run. Pure.
+// Hashes of pages and their fold per extent: what both hosts compare before the destination may
+// run. Pure.
 #pragma once
 
 #include <cstddef>

@@ -1,12 +1,14 @@
 // The page space of a session and who owns which part of it. Pure.
 //
-// Regions (guest RAM, device state) stand one after the other in one page space, each starting on an extent boundary:
+// Regions (guest RAM, device state) stand one after the other in one page space, each starting on
+// an extent boundary:
 //
 //   page     0 ................ n     512*k ......... 512*k + m
 //           [ region 0: guest RAM | pad ][ region 1: device state | pad ]
 //
-// A page belongs to one extent (512 pages), an extent to one shard, a shard to one flow and one worker on each host.
-// Extents are dealt to shards in chunks, so that one tracker scan covers many consecutive pages of one shard.
+// A page belongs to one extent (512 pages), an extent to one shard, a shard to one flow and one
+// worker on each host. Extents are dealt to shards in chunks, so that one tracker scan covers many
+// consecutive pages of one shard.
 #pragma once
 
 #include <cstddef>
@@ -43,8 +45,8 @@ class Layout {
   std::uint64_t padded_pages_ = 0;
 };
 
-// Deals extents to shards: shard_of(extent) = (extent / kChunkExtents) mod shards. Shard-local numbers are dense, so
-// that a shard's tables hold nothing of other shards.
+// Deals extents to shards: shard_of(extent) = (extent / kChunkExtents) mod shards. Shard-local
+// numbers are dense, so that a shard's tables hold nothing of other shards.
 class ShardMap {
  public:
   static constexpr std::uint64_t kChunkExtents = 32;  // 64 MiB: one scan of the tracker
@@ -57,9 +59,7 @@ class ShardMap {
   [[nodiscard]] std::uint64_t local_extents() const { return local_extents_; }
   [[nodiscard]] std::uint64_t local_pages() const { return local_extents_ * kExtentPages; }
 
-  [[nodiscard]] bool owns(PageNumber page) const {
-    return page / kChunkPages % shards_ == shard_;
-  }
+  [[nodiscard]] bool owns(PageNumber page) const { return page / kChunkPages % shards_ == shard_; }
   // Only for pages this shard owns.
   [[nodiscard]] std::uint64_t to_local(PageNumber page) const {
     return page / kChunkPages / shards_ * kChunkPages + page % kChunkPages;
@@ -74,7 +74,8 @@ class ShardMap {
   std::uint64_t local_extents_;
 };
 
-// Where the regions' contents are in this process. Base pointers stay valid as long as the map is used.
+// Where the regions' contents are in this process. Base pointers stay valid as long as the map is
+// used.
 class MemoryMap {
  public:
   // One base per region of `layout`, page-aligned, at least region(i).pages * 4096 bytes long.

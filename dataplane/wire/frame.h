@@ -1,5 +1,6 @@
-// The wire protocol: what travels inside a UDP datagram between two Sluice hosts. All integers are little-endian;
-// all sizes are asserted; the value 0 of every enumeration is never valid. Pure: no I/O.
+// The wire protocol: what travels inside a UDP datagram between two Sluice hosts. All integers are
+// little-endian; all sizes are asserted; the value 0 of every enumeration is never valid. Pure: no
+// I/O.
 #pragma once
 
 #include <array>
@@ -38,12 +39,16 @@ enum class FrameType : std::uint8_t {
 // body_bytes      bytes after this header
 // records         entries of the record table (DATA), 0 for ACK
 // session         random, agreed on by the control channel; frames of unknown sessions are dropped
-// sequence        DATA: the flow's frame number from 1. ACK: numbers the acks, from 1, so that a late one is known
-// timestamp_ns    DATA: the sender's clock at transmission. ACK: the echo of the newest DATA frame's timestamp
-// floor_distance  DATA: sequence minus the oldest sequence the sender still waits for; every older frame is settled
-//                 (acknowledged or declared lost) and the receiver's cumulative number may pass over it. ACK: 0
-// header_crc      CRC32C over the header (this field as 0) and the record table, or ack body and bitmap. Page contents are
-//                 covered end to end by page hashes instead, which also see what memory and buses do to them.
+// sequence        DATA: the flow's frame number from 1. ACK: numbers the acks, from 1, so that a
+//                 late one is known
+// timestamp_ns    DATA: the sender's clock at transmission. ACK: the echo of the newest DATA
+//                 frame's timestamp
+// floor_distance  DATA: sequence minus the oldest sequence the sender still waits for; every older
+//                 frame is settled (acknowledged or declared lost) and the receiver's cumulative
+//                 number may pass over it. ACK: 0
+// header_crc      CRC32C over the header (this field as 0) and the record table, or ack body and
+//                 bitmap. Page contents are covered end to end by page hashes instead, which also
+//                 see what memory and buses do to them.
 struct FrameHeader {
   FrameType type = FrameType::kData;
   std::uint16_t flow = 0;
@@ -62,8 +67,8 @@ enum class RecordType : std::uint8_t {
   kFragment = 3,  // part of one page, for MTUs that do not hold a whole one
 };
 
-// Record, 16 bytes. The record table comes first, all payloads after it, so that a sender can chain guest memory
-// behind one small header buffer.
+// Record, 16 bytes. The record table comes first, all payloads after it, so that a sender can chain
+// guest memory behind one small header buffer.
 //
 //    0       1       2               4               6               8
 //   +-------+-------+---------------+---------------+---------------+
@@ -73,10 +78,11 @@ enum class RecordType : std::uint8_t {
 //   +---------------------------------------------------------------+
 //
 // page           first page, a session-wide number (base/units.h)
-// pages          RAW: 1..kRawPagesMax. ZERO: 1..kZeroPagesMax. FRAGMENT: 1. No run crosses an extent
-// index, offset  FRAGMENT: which fragment (0-based) and its byte offset in the page; else 0. The fragments of one
-//                version of a page are sent in consecutive frames of one record each, so that
-//                sequence - index names the version. `pages` of FRAGMENT is 1; the count of fragments is
+// pages          RAW: 1..kRawPagesMax. ZERO: 1..kZeroPagesMax. FRAGMENT: 1. No run of pages
+//                crosses an extent
+// index, offset  FRAGMENT: which fragment (0-based) and its byte offset in the page; else 0. The
+//                fragments of one version of a page are sent in consecutive frames of one record
+//                each, so that sequence - index names the version. The count of fragments is
 //                ceil(4096 / fragment size), and every fragment but the last has the same size.
 // payload_bytes  RAW: pages * 4096. ZERO: 0. FRAGMENT: 1..4095
 struct Record {
@@ -91,10 +97,10 @@ struct Record {
 };
 inline constexpr std::size_t kRecordBytes = 16;
 
-inline constexpr std::size_t kRecordsMax = 16;                 // per frame; bounds every table of them
-inline constexpr std::size_t kRawPagesMax = 15;                // 15 * 4096 fits the u16 payload_bytes
+inline constexpr std::size_t kRecordsMax = 16;   // per frame; bounds every table of them
+inline constexpr std::size_t kRawPagesMax = 15;  // 15 * 4096 fits the u16 payload_bytes
 inline constexpr std::size_t kZeroPagesMax = kExtentPages;
-inline constexpr std::size_t kFragmentsMax = 8;                // of one page: an MTU of 640 bytes and more
+inline constexpr std::size_t kFragmentsMax = 8;  // of one page: an MTU of 640 bytes and more
 
 // Ack body, 24 bytes, then bitmap_words 64-bit words:
 //
@@ -109,7 +115,8 @@ inline constexpr std::size_t kFragmentsMax = 8;                // of one page: a
 // cumulative    every frame with a smaller sequence is settled for the receiver
 // largest       the largest sequence received; 0 never (an ack is sent only after a frame)
 // ack_delay_ns  time between the arrival of `largest` and this ack, saturating
-// bitmap        bit i of word w set: frame cumulative + 64 w + i was received. Covers at most kAckSpanMax frames.
+// bitmap        bit i of word w set: frame cumulative + 64 w + i was received. Covers at most
+//               kAckSpanMax frames.
 inline constexpr std::size_t kAckBodyBytes = 24;
 inline constexpr std::size_t kAckWordsMax = 16;
 // The sender never has more frames than this between its oldest unsettled and its newest one.
@@ -131,13 +138,15 @@ enum class DropReason : std::uint8_t {
   kBadVersion,
   kBadType,
   kBadChecksum,
-  kBadLength,       // body_bytes, record table and payloads do not agree
-  kBadRecord,       // unknown type, count of pages out of range, run that crosses an extent, non-zero reserved bits
+  kBadLength,  // body_bytes, record table and payloads do not agree
+  kBadRecord,  // unknown type, count of pages out of range, run that crosses an extent, non-zero
+               // reserved bits
   kUnknownSession,  // no such session or flow on this worker
-  kOutOfRange,      // page outside the session or not of this flow's shard, sequence 0 or beyond the window
-  kDuplicate,       // sequence already received, or settled
-  kNotForUs,        // not an Ethernet/IPv4/UDP packet to our address and port
-  kCount            // number of values, not a reason
+  kOutOfRange,  // page outside the session or not of this flow's shard, sequence 0 or beyond the
+                // window
+  kDuplicate,   // sequence already received, or settled
+  kNotForUs,    // not an Ethernet/IPv4/UDP packet to our address and port
+  kCount        // number of values, not a reason
 };
 [[nodiscard]] const char* to_string(DropReason reason);
 
@@ -161,15 +170,18 @@ inline constexpr std::size_t kDataPrefixBytesMax = data_prefix_bytes(kRecordsMax
 inline constexpr std::size_t kAckBytesMax =
     kFrameHeaderBytes + kAckBodyBytes + kAckWordsMax * sizeof(std::uint64_t);
 
-// Writes header and record table; the payloads follow in the records' order and are the caller's. header.type,
-// body_bytes and records are set from the records. `out` holds at least data_prefix_bytes(records.size()); returns
-// the bytes written. 1..kRecordsMax records.
-std::size_t encode_data_prefix(FrameHeader header, std::span<const Record> records, std::span<std::byte> out);
+// Writes header and record table; the payloads follow in the records' order and are the caller's.
+// header.type, body_bytes and records are set from the records. `out` holds at least
+// data_prefix_bytes(records.size()); returns the bytes written. 1..kRecordsMax records.
+std::size_t encode_data_prefix(FrameHeader header, std::span<const Record> records,
+                               std::span<std::byte> out);
 
-// Writes a whole ACK frame; `out` holds at least kAckBytesMax. Trailing all-zero words need not be sent.
+// Writes a whole ACK frame; `out` holds at least kAckBytesMax. Trailing all-zero words need not be
+// sent.
 std::size_t encode_ack(FrameHeader header, const Ack& ack, std::span<std::byte> out);
 
-// Reads only what is needed to find the flow: length, version, type. nullopt with `reason` set otherwise.
+// Reads only what is needed to find the flow: length, version, type. nullopt with `reason` set
+// otherwise.
 struct FlowKey {
   FrameType type;
   std::uint64_t session;
@@ -177,10 +189,11 @@ struct FlowKey {
 };
 [[nodiscard]] std::optional<FlowKey> peek(std::span<const std::byte> frame, DropReason& reason);
 
-// Full decoding with every check of the formats above. On failure returns false and sets `reason`; `out` is then
-// unspecified. Never reads beyond `frame`; safe on hostile input. `frame` may have trailing padding (Ethernet's
-// minimum of 60 bytes), which is ignored.
-[[nodiscard]] bool decode_data(std::span<const std::byte> frame, DataFrame& out, DropReason& reason);
+// Full decoding with every check of the formats above. On failure returns false and sets `reason`;
+// `out` is then unspecified. Never reads beyond `frame`; safe on hostile input. `frame` may have
+// trailing padding (Ethernet's minimum of 60 bytes), which is ignored.
+[[nodiscard]] bool decode_data(std::span<const std::byte> frame, DataFrame& out,
+                               DropReason& reason);
 [[nodiscard]] bool decode_ack(std::span<const std::byte> frame, AckFrame& out, DropReason& reason);
 
 }  // namespace sluice::wire

@@ -151,7 +151,7 @@ std::optional<std::span<const std::byte>> udp_payload(std::span<const std::byte>
   }
   const std::byte* from = packet.data();
   if (load_be<std::uint16_t>(from + kEtherTypeAt) != kEtherTypeIpv4 ||
-      from[kIpAt] >> 4U != std::byte{4} || from[kIpProtocolAt] != std::byte{kProtocolUdp} ||
+      (from[kIpAt] >> 4U) != std::byte{4} || from[kIpProtocolAt] != std::byte{kProtocolUdp} ||
       (load_be<std::uint16_t>(from + kIpFragmentAt) & kMoreFragmentsOrOffset) != 0 ||
       load_be<std::uint32_t>(from + kIpDestinationAt) != local.ipv4) {
     return std::nullopt;
