@@ -26,6 +26,16 @@ class RateController {
   [[nodiscard]] std::uint32_t window_frames() const { return window_frames_; }
 
   void on_sent(std::uint64_t bytes, TimeNs now);
+  // What on_sent() changes. Restoring it takes back a frame that did not leave after all.
+  struct Pacing {
+    TimeNs next_send_ns = 0;
+    std::uint64_t remainder = 0;
+  };
+  [[nodiscard]] Pacing pacing() const { return {next_send_ns_, remainder_}; }
+  void restore(const Pacing& pacing) {
+    next_send_ns_ = pacing.next_send_ns;
+    remainder_ = pacing.remainder;
+  }
   // `rtt_ns` is 0 when this ack gave no sample.
   void on_acked(std::uint64_t frames, TimeNs rtt_ns, TimeNs now);
   void on_lost(std::uint64_t frames, TimeNs now);

@@ -1,4 +1,5 @@
-// RTT estimation, loss thresholds and probe timeout as in RFC 9002, without I/O or timers of its own.
+// RTT estimation, loss thresholds and probe timeout as in RFC 9002, without I/O or timers of its
+// own.
 #pragma once
 
 #include <cstdint>
@@ -7,11 +8,13 @@
 
 namespace sluice::protocol {
 
-inline constexpr std::uint64_t kPacketThreshold = 3;                       // RFC 9002, 6.1.1
-inline constexpr TimeNs kGranularityNs = 1 * kMillisecondNs;               // RFC 9002, 6.1.2
-inline constexpr TimeNs kInitialRttNs = 20 * kMillisecondNs;               // RFC 9002 says 333 ms for the Internet; ours is one hop
-inline constexpr TimeNs kMaxAckDelayNs = 5 * kMillisecondNs;               // a receiver whose core is shared may be this late
-inline constexpr std::uint32_t kProbeBackoffMax = 6;                       // PTO doubles at most six times
+inline constexpr std::uint64_t kPacketThreshold = 3;          // RFC 9002, 6.1.1
+inline constexpr TimeNs kGranularityNs = 1 * kMillisecondNs;  // RFC 9002, 6.1.2
+inline constexpr TimeNs kInitialRttNs =
+    20 * kMillisecondNs;  // RFC 9002 says 333 ms for the Internet; ours is one hop
+inline constexpr TimeNs kMaxAckDelayNs =
+    5 * kMillisecondNs;  // a receiver whose core is shared may be this late
+inline constexpr std::uint32_t kProbeBackoffMax = 6;  // PTO doubles at most six times
 
 class RttEstimator {
  public:
@@ -20,9 +23,11 @@ class RttEstimator {
 
   [[nodiscard]] TimeNs smoothed_ns() const { return smoothed_ns_; }
   [[nodiscard]] TimeNs minimum_ns() const { return minimum_ns_; }
-  // The time threshold: 9/8 of the larger of smoothed and latest, at least the granularity. RFC 9002, 6.1.2.
+  // The time threshold: 9/8 of the larger of smoothed and latest, at least the granularity. RFC
+  // 9002, 6.1.2.
   [[nodiscard]] TimeNs loss_delay_ns() const;
-  // Probe timeout without backoff: smoothed + max(4 * variation, granularity) + max_ack_delay. RFC 9002, 6.2.1.
+  // Probe timeout without backoff: smoothed + max(4 * variation, granularity) + max_ack_delay. RFC
+  // 9002, 6.2.1.
   [[nodiscard]] TimeNs probe_timeout_ns() const;
 
  private:
