@@ -25,14 +25,14 @@ constexpr std::size_t kFloorDistanceAt = 32;
 constexpr std::size_t kCrcAt = 36;
 constexpr std::size_t kBodyAt = 40;
 
-const FrameHeader kHeader{.type = FrameType::kData,
-                          .flow = 0x0102,
-                          .body_bytes = 0,
-                          .records = 0,
-                          .session = 0x1112131415161718,
-                          .sequence = 0x2122232425262728,
-                          .timestamp_ns = 0x3132333435363738,
-                          .floor_distance = 0x41424344};
+constexpr FrameHeader kHeader{.type = FrameType::kData,
+                              .flow = 0x0102,
+                              .body_bytes = 0,
+                              .records = 0,
+                              .session = 0x1112131415161718,
+                              .sequence = 0x2122232425262728,
+                              .timestamp_ns = 0x3132333435363738,
+                              .floor_distance = 0x41424344};
 
 Record raw(PageNumber page, std::uint16_t pages) {
   return {.type = RecordType::kRaw,

@@ -11,8 +11,8 @@ namespace {
 
 using Bytes = std::vector<std::byte>;
 
-const Endpoint kLocal{.mac = {2, 0, 0x5E, 0, 0, 1}, .ipv4 = 0xC0A80001, .port = 0x1234};
-const Endpoint kRemote{.mac = {2, 0, 0x5E, 0, 0, 2}, .ipv4 = 0xC0A800C7, .port = 0x5678};
+constexpr Endpoint kLocal{.mac = {2, 0, 0x5E, 0, 0, 1}, .ipv4 = 0xC0A80001, .port = 0x1234};
+constexpr Endpoint kRemote{.mac = {2, 0, 0x5E, 0, 0, 2}, .ipv4 = 0xC0A800C7, .port = 0x5678};
 
 Bytes packet(std::size_t payload_bytes, std::uint8_t dscp = 0) {
   Bytes bytes(kPacketPrefixBytes + payload_bytes);
