@@ -47,7 +47,7 @@ FORBIDDEN_WORDS = ["/wo" + "rk/", "TO" + "DO"]
 
 def include_problem(path, opening, target):
     """Why the file at path may not include target, or None."""
-    if DPDK_HEADER.match(target) and not path.startswith(("drivers/dpdk/", "tests/unit/drivers/dpdk/")):
+    if DPDK_HEADER.match(target) and not path.startswith(("drivers/dpdk/", "tests/unit/dpdk/")):
         return f"includes <{target}>: only drivers/dpdk uses DPDK"
     if path.startswith(PURE) and IMPURE_HEADER.match(target):
         return f"includes <{target}>: this layer is pure"
