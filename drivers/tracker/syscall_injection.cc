@@ -249,8 +249,8 @@ Expected<std::int64_t> Session::call(std::int64_t number, std::array<std::uint64
   user_regs_struct registers = saved_;
   registers.rip = syscall_instruction_;
   registers.rax = static_cast<unsigned long long>(number);
-  registers.orig_rax =
-      ~0ULL;  // not in a system call: the kernel must not restart the interrupted one here
+  // Not in a system call: the kernel must not restart the interrupted one here.
+  registers.orig_rax = ~0ULL;
   registers.rdi = arguments[0];
   registers.rsi = arguments[1];
   registers.rdx = arguments[2];

@@ -5,12 +5,17 @@
 #include <atomic>
 #include <chrono>
 #include <csignal>
+#include <fcntl.h>
 #include <functional>
 #include <gtest/gtest.h>
 #include <iostream>
 #include <memory>
 #include <numeric>
+#include <sched.h>
+#include <string>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <thread>
 #include <unistd.h>
 #include <vector>
@@ -171,6 +176,9 @@ TEST(DirtyTracker, ReportsPagesWhoseTableEntriesTheTargetDropped) {
   worker.write_range(0, 8);
   worker.forget_range(0, 8);
   EXPECT_EQ(harvest_pages(*tracker, 2048), page_range(0, 8));
+  worker.write_range(0, 2048);
+  worker.forget_range(0, 2048);
+  EXPECT_EQ(harvest_pages(*tracker, 2048).size(), 2048U);
 }
 
 // What a migration relies on: copying each page after it was harvested gives, in the end, an exact
@@ -299,6 +307,18 @@ TEST(DirtyTracker, LetsTwoThreadsHarvestDisjointRanges) {
   upper.join();
   for (std::uint64_t page = 0; page < kRacePages; ++page)
     EXPECT_EQ(copy[page], memory.word(page)) << "page " << page;
+}
+
+TEST(DirtyTracker, TracksAProcessWithoutPrivileges) {
+  const SharedMemory memory(64);
+  PageWorker worker(memory, [] {
+    constexpr uid_t kNobody = 65534;
+    if (::setresuid(kNobody, kNobody, kNobody) != 0) ::_exit(1);
+  });
+  const auto tracker = attach(worker.process().pid(), memory);
+  ASSERT_TRUE(tracker);
+  worker.write(9);
+  EXPECT_EQ(harvest_pages(*tracker, 64), Pages{9});
 }
 
 TEST(DirtyTracker, LeavesNothingBehindAndCanAttachAgain) {
@@ -464,6 +484,51 @@ TEST(DirtyTrackerErrors, ARangeIsTrackedOnceAtATime) {
   EXPECT_EQ(worker.process().open_descriptors(), descriptors);
   worker.write(3);
   EXPECT_EQ(harvest_pages(*first, 16), Pages{3});
+}
+
+constexpr int kCannotTry = 77;
+
+// In a child with a mount namespace of its own: tracks this child's mapping of a tmpfs with
+// transparent huge pages.
+int track_transparent_huge_pages() {
+  constexpr std::uint64_t kPages = 4 * kExtentPages;
+  const std::string directory = "/tmp/tracker-test-" + std::to_string(::getpid());
+  if (::unshare(CLONE_NEWNS) != 0 ||
+      ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+      ::mkdir(directory.c_str(), 0700) != 0) {
+    return kCannotTry;
+  }
+  const bool mounted = ::mount("none", directory.c_str(), "tmpfs", 0, "huge=always") == 0;
+  const int file = mounted ? ::open((directory + "/ram").c_str(), O_RDWR | O_CREAT, 0600) : -1;
+  ::umount2(directory.c_str(), MNT_DETACH);
+  ::rmdir(directory.c_str());
+  if (file < 0 || ::ftruncate(file, kPages * kPageBytes) != 0) return kCannotTry;
+  void* const hint = reinterpret_cast<void*>(
+      0x100000000000);  // NOLINT(performance-no-int-to-ptr): a multiple of 2 MiB
+  auto* const memory = static_cast<char*>(::mmap(hint, kPages * kPageBytes, PROT_READ | PROT_WRITE,
+                                                 MAP_SHARED | MAP_FIXED_NOREPLACE, file, 0));
+  if (memory != hint) return kCannotTry;
+  for (std::uint64_t page = 0; page < kPages; ++page) memory[page * kPageBytes] = 1;
+
+  auto tracker = DirtyTracker::attach(
+      ::getpid(), {reinterpret_cast<std::uint64_t>(memory), kPages * kPageBytes});
+  if (!tracker) return 1;
+  if (!harvest_pages(**tracker, kPages).empty()) return 2;
+  const Pages written = {0, 1, 511, 512, 700, 2047};
+  for (const std::uint64_t page : written) memory[page * kPageBytes] = 2;
+  if (static_cast<volatile char*>(memory)[1200 * kPageBytes] != 1) return 3;
+  if (harvest_pages(**tracker, kPages) != written) return 4;
+  memory[512 * kPageBytes] = 3;
+  if (harvest_pages(**tracker, kPages) != Pages{512}) return 5;
+  return 0;
+}
+
+TEST(DirtyTracker, TracksSinglePagesOfTransparentHugePages) {
+  Child child(track_transparent_huge_pages);
+  const int status = child.wait();
+  if (status == kCannotTry)
+    GTEST_SKIP() << "no tmpfs with transparent huge pages could be mounted: run as root";
+  EXPECT_EQ(status, 0) << "the step of track_transparent_huge_pages() that failed";
 }
 
 TEST(DirtyTracker, TracksHugePages) {
