@@ -1,0 +1,48 @@
+// Whether a QEMU guest can be moved safely. Asks; changes nothing.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "drivers/guest/guest.h"
+#include "drivers/guest/qemu/qmp_client.h"
+
+namespace sluice::guest::qemu {
+
+struct QemuVersion {
+  int major = 0;
+  int minor = 0;
+  int micro = 0;
+  [[nodiscard]] bool at_least(int wanted_major, int wanted_minor) const {
+    return major > wanted_major || (major == wanted_major && minor >= wanted_minor);
+  }
+};
+
+// The first "N.N.N" in a text such as the output of --version; zeros if there is none.
+[[nodiscard]] QemuVersion parse_version(const std::string& text);
+[[nodiscard]] std::string to_text(const QemuVersion& version);
+
+// What of query-memdev the driver needs.
+struct RamBackend {
+  std::string id;
+  std::string type;  // "memory-backend-file"
+  std::uint64_t bytes = 0;
+  bool shared = false;
+};
+
+// The guest's one RAM backend; kUnsupported if it has none or several.
+[[nodiscard]] Expected<RamBackend> query_ram_backend(QmpClient& qmp, const std::string& guest);
+
+// kUnsupported names what makes the move impossible or would lose writes unseen.
+[[nodiscard]] Expected<void> check_guest_movable(QmpClient& qmp, const Description& description);
+
+// A capability in this QEMU's list.
+[[nodiscard]] bool has_migration_capability(QmpClient& qmp, const std::string& name);
+
+// The text at `key` of an object; empty if it is absent or something else. QMP is input: nothing in
+// it is trusted.
+[[nodiscard]] std::string text_at(const Json& object, const std::string& key);
+// The same for a number that is not negative; 0 if it is absent or something else.
+[[nodiscard]] std::uint64_t number_at(const Json& object, const std::string& key);
+
+}  // namespace sluice::guest::qemu

@@ -1,0 +1,406 @@
+// Starting, adopting and finding again of QEMU guests.
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <sys/stat.h>
+#include <system_error>
+
+#include "drivers/guest/definition.h"
+#include "drivers/guest/qemu/command_line.h"
+#include "drivers/guest/qemu/movability.h"
+#include "drivers/guest/qemu/qemu_guest.h"
+
+namespace sluice::guest {
+namespace qemu {
+namespace {
+
+// QEMU populates preallocated RAM before it greets.
+constexpr TimeNs kStartTimeoutNs = 120 * kSecondNs;
+constexpr TimeNs kConnectTimeoutNs = 5 * kSecondNs;
+constexpr TimeNs kQuestionTimeoutNs = 20 * kSecondNs;
+
+// A guest's directory, removed again unless start-up succeeds.
+class NewDirectory {
+ public:
+  explicit NewDirectory(std::string path) : path_(std::move(path)) {}
+  NewDirectory(const NewDirectory&) = delete;
+  NewDirectory& operator=(const NewDirectory&) = delete;
+  ~NewDirectory() {
+    std::error_code ignored;
+    if (made_ && !kept_) std::filesystem::remove_all(path_, ignored);
+  }
+
+  [[nodiscard]] Expected<void> make(const std::string& guest) {
+    std::error_code ignored;
+    std::filesystem::create_directories(std::filesystem::path(path_).parent_path(), ignored);
+    made_ = mkdir(path_.c_str(), 0700) == 0;
+    if (made_) return {};
+    if (errno == EEXIST)
+      return fail(ErrorKind::kBusy, "there is a guest " + guest + " on this host already");
+    return fail(ErrorKind::kFailed, "cannot make " + path_ + ": " + std::strerror(errno));
+  }
+  [[nodiscard]] const std::string& path() const { return path_; }
+  void keep() { kept_ = true; }
+
+ private:
+  std::string path_;
+  bool made_ = false;
+  bool kept_ = false;
+};
+
+// A QEMU being started, killed again unless start-up succeeds.
+class NewProcess {
+ public:
+  explicit NewProcess(Process process) : process_(std::move(process)) {}
+  NewProcess(const NewProcess&) = delete;
+  NewProcess& operator=(const NewProcess&) = delete;
+  ~NewProcess() {
+    if (process_.pidfd() >= 0) process_.kill();
+  }
+  [[nodiscard]] const Process& get() const { return process_; }
+  [[nodiscard]] Process take() { return std::move(process_); }
+
+ private:
+  Process process_;
+};
+
+Expected<std::string> query_machine_type(QmpClient& qmp) {
+  const auto type = qmp.execute("qom-get", {{"path", "/machine"}, {"property", "type"}});
+  if (!type) return tl::unexpected(type.error());
+  // The concrete class, with an alias such as "q35" already resolved: "pc-q35-7.2-machine".
+  std::string name = type->is_string() ? type->get<std::string>() : "";
+  constexpr std::string_view kSuffix = "-machine";
+  if (name.ends_with(kSuffix)) name.resize(name.size() - kSuffix.size());
+  return name;
+}
+
+Expected<std::string> query_version(QmpClient& qmp) {
+  const auto reply = qmp.execute("query-version");
+  if (!reply) return tl::unexpected(reply.error());
+  const Json numbers = reply->is_object() && reply->contains("qemu") ? (*reply)["qemu"] : Json();
+  const auto number = [&](const char* key) { return static_cast<int>(number_at(numbers, key)); };
+  return to_text({number("major"), number("minor"), number("micro")});
+}
+
+Expected<void> check_definition(const Definition& definition) {
+  if (!is_valid_guest_name(definition.name))
+    return fail(ErrorKind::kInvalid, "'" + definition.name + "' cannot be a guest's name");
+  if (definition.memory_bytes == 0 || definition.memory_bytes % kExtentBytes != 0)
+    return fail(ErrorKind::kInvalid,
+                "the memory of guest " + definition.name + " must be a multiple of 2M");
+  return check_user_args(definition.qemu_args);
+}
+
+// What QEMU would say later and less clearly, or only after memory had moved.
+Expected<void> check_qemu_offers(const std::string& binary, const Description& wanted) {
+  const auto version_text = run_and_capture({binary, "--version"}, kQuestionTimeoutNs);
+  if (!version_text) return tl::unexpected(version_text.error());
+  const QemuVersion here = parse_version(*version_text);
+  const QemuVersion source = parse_version(wanted.qemu_version);
+  // Releases of one series keep QEMU's migration format, so that a host can also be moved off a
+  // micro release.
+  if (!here.at_least(source.major, source.minor))
+    return fail(ErrorKind::kUnsupported, "QEMU " + to_text(here) + " here is older than QEMU " +
+                                             wanted.qemu_version + " that runs guest " +
+                                             wanted.definition.name);
+  const auto machines = run_and_capture({binary, "-machine", "help"}, kQuestionTimeoutNs);
+  if (!machines) return tl::unexpected(machines.error());
+  if (("\n" + *machines).find("\n" + wanted.machine_type + " ") == std::string::npos)
+    return fail(ErrorKind::kUnsupported,
+                "QEMU " + to_text(here) + " here does not offer the machine type " +
+                    wanted.machine_type + " of guest " + wanted.definition.name);
+  return {};
+}
+
+Expected<void> configure_twin(QmpClient& qmp, const Description& wanted) {
+  std::vector<std::string> capabilities = {"x-ignore-shared", "events"};
+  const auto version = query_version(qmp);
+  if (!version) return tl::unexpected(version.error());
+  // The twin takes the disks' locks only when it resumes; from 10.0 on QEMU does so by itself.
+  if (!parse_version(*version).at_least(10, 0) &&
+      has_migration_capability(qmp, "late-block-activate"))
+    capabilities.emplace_back("late-block-activate");
+  auto result = set_migration_capabilities(qmp, capabilities);
+  if (!result) return result;
+  // A twin must not draw the network's traffic to itself when its state is loaded: it may never
+  // run.
+  const auto quiet = qmp.execute("migrate-set-parameters", {{"announce-rounds", 0}});
+  if (!quiet) return tl::unexpected(quiet.error());
+  const auto machine = query_machine_type(qmp);
+  if (!machine) return tl::unexpected(machine.error());
+  if (*machine != wanted.machine_type)
+    return fail(ErrorKind::kUnsupported, "the twin of guest " + wanted.definition.name +
+                                             " became a " + *machine + " instead of a " +
+                                             wanted.machine_type);
+  return {};
+}
+
+// Starts QEMU as a new guest or, with `incoming`, as the twin of one that `record` describes.
+Expected<std::unique_ptr<Guest>> launch(const HostContext& context, Record record, bool incoming) {
+  Description& description = record.description;
+  const Definition& definition = description.definition;
+  const auto binary = find_executable(definition.qemu_binary);
+  if (!binary) return tl::unexpected(binary.error());
+  if (incoming) {
+    const auto offered = check_qemu_offers(*binary, description);
+    if (!offered) return tl::unexpected(offered.error());
+  }
+
+  NewDirectory directory(guest_directory(context, definition.name));
+  auto result = directory.make(definition.name);
+  if (!result) return tl::unexpected(result.error());
+  record.qmp_socket = directory.path() + "/qmp.sock";
+  // Written before QEMU exists: an agent that dies right after spawning it leaves a trace to find
+  // it by.
+  result = write_record(directory.path(), record);
+  if (!result) return tl::unexpected(result.error());
+
+  auto memory = make_ram(definition.name, definition.memory_bytes);
+  if (!memory) return tl::unexpected(memory.error());
+  const std::string log_path = directory.path() + "/qemu.log";
+  const FileDescriptor log(open(log_path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+  LaunchPlan plan{*binary,           description.ram_backend_id, description.machine_type,
+                  record.qmp_socket, kFirstInheritedFd,          incoming};
+  auto spawned = Process::spawn({build_argv(definition, plan), log.get(), {memory->get()}});
+  if (!spawned) return tl::unexpected(spawned.error());
+  NewProcess process(std::move(*spawned));
+
+  std::optional<Warden> warden;
+  if (incoming) {
+    auto watching = Warden::watch(process.get(), directory.path());
+    if (!watching) return tl::unexpected(watching.error());
+    warden.emplace(std::move(*watching));
+  }
+  // Adds QEMU's last words to an error.
+  const auto explain = [&](Error error) {
+    const std::string line =
+        process.get().wait_exit(100 * kMillisecondNs) ? last_log_lines(log_path) : "";
+    if (!line.empty()) error.message += ": " + line;
+    return tl::unexpected(error);
+  };
+  auto qmp = QmpClient::connect(record.qmp_socket, definition.name, kStartTimeoutNs,
+                                process.get().pidfd());
+  if (!qmp) return explain(qmp.error());
+  if (incoming) {
+    result = configure_twin(**qmp, description);
+    if (!result) return explain(result.error());
+  } else {
+    auto machine = query_machine_type(**qmp);
+    if (!machine) return explain(machine.error());
+    description.machine_type = *machine;
+  }
+  const auto version = query_version(**qmp);
+  if (!version) return explain(version.error());
+  description.qemu_version = *version;
+  auto ram = find_ram(process.get().pid(), definition.memory_bytes);
+  if (!ram) return explain(ram.error());
+
+  record.pid = process.get().pid();
+  record.start_time = process.get().start_time();
+  record.phase = incoming ? RecordedPhase::kIncoming : RecordedPhase::kRunning;
+  result = write_record(directory.path(), record);
+  if (!result) return tl::unexpected(result.error());
+  directory.keep();
+  return std::make_unique<QemuGuest>(GuestParts{directory.path(), std::move(record), process.take(),
+                                                std::move(*qmp), std::move(*ram), std::move(warden),
+                                                incoming ? Phase::kIncoming : Phase::kRunning});
+}
+
+Expected<std::vector<std::string>> read_command_line(pid_t pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/cmdline");
+  std::vector<std::string> args;
+  for (std::string argument; std::getline(file, argument, '\0');) args.push_back(argument);
+  if (args.empty())
+    return fail(ErrorKind::kPermission,
+                "cannot read the command line of process " + std::to_string(pid));
+  args.erase(args.begin());
+  return args;
+}
+
+Expected<Definition> definition_of_running(QmpClient& qmp, pid_t pid) {
+  Definition definition;
+  definition.driver = "qemu";
+  const auto name = qmp.execute("query-name");
+  if (!name) return tl::unexpected(name.error());
+  definition.name = text_at(*name, "name");
+  if (definition.name.empty()) definition.name = "qemu-" + std::to_string(pid);
+  if (!is_valid_guest_name(definition.name))
+    return fail(
+        ErrorKind::kUnsupported,
+        "the name '" + definition.name + "' of the running guest is not made of a-z, 0-9 and -");
+
+  const auto memory = qmp.execute("query-memory-size-summary");
+  if (!memory) return tl::unexpected(memory.error());
+  definition.memory_bytes = number_at(*memory, "base-memory");
+  if (definition.memory_bytes == 0 || definition.memory_bytes % kExtentBytes != 0)
+    return fail(ErrorKind::kUnsupported,
+                "the memory of guest " + definition.name + " is not a multiple of 2M");
+
+  std::error_code error;
+  definition.qemu_binary =
+      std::filesystem::read_symlink("/proc/" + std::to_string(pid) + "/exe", error).string();
+  if (error)
+    return fail(ErrorKind::kPermission, "cannot see the program of process " + std::to_string(pid));
+  // After an upgrade the kernel says that the running program's file was replaced; the twin runs
+  // the new one.
+  constexpr std::string_view kDeleted = " (deleted)";
+  if (definition.qemu_binary.ends_with(kDeleted))
+    definition.qemu_binary.resize(definition.qemu_binary.size() - kDeleted.size());
+  const auto args = read_command_line(pid);
+  if (!args) return tl::unexpected(args.error());
+  auto kept = strip_owned_args(*args);
+  if (!kept) return tl::unexpected(kept.error());
+  definition.qemu_args = std::move(*kept);
+  return definition;
+}
+
+Expected<std::unique_ptr<Guest>> adopt_running(const HostContext& context,
+                                               const std::string& qmp_socket) {
+  auto qmp = QmpClient::connect(qmp_socket, qmp_socket, kConnectTimeoutNs);
+  if (!qmp) return tl::unexpected(qmp.error());
+  auto process = Process::open((*qmp)->peer_pid(), 0);
+  if (!process) return tl::unexpected(process.error());
+  auto definition = definition_of_running(**qmp, process->pid());
+  if (!definition) return tl::unexpected(definition.error());
+
+  Record record;
+  record.phase = RecordedPhase::kRunning;
+  record.pid = process->pid();
+  record.start_time = process->start_time();
+  record.qmp_socket = qmp_socket;
+  record.description.definition = std::move(*definition);
+  record.description.adopted = true;
+  const auto machine = query_machine_type(**qmp);
+  const auto version = machine ? query_version(**qmp) : machine;
+  if (!version) return tl::unexpected(version.error());
+  record.description.machine_type = *machine;
+  record.description.qemu_version = *version;
+  // A guest whose RAM cannot be shared is adopted too: it can be seen and stopped. check_movable()
+  // says why not more.
+  Ram ram;
+  const std::string& name = record.description.definition.name;
+  const auto backend = query_ram_backend(**qmp, name);
+  if (backend) record.description.ram_backend_id = backend->id;
+  if (backend && backend->shared) {
+    auto found = find_ram(record.pid, record.description.definition.memory_bytes);
+    if (!found) return tl::unexpected(found.error());
+    ram = std::move(*found);
+  }
+  NewDirectory directory(guest_directory(context, name));
+  auto result = directory.make(name);
+  if (result) result = write_record(directory.path(), record);
+  if (!result) return tl::unexpected(result.error());
+  directory.keep();
+  auto guest = std::make_unique<QemuGuest>(
+      GuestParts{directory.path(), std::move(record), std::move(*process), std::move(*qmp),
+                 std::move(ram), std::nullopt, Phase::kRunning});
+  (void)guest->phase();
+  return guest;
+}
+
+void remove_directory(const std::string& directory) {
+  std::error_code ignored;
+  std::filesystem::remove_all(directory, ignored);
+}
+
+// Ends a QEMU that must not have survived its agent; its number is unknown if the agent died while
+// starting it.
+void end_leftover(const std::string& directory, const Record& record) {
+  pid_t pid = record.pid;
+  if (pid == 0) {
+    const auto qmp = QmpClient::connect(record.qmp_socket, record.description.definition.name,
+                                        kConnectTimeoutNs);
+    if (qmp) pid = (*qmp)->peer_pid();
+  }
+  if (const auto process = Process::open(pid, record.start_time)) process->kill();
+  remove_directory(directory);
+}
+
+// The guest of a directory, or null: it has gone, had to go, or does not answer (then its files
+// stay).
+std::unique_ptr<Guest> find_again(const std::string& directory) {
+  auto record = read_record(directory);
+  if (!record) {
+    // The record is the first file of a directory: without one, an agent died while making it.
+    // Other drivers' directories are not empty.
+    std::error_code ignored;
+    std::filesystem::remove(directory + "/guest.json.new", ignored);
+    std::filesystem::remove(directory, ignored);
+    return nullptr;
+  }
+  if (record->phase == RecordedPhase::kStarting || record->phase == RecordedPhase::kIncoming) {
+    end_leftover(directory, *record);
+    return nullptr;
+  }
+  auto process = Process::open(record->pid, record->start_time);
+  if (!process) {
+    remove_directory(directory);
+    return nullptr;
+  }
+  auto qmp = QmpClient::connect(record->qmp_socket, record->description.definition.name,
+                                kConnectTimeoutNs);
+  if (!qmp) return nullptr;
+  Ram ram;
+  if (auto found = find_ram(record->pid, record->description.definition.memory_bytes))
+    ram = std::move(*found);
+  auto guest = std::make_unique<QemuGuest>(
+      GuestParts{directory, std::move(*record), std::move(*process), std::move(*qmp),
+                 std::move(ram), std::nullopt, Phase::kRunning});
+  if (!guest->settle_after_restart()) return nullptr;
+  return guest;
+}
+
+class QemuDriver final : public Driver {
+ public:
+  explicit QemuDriver(HostContext context) : context_(std::move(context)) {}
+
+  Expected<std::unique_ptr<Guest>> start(const Definition& definition) override {
+    const auto valid = check_definition(definition);
+    if (!valid) return tl::unexpected(valid.error());
+    Record record;
+    record.description.definition = definition;
+    record.description.ram_backend_id = kRamBackendId;
+    return launch(context_, std::move(record), /*incoming=*/false);
+  }
+
+  Expected<std::unique_ptr<Guest>> prepare_incoming(const Description& description) override {
+    const auto valid = check_definition(description.definition);
+    if (!valid) return tl::unexpected(valid.error());
+    Record record;
+    record.description = description;
+    record.description.adopted = false;
+    return launch(context_, std::move(record), /*incoming=*/true);
+  }
+
+  Expected<std::unique_ptr<Guest>> adopt(const std::string& qmp_socket) override {
+    std::error_code error;
+    const std::string absolute = std::filesystem::absolute(qmp_socket, error).string();
+    if (error) return fail(ErrorKind::kInvalid, "cannot resolve the path " + qmp_socket);
+    return adopt_running(context_, absolute);
+  }
+
+  std::vector<std::unique_ptr<Guest>> rediscover() override {
+    std::vector<std::unique_ptr<Guest>> guests;
+    std::error_code error;
+    for (const auto& entry :
+         std::filesystem::directory_iterator(guests_directory(context_), error)) {
+      if (auto guest = find_again(entry.path().string())) guests.push_back(std::move(guest));
+    }
+    return guests;
+  }
+
+ private:
+  HostContext context_;
+};
+
+}  // namespace
+}  // namespace qemu
+
+std::unique_ptr<Driver> make_qemu_driver(const HostContext& context) {
+  return std::make_unique<qemu::QemuDriver>(context);
+}
+
+}  // namespace sluice::guest

@@ -1,0 +1,93 @@
+// The destination's part of a move.
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include "drivers/guest/qemu/clock.h"
+#include "drivers/guest/qemu/movability.h"
+#include "drivers/guest/qemu/qemu_guest.h"
+
+namespace sluice::guest::qemu {
+namespace {
+
+constexpr TimeNs kLoadTimeoutNs = 30 * kSecondNs;
+
+}  // namespace
+
+Expected<void> QemuGuest::load_state(std::span<const std::byte> state) {
+  auto result = require_phase(Phase::kIncoming, "load a state");
+  if (!result) return result;
+  std::array<int, 2> ends{};
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0)
+    return fail(ErrorKind::kNoCapacity,
+                std::string("cannot make a socket pair: ") + std::strerror(errno));
+  const FileDescriptor our_end(ends[0]);
+  {
+    const FileDescriptor qemus_end(ends[1]);
+    const auto passed = qmp().execute("getfd", {{"fdname", "sluice-state"}}, qemus_end.get());
+    if (!passed) return tl::unexpected(passed.error());
+  }
+  qmp().forget_events();
+  Json arguments = {{"uri", "fd:sluice-state"}};
+  // Before 9.1 a QEMU that cannot load the state exits; its log then says why.
+  if (parse_version(description().qemu_version).at_least(9, 1)) arguments["exit-on-error"] = false;
+  const auto command = qmp().send("migrate-incoming", arguments);
+  if (!command) return tl::unexpected(command.error());
+
+  qmp().set_side_channel({our_end.get(), POLLOUT, [&our_end, state]() mutable {
+                            const ssize_t count = send(our_end.get(), state.data(), state.size(),
+                                                       MSG_DONTWAIT | MSG_NOSIGNAL);
+                            if (count > 0) state = state.subspan(static_cast<std::size_t>(count));
+                            if (count < 0 && errno != EAGAIN && errno != EINTR) return false;
+                            if (!state.empty()) return true;
+                            shutdown(our_end.get(), SHUT_WR);
+                            return false;
+                          }});
+  const auto reply = qmp().await_reply(*command);
+  result = reply ? wait_for_completion(monotonic_now_ns() + kLoadTimeoutNs)
+                 : tl::unexpected(with_qemu_reason(reply.error()));
+  qmp().clear_side_channel();
+  if (!result) return result;
+  const auto run = run_state();
+  if (!run) return tl::unexpected(run.error());
+  if (*run == "running")
+    return fail(ErrorKind::kFailed,
+                "the twin of guest " + name() + " runs although it was to stay paused");
+  return {};
+}
+
+Expected<void> QemuGuest::keep_after_agent_exit() {
+  auto result = require_phase(Phase::kIncoming, "be kept");
+  if (!result) return result;
+  // A twin found after a restart has no warden: it was kept before.
+  if (!parts_.warden) return {};
+  result = record_phase(RecordedPhase::kKept);
+  if (result) result = parts_.warden->release();
+  return result;
+}
+
+Expected<void> QemuGuest::resume() {
+  auto result = require_phase(Phase::kIncoming, "resume");
+  if (!result) return result;
+  if (parts_.record.phase != RecordedPhase::kKept)
+    return fail(ErrorKind::kInvalid,
+                "the twin of guest " + name() + " was not kept yet; it would die with its agent");
+  result = continue_running();
+  if (!result) return result;
+  parts_.phase = Phase::kRunning;
+  // The guest runs whether this is written or not; a restarted agent sees so by itself.
+  (void)record_phase(RecordedPhase::kRunning);
+  return {};
+}
+
+void QemuGuest::announce() {
+  // QEMU's own defaults, said aloud because the twin's parameters were set to announce nothing by
+  // themselves.
+  (void)qmp().execute("announce-self",
+                      {{"initial", 50}, {"max", 550}, {"rounds", 5}, {"step", 100}});
+  if (parts_.warden) parts_.warden->reap();
+}
+
+}  // namespace sluice::guest::qemu
