@@ -1,0 +1,504 @@
+#include <algorithm>
+#include <cstring>
+#include <gtest/gtest.h>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "dataplane/engine/event_loop.h"
+#include "tests/unit/engine/memory_link.h"
+
+namespace sluice::engine {
+namespace {
+
+constexpr TimeNs kStepNs = 2 * kMicrosecondNs;
+constexpr std::uint64_t kSession = 0xA11CE;
+
+TimeNs fake_now = 0;
+TimeNs read_fake_clock() noexcept { return fake_now; }
+
+// What a tracker would report: pages marked here, once each.
+class ModelTracker final : public port::DirtySource {
+ public:
+  explicit ModelTracker(std::uint64_t pages) : dirty_(pages, false) {}
+
+  void write(std::uint64_t page) { dirty_[page] = true; }
+
+  port::HarvestResult harvest(std::uint64_t first, std::uint64_t count,
+                              std::span<port::PageRun> out) noexcept override {
+    ++scans;
+    pages_scanned += count;
+    if (status != port::HarvestStatus::kOk) {
+      return {status, 0, first};
+    }
+    port::HarvestResult result;
+    std::uint64_t page = first;
+    for (; page < first + count; ++page) {
+      if (!dirty_[page]) {
+        continue;
+      }
+      if (result.runs > 0 && out[result.runs - 1].first + out[result.runs - 1].count == page) {
+        ++out[result.runs - 1].count;
+      } else if (result.runs == std::min(out.size(), runs_max)) {
+        break;
+      } else {
+        out[result.runs++] = {page, 1};
+      }
+      dirty_[page] = false;
+    }
+    result.next_page = page;
+    return result;
+  }
+
+  port::HarvestStatus status = port::HarvestStatus::kOk;
+  std::size_t runs_max = 7;
+  std::uint64_t scans = 0;
+  std::uint64_t pages_scanned = 0;
+
+ private:
+  std::vector<bool> dirty_;
+};
+
+wire::Endpoint endpoint(std::uint8_t host) {
+  return {{2, 0, 0, 0, 0, host}, 0x0A4D0100U + host, 7401};
+}
+
+// A worker with its rings.
+struct Host {
+  Host(Wire& in, Wire& out, std::uint8_t number, std::uint64_t seed)
+      : queue(in, out, seed),
+        worker(std::make_unique<Worker<MemoryQueue>>(queue, endpoint(number), commands, events,
+                                                     probe, read_fake_clock)) {}
+
+  void submit(CommandKind kind, std::uint64_t session = kSession) { submit(make(kind, session)); }
+  void submit(const Command& command) { ASSERT_TRUE(commands.push(command)); }
+  static Command make(CommandKind kind, std::uint64_t session = kSession) {
+    Command command;
+    command.kind = kind;
+    command.session = session;
+    command.flow = 1;
+    return command;
+  }
+  std::optional<Event> next_event() {
+    Event event;
+    return events.pop(event) ? std::optional(event) : std::nullopt;
+  }
+  std::uint64_t drops(wire::DropReason reason) const {
+    return probe.drops[static_cast<std::size_t>(reason)].load();
+  }
+
+  CommandRing commands;
+  EventRing events;
+  WorkerProbe probe;
+  MemoryQueue queue;
+  std::unique_ptr<Worker<MemoryQueue>> worker;
+};
+
+struct Link {
+  explicit Link(std::uint64_t seed = 1)
+      : left(to_left, to_right, 1, seed), right(to_right, to_left, 2, seed + 1) {}
+
+  void step() {
+    fake_now += kStepNs;
+    (void)left.worker->step(fake_now);
+    (void)right.worker->step(fake_now);
+  }
+  void run(std::uint64_t steps) {
+    for (std::uint64_t i = 0; i < steps; ++i) {
+      step();
+    }
+  }
+  // The next event of `host`, or nothing after `limit_ns`.
+  std::optional<Event> await(Host& host, TimeNs limit_ns = 2 * kSecondNs) {
+    for (const TimeNs end = fake_now + limit_ns; fake_now < end;) {
+      if (auto event = host.next_event()) {
+        return event;
+      }
+      step();
+    }
+    return std::nullopt;
+  }
+  void expect(Host& host, EventKind kind) {
+    const auto event = await(host);
+    ASSERT_TRUE(event.has_value()) << "no event, waited for kind " << static_cast<int>(kind);
+    EXPECT_EQ(event->kind, kind);
+  }
+
+  Wire to_left;
+  Wire to_right;
+  Host left;
+  Host right;
+};
+
+class Memory {
+ public:
+  explicit Memory(std::uint64_t pages) : bytes_((pages + 1) * kPageBytes) {}
+  std::byte* base() {
+    const auto address = reinterpret_cast<std::uintptr_t>(bytes_.data());
+    return bytes_.data() + (kPageBytes - address % kPageBytes) % kPageBytes;
+  }
+  std::byte* page(std::uint64_t number) { return base() + number * kPageBytes; }
+
+ private:
+  std::vector<std::byte> bytes_;
+};
+
+void scribble(std::byte* page, Random& random) {
+  const std::uint64_t words[] = {random.next(), random.next()};
+  std::memcpy(page + random.below(250) * 16, words, sizeof(words));
+}
+
+constexpr std::uint64_t kRamPages = 3 * kExtentPages + 100;
+constexpr std::uint64_t kStatePages = 40;
+
+// One session of two regions, sent from `from` to `to`.
+struct Session {
+  Session(Host& from, Host& to, const wire::Endpoint& source, const wire::Endpoint& destination,
+          std::uint64_t id = kSession)
+      : sender(from),
+        receiver(to),
+        id_session(id),
+        layout({kRamPages, kStatePages}),
+        shards(layout.extents(), 1, 0),
+        ram_here(kRamPages),
+        ram_there(kRamPages),
+        state_here(kStatePages),
+        state_there(kStatePages),
+        map_here(layout, {ram_here.base(), state_here.base()}),
+        map_there(layout, {ram_there.base(), state_there.base()}),
+        tracker(kRamPages),
+        send({id, 1, 9000, {}}, layout, shards, map_here,
+             wire::PacketTemplate(source, destination, 0)),
+        receive({id, 1}, layout, shards, map_there, wire::PacketTemplate(destination, source, 0)) {
+    send.tracker = &tracker;
+    send.tracked_pages = kRamPages;
+  }
+
+  void start() {
+    Command command = Host::make(CommandKind::kStartReceiving, id_session);
+    command.receive = &receive;
+    receiver.submit(command);
+    command = Host::make(CommandKind::kStartSending, id_session);
+    command.send = &send;
+    sender.submit(command);
+  }
+  void write(std::uint64_t page, Random& random) {
+    scribble(ram_here.page(page), random);
+    tracker.write(page);
+  }
+  void run_iteration(bool harvest) {
+    Command command = Host::make(CommandKind::kRunIteration, id_session);
+    command.harvest = harvest;
+    sender.submit(command);
+  }
+  void send_pages(PageNumber page, std::uint64_t pages) {
+    Command command = Host::make(CommandKind::kSendPages, id_session);
+    command.page = page;
+    command.pages = pages;
+    sender.submit(command);
+  }
+  bool same_memory() {
+    return std::memcmp(ram_here.base(), ram_there.base(), kRamPages * kPageBytes) == 0 &&
+           std::memcmp(state_here.base(), state_there.base(), kStatePages * kPageBytes) == 0;
+  }
+
+  Host& sender;
+  Host& receiver;
+  std::uint64_t id_session;
+  page::Layout layout;
+  page::ShardMap shards;
+  Memory ram_here, ram_there, state_here, state_there;
+  page::MemoryMap map_here, map_there;
+  ModelTracker tracker;
+  SendFlow send;
+  ReceiveFlow receive;
+};
+
+struct OneSession : Link {
+  explicit OneSession(std::uint64_t seed = 1)
+      : Link(seed), session(left, right, endpoint(1), endpoint(2)), random(seed) {
+    fake_now = kSecondNs;
+  }
+
+  void write_some(int count) {
+    for (int i = 0; i < count; ++i) {
+      session.write(random.below(kRamPages), random);
+    }
+  }
+  void send_all_pages_first() {
+    for (std::uint64_t page = 0; page < kRamPages; page += 2) {
+      scribble(session.ram_here.page(page), random);
+    }
+    session.send.sender.mark_dirty(0, kRamPages);
+  }
+  // A whole migration's traffic with writes to memory all the while; ends with both ends folded.
+  void run_whole_session() {
+    send_all_pages_first();
+    session.start();
+    session.run_iteration(false);
+    expect(left, EventKind::kIterationDone);
+    for (int i = 0; i < 3; ++i) {
+      write_some(200);
+      session.run_iteration(true);
+      run(5);
+      write_some(20);
+      expect(left, EventKind::kIterationDone);
+    }
+    write_some(50);
+    std::memset(session.ram_here.page(0), 0, kPageBytes);
+    session.tracker.write(0);
+    left.submit(CommandKind::kFinalPass);
+    expect(left, EventKind::kFinalScanned);
+    expect(left, EventKind::kSettled);
+    for (std::uint64_t page = 0; page < kStatePages; ++page) {
+      scribble(session.state_here.page(page), random);
+    }
+    session.send_pages(session.layout.region(1).first, kStatePages);
+    expect(left, EventKind::kSettled);
+    left.submit(CommandKind::kFold);
+    right.submit(CommandKind::kFold);
+    expect(left, EventKind::kFolded);
+    expect(right, EventKind::kFolded);
+  }
+
+  Session session;
+  Random random;
+};
+
+TEST(Worker, MovesAWholeSessionAndBothEndsFoldTheSame) {
+  OneSession link;
+  link.run_whole_session();
+  EXPECT_TRUE(link.session.same_memory());
+  EXPECT_EQ(link.session.send.digests, link.session.receive.digests);
+  EXPECT_EQ(link.session.send.probe.frames_lost.load(), 0U);
+  EXPECT_GE(link.session.send.probe.zero_pages_sent.load(), 1U)
+      << "page 0 was written, then zeroed";
+  EXPECT_GE(link.session.send.probe.harvested_pages.load(), 200U);
+  EXPECT_EQ(link.session.send.probe.pending_pages.load(), 0U);
+}
+
+TEST(Worker, SurvivesLossInBothDirectionsAndAPortThatIsOftenFull) {
+  for (std::uint64_t seed = 1; seed <= 8; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    OneSession link(seed);
+    link.to_left.loss = 0.1;
+    link.to_right.loss = 0.05;
+    link.to_right.depth = 3 + seed;
+    link.run_whole_session();
+    ASSERT_TRUE(link.session.same_memory());
+    EXPECT_EQ(link.session.send.digests, link.session.receive.digests);
+    EXPECT_GT(link.session.send.probe.frames_lost.load(), 0U);
+    EXPECT_TRUE(link.session.send.sender.invariants_hold());
+  }
+}
+
+TEST(Worker, SendsNothingBeforeTheFirstIteration) {
+  OneSession link;
+  link.send_all_pages_first();
+  link.session.start();
+  link.run(200);
+  EXPECT_EQ(link.to_right.accepted, 0U);
+  EXPECT_TRUE(link.left.worker->has_flows());
+}
+
+TEST(Worker, TellsHowManyPagesAnIterationHarvested) {
+  OneSession link;
+  link.session.start();
+  for (const std::uint64_t page : {0UL, 1UL, 700UL, kRamPages - 1}) {
+    link.session.write(page, link.random);
+  }
+  link.session.run_iteration(true);
+  const auto done = link.await(link.left);
+  ASSERT_TRUE(done.has_value());
+  EXPECT_EQ(done->kind, EventKind::kIterationDone);
+  EXPECT_EQ(done->value, 4U);
+  EXPECT_EQ(link.session.tracker.pages_scanned, kRamPages)
+      << "tracked pages are scanned once, others never";
+
+  link.session.run_iteration(false);
+  const auto empty = link.await(link.left);
+  ASSERT_TRUE(empty.has_value());
+  EXPECT_EQ(empty->value, 0U);
+  EXPECT_EQ(link.session.tracker.pages_scanned, kRamPages) << "this iteration was to scan nothing";
+}
+
+TEST(Worker, EndsTheFinalScanInOneStep) {
+  OneSession link;
+  link.session.tracker.runs_max = 2;
+  link.session.start();
+  link.run(2);
+  for (std::uint64_t page = 0; page < 100; page += 2) {
+    link.session.write(page, link.random);
+  }
+  link.left.submit(CommandKind::kFinalPass);
+  link.run(2);
+  const auto scanned = link.left.next_event();
+  ASSERT_TRUE(scanned.has_value());
+  EXPECT_EQ(scanned->kind, EventKind::kFinalScanned);
+  EXPECT_EQ(scanned->value, 50U);
+  EXPECT_GT(link.session.tracker.scans, 20U);
+}
+
+TEST(Worker, GivesAFlowUpWhenItsTrackerFails) {
+  OneSession link;
+  link.send_all_pages_first();
+  link.session.start();
+  link.session.tracker.status = port::HarvestStatus::kTargetGone;
+  link.session.run_iteration(true);
+  const auto event = link.await(link.left);
+  ASSERT_TRUE(event.has_value());
+  EXPECT_EQ(event->kind, EventKind::kTrackerFailed);
+  EXPECT_EQ(event->value, static_cast<std::uint64_t>(port::HarvestStatus::kTargetGone));
+  const std::uint64_t sent = link.to_right.accepted;
+  link.session.run_iteration(false);
+  link.run(500);
+  EXPECT_EQ(link.to_right.accepted, sent) << "a failed flow sends nothing more";
+  link.left.submit(CommandKind::kStop);
+  link.expect(link.left, EventKind::kStopped);
+}
+
+TEST(Worker, GivesASilentPeerUp) {
+  OneSession link;
+  link.send_all_pages_first();
+  link.to_right.loss = 1;
+  link.session.start();
+  link.session.run_iteration(false);
+  const TimeNs began = fake_now;
+  const auto event = link.await(link.left, 2 * kPeerSilentNs);
+  ASSERT_TRUE(event.has_value());
+  EXPECT_EQ(event->kind, EventKind::kPeerSilent);
+  EXPECT_GE(event->at_ns - began, kPeerSilentNs);
+  EXPECT_FALSE(link.await(link.left, kSecondNs).has_value()) << "said once";
+  link.left.submit(CommandKind::kStop);
+  link.expect(link.left, EventKind::kStopped);
+}
+
+TEST(Worker, DoesNotBlameThePeerForAPauseBetweenPhases) {
+  OneSession link;
+  link.send_all_pages_first();
+  link.session.start();
+  link.session.run_iteration(false);
+  link.expect(link.left, EventKind::kIterationDone);
+  link.run(1000);
+  fake_now += 3 * kPeerSilentNs;
+  link.run(10);
+  link.session.send_pages(0, 10);
+  link.expect(link.left, EventKind::kSettled);
+}
+
+TEST(Worker, KeepsAStoppedFlowUntilTheDeviceReadsItsMemoryNoMore) {
+  OneSession link;
+  link.session.start();
+  link.run(5);
+  link.left.queue.references = 1;
+  link.left.submit(CommandKind::kStop);
+  link.run(100);
+  EXPECT_FALSE(link.left.next_event().has_value());
+  EXPECT_TRUE(link.left.worker->has_flows());
+  link.left.queue.references = 0;
+  link.expect(link.left, EventKind::kStopped);
+  EXPECT_FALSE(link.left.worker->has_flows());
+}
+
+TEST(Worker, StopsReceivingAndDropsWhatComesLater) {
+  OneSession link;
+  link.to_right.depth = 1;
+  link.send_all_pages_first();
+  link.session.start();
+  link.session.run_iteration(false);
+  link.run(20);
+  link.right.submit(CommandKind::kStop);
+  link.expect(link.right, EventKind::kStopped);
+  EXPECT_FALSE(link.right.worker->has_flows());
+  const std::vector<std::byte> before(link.session.ram_there.base(),
+                                      link.session.ram_there.page(kRamPages));
+  link.run(100);
+  EXPECT_GT(link.right.drops(wire::DropReason::kUnknownSession), 0U);
+  EXPECT_TRUE(std::equal(before.begin(), before.end(), link.session.ram_there.base()));
+}
+
+TEST(Worker, AnswersAStopOfAFlowItDoesNotHave) {
+  OneSession link;
+  link.left.submit(CommandKind::kStop);
+  link.expect(link.left, EventKind::kStopped);
+}
+
+TEST(Worker, ServesFlowsInBothDirectionsInTurn) {
+  Link link;
+  fake_now = kSecondNs;
+  std::vector<std::unique_ptr<Session>> sessions;
+  for (std::uint64_t id = 1; id <= 3; ++id) {
+    sessions.push_back(
+        std::make_unique<Session>(link.left, link.right, endpoint(1), endpoint(2), id));
+  }
+  sessions.push_back(std::make_unique<Session>(link.right, link.left, endpoint(2), endpoint(1), 4));
+  Random random(5);
+  for (auto& session : sessions) {
+    for (std::uint64_t page = 0; page < kRamPages; ++page) {
+      scribble(session->ram_here.page(page), random);
+    }
+    session->send.sender.mark_dirty(0, kRamPages);
+    session->start();
+    session->run_iteration(false);
+  }
+  link.run(20);
+  const auto sent = [&](std::size_t i) { return sessions[i]->send.probe.frames_sent.load(); };
+  EXPECT_GT(sent(0), 10U);
+  EXPECT_NEAR(static_cast<double>(sent(0)), static_cast<double>(sent(1)), kTransmitBurst);
+  EXPECT_NEAR(static_cast<double>(sent(0)), static_cast<double>(sent(2)), kTransmitBurst);
+  for (int i = 0; i < 3; ++i) {
+    link.expect(link.left, EventKind::kIterationDone);
+  }
+  link.expect(link.right, EventKind::kIterationDone);
+  for (auto& session : sessions) {
+    session->send_pages(0, 1);
+    link.expect(session->sender, EventKind::kSettled);
+    EXPECT_TRUE(session->same_memory());
+  }
+}
+
+TEST(Worker, GivesBackAFlowThatItHasNoRoomFor) {
+  Link link;
+  fake_now = kSecondNs;
+  std::vector<std::unique_ptr<Session>> sessions;
+  for (std::uint64_t id = 1; id <= kFlowsMax + 1; ++id) {
+    sessions.push_back(
+        std::make_unique<Session>(link.left, link.right, endpoint(1), endpoint(2), id));
+    sessions.back()->start();
+  }
+  for (Host* host : {&link.left, &link.right}) {
+    const auto event = link.await(*host);
+    ASSERT_TRUE(event.has_value());
+    EXPECT_EQ(event->kind, EventKind::kStopped);
+    EXPECT_EQ(event->session, kFlowsMax + 1);
+    EXPECT_FALSE(host->next_event().has_value());
+  }
+}
+
+TEST(Worker, CountsWhatItDropsByReason) {
+  OneSession link;
+  link.session.start();
+  link.to_right.packets.push_back(std::vector<std::byte>(60));
+  std::vector<std::byte> empty_datagram(wire::kPacketPrefixBytes);
+  wire::PacketTemplate(endpoint(1), endpoint(2), 0)
+      .fill(std::span<std::byte, wire::kPacketPrefixBytes>(empty_datagram.data(),
+                                                           wire::kPacketPrefixBytes),
+            0);
+  link.to_right.packets.push_back(empty_datagram);
+  link.run(2);
+  EXPECT_EQ(link.right.drops(wire::DropReason::kNotForUs), 1U);
+  EXPECT_EQ(link.right.drops(wire::DropReason::kTooShort), 1U);
+  EXPECT_EQ(link.right.probe.packets_received.load(), 2U);
+}
+
+TEST(Worker, IsIdleWhenThereIsNothingToDo) {
+  OneSession link;
+  link.session.start();
+  link.run(10);
+  EXPECT_EQ(link.left.worker->step(fake_now), Activity::kIdle);
+  link.session.send_pages(0, 10);
+  EXPECT_EQ(link.left.worker->step(fake_now), Activity::kBusy);
+}
+
+}  // namespace
+}  // namespace sluice::engine
