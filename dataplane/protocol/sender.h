@@ -43,7 +43,7 @@ struct SenderConfig {
   // 0.
   std::size_t mtu = 9000;
   // window_frames counts up to kAckSpanMax - kProbeFrames: the rest of the span is kept for probes.
-  congestion::RateConfig rate;
+  congestion::RateConfig rate{};
 };
 
 // A frame to be transmitted: the encoded prefix and the guest memory that follows it. The memory is
