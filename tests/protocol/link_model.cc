@@ -35,8 +35,8 @@ std::vector<std::uint64_t> draw_regions(Random& random, std::uint32_t shards) {
 
 ModelOptions ModelOptions::draw(Random& random) {
   ModelOptions options;
-  // Several shards need page spaces of several chunks, which are slow to check: one case in twenty.
-  options.shards = random.chance(0.05) ? 2 + static_cast<std::uint32_t>(random.below(2)) : 1;
+  // Several shards need page spaces of several chunks, which are slow to check: three cases in a hundred.
+  options.shards = random.chance(0.03) ? 2 + static_cast<std::uint32_t>(random.below(2)) : 1;
   options.region_pages = draw_regions(random, options.shards);
   options.mtu =
       one_of<std::size_t>(random, std::array<std::size_t, 5>{9000, 1500, 65535, 640, 4300});

@@ -8,7 +8,7 @@
 namespace sluice::protocol {
 namespace {
 
-constexpr std::uint64_t kCases = 3'000;
+constexpr std::uint64_t kCases = 2'000;
 
 struct Worlds {
   Arena source;
