@@ -1,10 +1,10 @@
-// What the control side says to a worker and hears from it, over bounded single-producer single-consumer rings.
+// What the control side says to a worker and hears from it, over bounded single-producer
+// single-consumer rings.
 #pragma once
 
+#include <boost/lockfree/spsc_queue.hpp>
 #include <cstddef>
 #include <cstdint>
-
-#include <boost/lockfree/spsc_queue.hpp>
 
 #include "dataplane/base/units.h"
 #include "dataplane/engine/flow.h"
@@ -14,10 +14,13 @@ namespace sluice::engine {
 enum class CommandKind : std::uint8_t {
   // Lends `send` to the worker. Nothing is sent before kRunIteration.
   kStartSending = 1,
-  // One pre-copy iteration of flow (session, flow): what is pending goes out; if `harvest`, the shard is scanned once, chunk by
-  // chunk, whenever little is pending. Answered by kIterationDone when nothing is pending any more (frames may be in flight).
+  // One pre-copy iteration of flow (session, flow): what is pending goes out; if `harvest`, the
+  // shard is scanned once, chunk by
+  // chunk, whenever little is pending. Answered by kIterationDone when nothing is pending any more
+  // (frames may be in flight).
   kRunIteration,
-  // The guest has stopped: scans the whole shard at once (kFinalScanned), then sends until the shard is settled (kSettled).
+  // The guest has stopped: scans the whole shard at once (kFinalScanned), then sends until the
+  // shard is settled (kSettled).
   kFinalPass,
   // Sends `pages` pages from `page` on (device state, corrections), answered by kSettled.
   kSendPages,
@@ -25,7 +28,8 @@ enum class CommandKind : std::uint8_t {
   kFold,
   // Lends `receive` to the worker.
   kStartReceiving,
-  // Ends the flow (either end) and gives it back: kStopped comes when no frame refers to guest memory any more.
+  // Ends the flow (either end) and gives it back: kStopped comes when no frame refers to guest
+  // memory any more.
   kStop,
 };
 
@@ -46,8 +50,8 @@ enum class EventKind : std::uint8_t {
   kSettled,
   kFolded,
   kStopped,
-  kTrackerFailed,      // value: port::HarvestStatus; the flow sends nothing more until kStop
-  kPeerSilent,         // no ack for kPeerSilentNs while frames were in flight; as above
+  kTrackerFailed,  // value: port::HarvestStatus; the flow sends nothing more until kStop
+  kPeerSilent,     // no ack for kPeerSilentNs while frames were in flight; as above
 };
 
 struct Event {
@@ -66,7 +70,8 @@ inline constexpr std::size_t kEventRingSlots = 1024;
 // Flows one worker serves at once, each direction.
 inline constexpr std::size_t kFlowsMax = 32;
 
-using CommandRing = boost::lockfree::spsc_queue<Command, boost::lockfree::capacity<kCommandRingSlots>>;
+using CommandRing =
+    boost::lockfree::spsc_queue<Command, boost::lockfree::capacity<kCommandRingSlots>>;
 using EventRing = boost::lockfree::spsc_queue<Event, boost::lockfree::capacity<kEventRingSlots>>;
 
 }  // namespace sluice::engine

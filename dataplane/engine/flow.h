@@ -1,5 +1,6 @@
-// One flow of a session at each end, as a worker drives it. Made by the control side, lent to the worker between its start
-// command and the kStopped event, and read by other threads only through the probe.
+// One flow of a session at each end, as a worker drives it. Made by the control side, lent to the
+// worker between its start command and the kStopped event, and read by other threads only through
+// the probe.
 #pragma once
 
 #include <atomic>
@@ -17,7 +18,8 @@
 
 namespace sluice::engine {
 
-// Copies of a flow's counters, stored relaxed by its worker about once a burst and read by any thread.
+// Copies of a flow's counters, stored relaxed by its worker about once a burst and read by any
+// thread.
 struct SendProbe {
   std::atomic<std::uint64_t> frames_sent{0};
   std::atomic<std::uint64_t> bytes_sent{0};
@@ -28,8 +30,8 @@ struct SendProbe {
   std::atomic<std::uint64_t> pending_pages{0};
   std::atomic<std::uint64_t> deferred_pages{0};
   std::atomic<std::uint64_t> in_flight_pages{0};
-  std::atomic<std::uint64_t> harvested_pages{0};   // dirty pages found by the tracker so far
-  std::atomic<std::uint64_t> harvest_ns{0};        // time spent in the tracker's scan so far
+  std::atomic<std::uint64_t> harvested_pages{0};  // dirty pages found by the tracker so far
+  std::atomic<std::uint64_t> harvest_ns{0};       // time spent in the tracker's scan so far
   std::atomic<std::uint64_t> smoothed_rtt_ns{0};
 };
 
@@ -42,17 +44,23 @@ struct ReceiveProbe {
 };
 
 struct SendFlow {
-  SendFlow(const protocol::SenderConfig& config, const page::Layout& layout, const page::ShardMap& shard_map,
-           const page::MemoryMap& memory, const wire::PacketTemplate& packet_template)
-      : id_session(config.session), id_flow(config.flow), sender(config, layout, shard_map, memory), shards(shard_map),
-        packet(packet_template), digests(shard_map.local_extents()) {}
+  SendFlow(const protocol::SenderConfig& config, const page::Layout& layout,
+           const page::ShardMap& shard_map, const page::MemoryMap& memory,
+           const wire::PacketTemplate& packet_template)
+      : id_session(config.session),
+        id_flow(config.flow),
+        sender(config, layout, shard_map, memory),
+        shards(shard_map),
+        packet(packet_template),
+        digests(shard_map.local_extents()) {}
 
   std::uint64_t id_session;
   std::uint16_t id_flow;
   protocol::Sender sender;
   page::ShardMap shards;
   wire::PacketTemplate packet;
-  // Pages [0, tracked_pages) of the page space are scanned through `tracker` (null: nothing is tracked).
+  // Pages [0, tracked_pages) of the page space are scanned through `tracker` (null: nothing is
+  // tracked).
   port::DirtySource* tracker = nullptr;
   std::uint64_t tracked_pages = 0;
   // Result of a kFold command; the control side reads it after the kFolded event.
@@ -68,10 +76,14 @@ struct SendFlow {
 };
 
 struct ReceiveFlow {
-  ReceiveFlow(const protocol::ReceiverConfig& config, const page::Layout& layout, const page::ShardMap& shard_map,
-              const page::MemoryMap& memory, const wire::PacketTemplate& packet_template)
-      : id_session(config.session), id_flow(config.flow), receiver(config, layout, shard_map, memory),
-        packet(packet_template), digests(shard_map.local_extents()) {}
+  ReceiveFlow(const protocol::ReceiverConfig& config, const page::Layout& layout,
+              const page::ShardMap& shard_map, const page::MemoryMap& memory,
+              const wire::PacketTemplate& packet_template)
+      : id_session(config.session),
+        id_flow(config.flow),
+        receiver(config, layout, shard_map, memory),
+        packet(packet_template),
+        digests(shard_map.local_extents()) {}
 
   std::uint64_t id_session;
   std::uint16_t id_flow;

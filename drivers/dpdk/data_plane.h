@@ -1,5 +1,5 @@
-// The host's data plane: the EAL, one port, its queue pairs and one pinned worker for each. The control side talks to it
-// through commands and events only; nothing here names an rte_ type.
+// The host's data plane: the EAL, one port, its queue pairs and one pinned worker for each. The
+// control side talks to it through commands and events only; nothing here names an rte_ type.
 #pragma once
 
 #include <cstddef>
@@ -18,16 +18,18 @@ namespace sluice::dpdk {
 enum class Hugepages : std::uint8_t { kAuto = 1, kYes, kNo };
 
 struct DataPlaneConfig {
-  std::string port;                 // "pci:0000:3b:00.0", "kernel:mig0", "memif:/run/sluice/memif.sock"
-  bool memif_server = false;        // memif only: which side listens
-  std::string address;              // IPv4 with prefix length, "10.77.1.1/24": the data plane's own, not the kernel's
-  std::uint16_t udp_port = 7401;    // queue i listens on udp_port + i
-  std::size_t mtu = 9000;           // IPv4 packet size; an error if the port cannot do it
+  std::string port;           // "pci:0000:3b:00.0", "kernel:mig0", "memif:/run/sluice/memif.sock"
+  bool memif_server = false;  // memif only: which side listens
+  std::string
+      address;  // IPv4 with prefix length, "10.77.1.1/24": the data plane's own, not the kernel's
+  std::uint16_t udp_port = 7401;  // queue i listens on udp_port + i
+  std::size_t mtu = 9000;         // IPv4 packet size; an error if the port cannot do it
   std::uint32_t queues = 1;
   Hugepages hugepages = Hugepages::kAuto;
   std::size_t memory_bytes = 256UL << 20;  // of the EAL
-  std::vector<unsigned> cores;      // one per queue; empty: chosen with hwloc near the NIC, on distinct physical cores
-  std::string file_prefix;          // tells several agents on one machine apart
+  std::vector<unsigned>
+      cores;  // one per queue; empty: chosen with hwloc near the NIC, on distinct physical cores
+  std::string file_prefix;  // tells several agents on one machine apart
 };
 
 // What was found and chosen, for the log, `doctor` and the peer.
@@ -37,29 +39,31 @@ struct PortInfo {
   std::uint16_t udp_port = 0;
   std::size_t mtu = 0;
   std::uint32_t queues = 0;
-  std::string driver;               // "net_memif"
+  std::string driver;  // "net_memif"
   bool hugepages = false;
-  bool zero_copy = false;           // guest pages leave as external buffers
+  bool zero_copy = false;                  // guest pages leave as external buffers
   std::uint64_t link_bits_per_second = 0;  // 0: unknown
   std::vector<unsigned> cores;
-  std::vector<std::string> remarks; // one line each: offloads used or done in software, NUMA placement
+  std::vector<std::string>
+      remarks;  // one line each: offloads used or done in software, NUMA placement
 };
 
 // Counters of one worker, summed over sessions since start.
 struct WorkerFigures {
-  std::uint64_t busy_ns = 0;        // loops that did something
-  std::uint64_t idle_poll_ns = 0;   // loops that found nothing to do, without the time asleep
+  std::uint64_t busy_ns = 0;       // loops that did something
+  std::uint64_t idle_poll_ns = 0;  // loops that found nothing to do, without the time asleep
   std::uint64_t packets_received = 0;
   std::uint64_t packets_sent = 0;
-  std::vector<std::uint64_t> drops; // by wire::DropReason
+  std::vector<std::uint64_t> drops;  // by wire::DropReason
 };
 
 class DataPlane {
  public:
-  // Only once per process (the EAL's own limit). Errors: port that does not exist, MTU the port cannot carry (both named),
-  // no hugepages where they are demanded, no permission. `on_event` is called from one dispatcher thread; it must not block long.
-  [[nodiscard]] static Expected<std::unique_ptr<DataPlane>> start(const DataPlaneConfig& config,
-                                                                 std::function<void(const engine::Event&)> on_event);
+  // Only once per process (the EAL's own limit). Errors: port that does not exist, MTU the port
+  // cannot carry (both named), no hugepages where they are demanded, no permission. `on_event` is
+  // called from one dispatcher thread; it must not block long.
+  [[nodiscard]] static Expected<std::unique_ptr<DataPlane>> start(
+      const DataPlaneConfig& config, std::function<void(const engine::Event&)> on_event);
   ~DataPlane();
   DataPlane(const DataPlane&) = delete;
   DataPlane& operator=(const DataPlane&) = delete;
@@ -67,10 +71,12 @@ class DataPlane {
   [[nodiscard]] const PortInfo& info() const;
   [[nodiscard]] std::uint32_t workers() const;
 
-  // Gives a command to a worker and wakes it if it sleeps. Any thread. kBusy when the ring stays full for a second.
+  // Gives a command to a worker and wakes it if it sleeps. Any thread. kBusy when the ring stays
+  // full for a second.
   [[nodiscard]] Expected<void> submit(std::uint32_t worker, const engine::Command& command);
 
-  // Lets the device read this memory directly while sessions send from it, where the port needs to be told. Page-aligned.
+  // Lets the device read this memory directly while sessions send from it, where the port needs to
+  // be told. Page-aligned.
   [[nodiscard]] Expected<void> register_memory(void* address, std::size_t bytes);
   void unregister_memory(void* address, std::size_t bytes);
 

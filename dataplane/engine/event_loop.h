@@ -1,0 +1,474 @@
+// The worker's loop: every stage is a function, in the order in which step() names them.
+#pragma once
+
+#include <algorithm>
+#include <cassert>
+#include <cstring>
+
+#include "dataplane/engine/worker.h"
+
+namespace sluice::engine {
+
+template <port::Queue Q>
+Activity Worker<Q>::step(TimeNs now) {
+  const bool received = receive_burst(now);
+  acknowledge(now, received);
+  reap_losses(now);
+  const bool harvested = harvest_dirty_pages();
+  const bool transmitted = transmit_burst(now);
+  finish_phases();
+  bool busy = received || harvested || transmitted;
+  if (busy) {
+    publish_probes();
+  }
+  if (!busy || ++busy_steps_ >= kBusyStepsPerCommandPoll) {
+    busy_steps_ = 0;
+    busy |= release_stopped_flows();
+    busy |= run_commands(now);
+  }
+  return busy ? Activity::kBusy : Activity::kIdle;
+}
+
+// ---- receive ----
+
+template <port::Queue Q>
+bool Worker<Q>::receive_burst(TimeNs now) {
+  const std::size_t count = queue_.receive(received_);
+  if (count == 0) {
+    return false;
+  }
+  const std::span<port::ReceivedPacket> packets(received_.data(), count);
+  for (const port::ReceivedPacket& packet : packets) {
+    handle_packet(packet.bytes, now);
+  }
+  queue_.release(packets);
+  add_relaxed(probe_.packets_received, count);
+  return true;
+}
+
+template <port::Queue Q>
+void Worker<Q>::handle_packet(std::span<const std::byte> packet, TimeNs now) {
+  const auto frame = wire::udp_payload(packet, local_, 1);
+  if (!frame) {
+    drop(wire::DropReason::kNotForUs);
+    return;
+  }
+  wire::DropReason reason{};
+  const auto key = wire::peek(*frame, reason);
+  if (!key) {
+    drop(reason);
+  } else if (key->type == wire::FrameType::kData) {
+    handle_data(*frame, *key, now);
+  } else {
+    handle_ack(*frame, *key, now);
+  }
+}
+
+template <port::Queue Q>
+void Worker<Q>::handle_data(std::span<const std::byte> frame, const wire::FlowKey& key,
+                            TimeNs now) {
+  ReceiveFlow* flow = find_receiver(key.session, key.flow);
+  if (flow == nullptr) {
+    drop(wire::DropReason::kUnknownSession);
+    return;
+  }
+  wire::DropReason reason{};
+  if (!wire::decode_data(frame, data_frame_, reason) ||
+      !flow->receiver.on_data(data_frame_, now, reason)) {
+    drop(reason);
+  }
+}
+
+template <port::Queue Q>
+void Worker<Q>::handle_ack(std::span<const std::byte> frame, const wire::FlowKey& key, TimeNs now) {
+  SendSlot* slot = find_sender(key.session, key.flow);
+  if (slot == nullptr) {
+    drop(wire::DropReason::kUnknownSession);
+    return;
+  }
+  wire::DropReason reason{};
+  if (!wire::decode_ack(frame, ack_frame_, reason)) {
+    drop(reason);
+    return;
+  }
+  slot->flow->sender.on_ack(ack_frame_, now);
+}
+
+// ---- acknowledge and reap losses ----
+
+// An ack that the port refuses counts as lost on the way: a later one says the same and more.
+template <port::Queue Q>
+void Worker<Q>::acknowledge(TimeNs now, bool received) {
+  empty_receives_ = received ? 0 : std::min(empty_receives_ + 1, kIdleReceives);
+  const bool idle = empty_receives_ == kIdleReceives;
+  for (std::size_t i = 0; i < receivers_count_; ++i) {
+    ReceiveFlow& flow = *receivers_[i];
+    if (!flow.receiver.ack_due(now, idle)) {
+      continue;
+    }
+    const std::span<std::byte> head(ack_.head);
+    const std::size_t bytes = flow.receiver.make_ack(now, head.subspan(wire::kPacketPrefixBytes));
+    flow.packet.fill(head.first<wire::kPacketPrefixBytes>(), bytes);
+    ack_.head_bytes = static_cast<std::uint16_t>(wire::kPacketPrefixBytes + bytes);
+    ack_.slices = 0;
+    add_relaxed(probe_.packets_sent,
+                queue_.transmit(std::span<const port::OutgoingPacket>(&ack_, 1)));
+  }
+}
+
+template <port::Queue Q>
+void Worker<Q>::reap_losses(TimeNs now) {
+  for (std::size_t i = 0; i < senders_count_; ++i) {
+    SendFlow& flow = *senders_[i].flow;
+    const TimeNs deadline = flow.sender.deadline_ns();
+    if (deadline != 0 && deadline <= now) {
+      flow.sender.on_time(now);
+    }
+    if (!may_send(senders_[i]) || flow.sender.settled()) {
+      continue;
+    }
+    const TimeNs heard = std::max(flow.sender.last_heard_ns(), senders_[i].phase_began_ns);
+    if (now > heard + kPeerSilentNs) {
+      fail_flow(flow, EventKind::kPeerSilent, 0);
+    }
+  }
+}
+
+template <port::Queue Q>
+void Worker<Q>::fail_flow(SendFlow& flow, EventKind kind, std::uint64_t value) {
+  flow.failed = true;
+  emit(kind, flow.id_session, flow.id_flow, value);
+}
+
+// ---- harvest ----
+
+template <port::Queue Q>
+bool Worker<Q>::harvest_dirty_pages() {
+  bool harvested = false;
+  for (std::size_t i = 0; i < senders_count_; ++i) {
+    SendFlow& flow = *senders_[i].flow;
+    if (!may_send(senders_[i])) {
+      continue;
+    }
+    if (flow.phase == SendFlow::Phase::kIterating &&
+        flow.harvest_cursor < flow.shards.local_pages() &&
+        flow.sender.pending_pages() < kHarvestLowWaterPages) {
+      harvested |= harvest_chunk(flow);
+    } else if (flow.phase == SendFlow::Phase::kFinalScan) {
+      // The guest stands still: what it waits for is the end of the whole scan, not a well-fed
+      // link.
+      while (flow.harvest_cursor < flow.shards.local_pages() && harvest_chunk(flow)) {
+      }
+      if (!flow.failed) {
+        emit(EventKind::kFinalScanned, flow.id_session, flow.id_flow, flow.harvested_in_phase);
+        flow.phase = SendFlow::Phase::kSettling;
+      }
+      harvested = true;
+    }
+  }
+  return harvested;
+}
+
+// Scans once within one chunk of the shard, whose pages are consecutive for the tracker too. False
+// when tracking failed.
+template <port::Queue Q>
+bool Worker<Q>::harvest_chunk(SendFlow& flow) {
+  const PageNumber first = flow.shards.to_global(flow.harvest_cursor);
+  if (flow.tracker == nullptr || first >= flow.tracked_pages) {
+    flow.harvest_cursor = flow.shards.local_pages();
+    return true;
+  }
+  const std::uint64_t count =
+      std::min({page::ShardMap::kChunkPages - flow.harvest_cursor % page::ShardMap::kChunkPages,
+                flow.shards.local_pages() - flow.harvest_cursor, flow.tracked_pages - first});
+  const TimeNs began = clock_();
+  const port::HarvestResult result = flow.tracker->harvest(first, count, runs_);
+  add_relaxed(flow.probe.harvest_ns, clock_() - began);
+  if (result.status != port::HarvestStatus::kOk) {
+    fail_flow(flow, EventKind::kTrackerFailed, static_cast<std::uint64_t>(result.status));
+    return false;
+  }
+  for (std::size_t i = 0; i < result.runs; ++i) {
+    flow.sender.mark_dirty(runs_[i].first, runs_[i].count);
+    flow.harvested_in_phase += runs_[i].count;
+    add_relaxed(flow.probe.harvested_pages, runs_[i].count);
+  }
+  assert(result.next_page > first && result.next_page <= first + count);
+  flow.harvest_cursor += result.next_page - first;
+  return true;
+}
+
+// ---- fill frames and transmit ----
+
+template <port::Queue Q>
+bool Worker<Q>::transmit_burst(TimeNs now) {
+  const std::size_t made = fill_burst(now);
+  if (made == 0) {
+    return false;
+  }
+  const std::size_t accepted =
+      queue_.transmit(std::span<const port::OutgoingPacket>(burst_.data(), made));
+  for (std::size_t i = made; i > accepted; --i) {
+    burst_owner_[i - 1]->sender.undo_last_frame();
+  }
+  burst_limit_ = accepted < made ? std::max<std::size_t>(accepted, 1)
+                                 : std::min(2 * burst_limit_, kTransmitBurst);
+  add_relaxed(probe_.packets_sent, accepted);
+  return accepted > 0;
+}
+
+// One frame of each flow in turn. Nothing is sent while a flow is being given back: it is free once
+// the queue holds no more references to memory, and those of other flows cannot be told from its
+// own.
+template <port::Queue Q>
+std::size_t Worker<Q>::fill_burst(TimeNs now) {
+  std::size_t made = 0;
+  std::size_t refusals = any_stopping() ? senders_count_ : 0;
+  while (made < burst_limit_ && refusals < senders_count_) {
+    next_sender_ = (next_sender_ + 1) % senders_count_;
+    const SendSlot& slot = senders_[next_sender_];
+    if (may_send(slot) && slot.flow->sender.next_frame(now, frame_)) {
+      pack_frame(*slot.flow, burst_[made]);
+      burst_owner_[made] = slot.flow;
+      ++made;
+      refusals = 0;
+    } else {
+      ++refusals;
+    }
+  }
+  return made;
+}
+
+template <port::Queue Q>
+void Worker<Q>::pack_frame(const SendFlow& flow, port::OutgoingPacket& out) {
+  const std::span<std::byte> head(out.head);
+  flow.packet.fill(head.first<wire::kPacketPrefixBytes>(),
+                   frame_.prefix_bytes + frame_.payload_bytes());
+  std::memcpy(head.data() + wire::kPacketPrefixBytes, frame_.prefix.data(), frame_.prefix_bytes);
+  out.head_bytes = static_cast<std::uint16_t>(wire::kPacketPrefixBytes + frame_.prefix_bytes);
+  out.slices = frame_.slices;
+  std::copy_n(frame_.slice.begin(), frame_.slices, out.slice.begin());
+}
+
+template <port::Queue Q>
+void Worker<Q>::finish_phases() {
+  for (std::size_t i = 0; i < senders_count_; ++i) {
+    SendFlow& flow = *senders_[i].flow;
+    if (!may_send(senders_[i])) {
+      continue;
+    }
+    if (flow.phase == SendFlow::Phase::kIterating &&
+        flow.harvest_cursor >= flow.shards.local_pages() && flow.sender.pending_pages() == 0) {
+      flow.phase = SendFlow::Phase::kIdle;
+      emit(EventKind::kIterationDone, flow.id_session, flow.id_flow, flow.harvested_in_phase);
+    } else if (flow.phase == SendFlow::Phase::kSettling && flow.sender.settled()) {
+      flow.phase = SendFlow::Phase::kIdle;
+      emit(EventKind::kSettled, flow.id_session, flow.id_flow, 0);
+    }
+  }
+}
+
+// ---- commands ----
+
+template <port::Queue Q>
+bool Worker<Q>::release_stopped_flows() {
+  if (!any_stopping() || queue_.references_outstanding() > 0) {
+    return false;
+  }
+  publish_probes();
+  for (std::size_t i = senders_count_; i-- > 0;) {
+    if (senders_[i].stopping) {
+      const SendFlow& flow = *senders_[i].flow;
+      const std::uint64_t session = flow.id_session;
+      const std::uint16_t id = flow.id_flow;
+      senders_[i] = senders_[--senders_count_];
+      // The flow is gone as soon as this is seen.
+      emit(EventKind::kStopped, session, id, 0);
+    }
+  }
+  next_sender_ = 0;
+  return true;
+}
+
+// Commands are taken only while the event ring has room for all that the flows may say: no event is
+// ever lost.
+template <port::Queue Q>
+bool Worker<Q>::run_commands(TimeNs now) {
+  constexpr std::size_t kEventsPerFlowMax = 4;
+  constexpr std::size_t kEventsReserved = 2 * kFlowsMax * kEventsPerFlowMax;
+  static_assert(kEventsReserved < kEventRingSlots);
+  bool any = false;
+  Command command;
+  while (events_.write_available() >= kEventsReserved && commands_.pop(command)) {
+    run_command(command, now);
+    any = true;
+  }
+  return any;
+}
+
+template <port::Queue Q>
+void Worker<Q>::run_command(const Command& command, TimeNs now) {
+  switch (command.kind) {
+    case CommandKind::kStartSending:
+      start_sending(command);
+      break;
+    case CommandKind::kStartReceiving:
+      start_receiving(command);
+      break;
+    case CommandKind::kFold:
+      fold(command);
+      break;
+    case CommandKind::kStop:
+      stop(command);
+      break;
+    case CommandKind::kRunIteration:
+    case CommandKind::kFinalPass:
+    case CommandKind::kSendPages:
+      SendSlot* slot = find_sender(command.session, command.flow);
+      if (slot != nullptr && !slot->flow->failed && !slot->stopping) {
+        run_send_command(command, *slot, now);
+      }
+      break;
+  }
+}
+
+// A flow that there is no room for is given back at once.
+template <port::Queue Q>
+void Worker<Q>::start_sending(const Command& command) {
+  if (senders_count_ == kFlowsMax) {
+    emit(EventKind::kStopped, command.send->id_session, command.send->id_flow, 0);
+    return;
+  }
+  senders_[senders_count_++] = SendSlot{command.send, 0, false};
+}
+
+template <port::Queue Q>
+void Worker<Q>::start_receiving(const Command& command) {
+  if (receivers_count_ == kFlowsMax) {
+    emit(EventKind::kStopped, command.receive->id_session, command.receive->id_flow, 0);
+    return;
+  }
+  receivers_[receivers_count_++] = command.receive;
+}
+
+template <port::Queue Q>
+void Worker<Q>::run_send_command(const Command& command, SendSlot& slot, TimeNs now) {
+  SendFlow& flow = *slot.flow;
+  slot.phase_began_ns = now;
+  flow.harvested_in_phase = 0;
+  switch (command.kind) {
+    case CommandKind::kRunIteration:
+      flow.sender.begin_iteration();
+      flow.harvest_cursor = command.harvest ? 0 : flow.shards.local_pages();
+      flow.phase = SendFlow::Phase::kIterating;
+      break;
+    case CommandKind::kFinalPass:
+      flow.sender.begin_final_pass();
+      flow.harvest_cursor = 0;
+      flow.phase = SendFlow::Phase::kFinalScan;
+      break;
+    default:
+      flow.sender.mark_dirty(command.page, command.pages);
+      flow.phase = SendFlow::Phase::kSettling;
+      break;
+  }
+}
+
+template <port::Queue Q>
+void Worker<Q>::fold(const Command& command) {
+  if (SendSlot* slot = find_sender(command.session, command.flow)) {
+    slot->flow->sender.fold_digests(slot->flow->digests);
+  } else if (ReceiveFlow* flow = find_receiver(command.session, command.flow)) {
+    flow->receiver.fold_digests(flow->digests);
+  } else {
+    return;
+  }
+  emit(EventKind::kFolded, command.session, command.flow, 0);
+}
+
+// Stopping what is not here is answered too, so that a control side that stops twice does not wait
+// for ever.
+template <port::Queue Q>
+void Worker<Q>::stop(const Command& command) {
+  if (SendSlot* slot = find_sender(command.session, command.flow)) {
+    slot->stopping = true;
+    return;
+  }
+  publish_probes();
+  for (std::size_t i = 0; i < receivers_count_; ++i) {
+    if (receivers_[i]->id_session == command.session && receivers_[i]->id_flow == command.flow) {
+      receivers_[i] = receivers_[--receivers_count_];
+      break;
+    }
+  }
+  emit(EventKind::kStopped, command.session, command.flow, 0);
+}
+
+// Counters are published first: whoever reads them after the event sees what led to it.
+template <port::Queue Q>
+void Worker<Q>::emit(EventKind kind, std::uint64_t session, std::uint16_t flow,
+                     std::uint64_t value) {
+  publish_probes();
+  [[maybe_unused]] const bool pushed = events_.push(Event{kind, flow, session, value, clock_()});
+  assert(pushed);
+  ++events_emitted_;
+}
+
+// ---- flows and probes ----
+
+template <port::Queue Q>
+typename Worker<Q>::SendSlot* Worker<Q>::find_sender(std::uint64_t session, std::uint16_t flow) {
+  for (std::size_t i = 0; i < senders_count_; ++i) {
+    if (senders_[i].flow->id_session == session && senders_[i].flow->id_flow == flow) {
+      return &senders_[i];
+    }
+  }
+  return nullptr;
+}
+
+template <port::Queue Q>
+ReceiveFlow* Worker<Q>::find_receiver(std::uint64_t session, std::uint16_t flow) {
+  for (std::size_t i = 0; i < receivers_count_; ++i) {
+    if (receivers_[i]->id_session == session && receivers_[i]->id_flow == flow) {
+      return receivers_[i];
+    }
+  }
+  return nullptr;
+}
+
+template <port::Queue Q>
+bool Worker<Q>::any_stopping() const {
+  return std::any_of(senders_.begin(), senders_.begin() + senders_count_,
+                     [](const SendSlot& slot) { return slot.stopping; });
+}
+
+template <port::Queue Q>
+void Worker<Q>::publish_probes() {
+  constexpr auto kRelaxed = std::memory_order_relaxed;
+  for (std::size_t i = 0; i < senders_count_; ++i) {
+    const protocol::Sender& sender = senders_[i].flow->sender;
+    const protocol::SenderCounters& counters = sender.counters();
+    SendProbe& probe = senders_[i].flow->probe;
+    probe.frames_sent.store(counters.frames_sent, kRelaxed);
+    probe.bytes_sent.store(counters.bytes_sent, kRelaxed);
+    probe.raw_pages_sent.store(counters.raw_pages_sent, kRelaxed);
+    probe.zero_pages_sent.store(counters.zero_pages_sent, kRelaxed);
+    probe.pages_resent_after_loss.store(counters.pages_resent_after_loss, kRelaxed);
+    probe.frames_lost.store(counters.frames_lost, kRelaxed);
+    probe.pending_pages.store(sender.pending_pages(), kRelaxed);
+    probe.deferred_pages.store(sender.deferred_pages(), kRelaxed);
+    probe.in_flight_pages.store(sender.in_flight_pages(), kRelaxed);
+    probe.smoothed_rtt_ns.store(sender.rtt().smoothed_ns(), kRelaxed);
+  }
+  for (std::size_t i = 0; i < receivers_count_; ++i) {
+    const protocol::ReceiverCounters& counters = receivers_[i]->receiver.counters();
+    ReceiveProbe& probe = receivers_[i]->probe;
+    probe.frames_received.store(counters.frames_received, kRelaxed);
+    probe.bytes_received.store(counters.bytes_received, kRelaxed);
+    probe.raw_pages_applied.store(counters.raw_pages_applied, kRelaxed);
+    probe.zero_pages_applied.store(counters.zero_pages_applied, kRelaxed);
+    probe.stale_pages.store(counters.stale_pages, kRelaxed);
+  }
+}
+
+}  // namespace sluice::engine

@@ -1,0 +1,152 @@
+// One worker: one queue pair, one thread, and the flows that are steered to it. The loop itself is
+// in event_loop.h.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "dataplane/base/units.h"
+#include "dataplane/engine/commands.h"
+#include "dataplane/engine/flow.h"
+#include "dataplane/engine/probe.h"
+#include "dataplane/port/dirty_source.h"
+#include "dataplane/port/port.h"
+#include "dataplane/protocol/sender.h"
+#include "dataplane/wire/packet.h"
+
+namespace sluice::engine {
+
+enum class Activity : std::uint8_t { kIdle = 1, kBusy };
+
+// Data frames made and handed to the port at once. Their pages are read for hashing first and by
+// the port afterwards: few enough that they are still in the core's second-level cache then.
+inline constexpr std::size_t kTransmitBurst = 16;
+static_assert(kTransmitBurst <= port::kBurstMax);
+
+// Below this many pending pages a flow scans the next chunk of its shard: more than the window can
+// hold, so that the link does not run dry while the kernel scans.
+inline constexpr std::uint64_t kHarvestLowWaterPages = 4096;
+
+// Runs of dirty pages that one scan returns at most; a chunk with more is scanned in several calls.
+inline constexpr std::size_t kHarvestRunsMax = 2048;
+
+// Consecutive empty receive bursts after which a receiver counts as idle and acknowledges what it
+// has. Acknowledging at the first would send an ack for every few frames whenever the receiver is a
+// little faster than the sender.
+inline constexpr std::uint32_t kIdleReceives = 16;
+
+// A busy worker looks at its commands once in so many steps; an idle one in every step.
+inline constexpr std::uint32_t kBusyStepsPerCommandPoll = 32;
+
+// Everything is called from the worker's thread. The queue, rings and probe outlive the worker.
+// Never allocates after construction. Large (it holds its buffers): keep it on the heap.
+template <port::Queue Q>
+class Worker {
+ public:
+  // CLOCK_MONOTONIC in nanoseconds, to time scans and to date events; a test's own clock.
+  using Clock = TimeNs (*)() noexcept;
+
+  // `local` is where this worker's flows are addressed to.
+  Worker(Q& queue, const wire::Endpoint& local, CommandRing& commands, EventRing& events,
+         WorkerProbe& probe, Clock clock)
+      : queue_(queue),
+        local_(local),
+        commands_(commands),
+        events_(events),
+        probe_(probe),
+        clock_(clock) {}
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  // One turn of the loop at time `now`.
+  [[nodiscard]] Activity step(TimeNs now);
+
+  // False: nothing will happen before the next command, so the thread may block.
+  [[nodiscard]] bool has_flows() const { return senders_count_ + receivers_count_ > 0; }
+  // How many events were put in the ring so far: whoever runs the worker wakes their reader when it
+  // has grown.
+  [[nodiscard]] std::uint64_t events_emitted() const { return events_emitted_; }
+
+ private:
+  struct SendSlot {
+    SendFlow* flow = nullptr;
+    // Since when the peer's silence counts: the start of the phase, as the peer has nothing to
+    // acknowledge between phases.
+    TimeNs phase_began_ns = 0;
+    bool stopping = false;
+  };
+
+  // ---- stages, in the loop's order ----
+  bool receive_burst(TimeNs now);
+  void acknowledge(TimeNs now, bool received);
+  void reap_losses(TimeNs now);
+  bool harvest_dirty_pages();
+  bool transmit_burst(TimeNs now);
+  void finish_phases();
+  bool release_stopped_flows();
+  bool run_commands(TimeNs now);
+
+  // ---- receiving ----
+  void handle_packet(std::span<const std::byte> packet, TimeNs now);
+  void handle_data(std::span<const std::byte> frame, const wire::FlowKey& key, TimeNs now);
+  void handle_ack(std::span<const std::byte> frame, const wire::FlowKey& key, TimeNs now);
+  void drop(wire::DropReason reason) {
+    add_relaxed(probe_.drops[static_cast<std::size_t>(reason)], 1);
+  }
+
+  // ---- sending ----
+  [[nodiscard]] static bool may_send(const SendSlot& slot) {
+    return slot.flow->phase != SendFlow::Phase::kIdle && !slot.flow->failed && !slot.stopping;
+  }
+  std::size_t fill_burst(TimeNs now);
+  void pack_frame(const SendFlow& flow, port::OutgoingPacket& out);
+  bool harvest_chunk(SendFlow& flow);
+  void fail_flow(SendFlow& flow, EventKind kind, std::uint64_t value);
+
+  // ---- commands ----
+  void run_command(const Command& command, TimeNs now);
+  void start_sending(const Command& command);
+  void start_receiving(const Command& command);
+  void run_send_command(const Command& command, SendSlot& slot, TimeNs now);
+  void fold(const Command& command);
+  void stop(const Command& command);
+  void emit(EventKind kind, std::uint64_t session, std::uint16_t flow, std::uint64_t value);
+
+  // ---- flows and probes ----
+  [[nodiscard]] SendSlot* find_sender(std::uint64_t session, std::uint16_t flow);
+  [[nodiscard]] ReceiveFlow* find_receiver(std::uint64_t session, std::uint16_t flow);
+  [[nodiscard]] bool any_stopping() const;
+  void publish_probes();
+
+  Q& queue_;
+  wire::Endpoint local_;
+  CommandRing& commands_;
+  EventRing& events_;
+  WorkerProbe& probe_;
+  Clock clock_;
+
+  std::array<SendSlot, kFlowsMax> senders_{};
+  std::array<ReceiveFlow*, kFlowsMax> receivers_{};
+  std::size_t senders_count_ = 0;
+  std::size_t receivers_count_ = 0;
+
+  std::size_t next_sender_ = 0;  // whose turn it is to fill the next frame
+  std::size_t burst_limit_ =
+      kTransmitBurst;  // shrinks while the port refuses packets: what it refuses was hashed in vain
+  std::uint32_t empty_receives_ = 0;
+  std::uint32_t busy_steps_ = 0;
+  std::uint64_t events_emitted_ = 0;
+
+  std::array<port::ReceivedPacket, port::kBurstMax> received_{};
+  std::array<port::OutgoingPacket, kTransmitBurst> burst_{};
+  std::array<SendFlow*, kTransmitBurst> burst_owner_{};
+  protocol::OutgoingFrame frame_{};
+  port::OutgoingPacket ack_{};
+  wire::DataFrame data_frame_{};
+  wire::AckFrame ack_frame_{};
+  std::array<port::PageRun, kHarvestRunsMax> runs_{};
+};
+
+}  // namespace sluice::engine

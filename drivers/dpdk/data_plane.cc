@@ -1,0 +1,348 @@
+#include "drivers/dpdk/data_plane.h"
+
+#include <atomic>
+#include <chrono>
+#include <ctime>
+#include <mutex>
+#include <poll.h>
+#include <pthread.h>
+#include <rte_eal.h>
+#include <rte_lcore.h>
+#include <sched.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <thread>
+#include <unistd.h>
+#include <utility>
+
+#include "dataplane/engine/event_loop.h"
+#include "dataplane/engine/idle.h"
+#include "drivers/dpdk/eal.h"
+#include "drivers/dpdk/memif_grace.h"
+#include "drivers/dpdk/placement.h"
+#include "drivers/dpdk/port.h"
+
+namespace sluice::dpdk {
+namespace {
+
+constexpr int kSuperviseEveryMs = 100;
+constexpr std::chrono::milliseconds kSubmitRetry{1};
+constexpr int kSubmitRetriesMax = 1000;
+
+TimeNs monotonic_ns() noexcept {
+  timespec time{};
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return static_cast<TimeNs>(time.tv_sec) * kSecondNs + static_cast<TimeNs>(time.tv_nsec);
+}
+
+// A counter that a thread can sleep on.
+class Bell {
+ public:
+  Bell() : descriptor_(eventfd(0, EFD_CLOEXEC)) {}
+  ~Bell() { close(descriptor_); }
+  Bell(const Bell&) = delete;
+  Bell& operator=(const Bell&) = delete;
+
+  void ring() const {
+    const std::uint64_t one = 1;
+    [[maybe_unused]] const ssize_t written = write(descriptor_, &one, sizeof(one));
+  }
+  // Returns when it was rung since the last wait, or after `timeout_ms` (-1: never).
+  void wait(int timeout_ms) const {
+    pollfd poll_descriptor{descriptor_, POLLIN, 0};
+    if (poll(&poll_descriptor, 1, timeout_ms) > 0) {
+      std::uint64_t count = 0;
+      [[maybe_unused]] const ssize_t bytes = read(descriptor_, &count, sizeof(count));
+    }
+  }
+
+ private:
+  int descriptor_;
+};
+
+Expected<std::uint32_t> parse_address(const std::string& text) {
+  const std::size_t slash = text.find('/');
+  const auto address = wire::parse_ipv4(std::string_view(text).substr(0, slash));
+  if (slash == std::string::npos || !address || text.size() - slash > 3 ||
+      text.size() - slash < 2 ||
+      text.find_first_not_of("0123456789", slash + 1) != std::string::npos ||
+      std::stoi(text.substr(slash + 1)) > 32) {
+    return fail(ErrorKind::kInvalid,
+                "address '" + text +
+                    "': expected an IPv4 address with prefix length, such as 10.77.1.1/24");
+  }
+  return *address;
+}
+
+void wait_a_little(engine::IdleBackoff::Wait wait) {
+  switch (wait.action) {
+    case engine::IdleBackoff::Action::kSpin:
+      __builtin_ia32_pause();
+      break;
+    case engine::IdleBackoff::Action::kYield:
+      sched_yield();
+      break;
+    case engine::IdleBackoff::Action::kSleep: {
+      const timespec time{0, static_cast<long>(wait.sleep_ns)};
+      nanosleep(&time, nullptr);
+      break;
+    }
+  }
+}
+
+}  // namespace
+
+// One worker's thread and everything it shares with others.
+class WorkerThread {
+ public:
+  WorkerThread(Queue& queue, const wire::Endpoint& local, unsigned core, const Bell& events_bell)
+      : worker_(std::make_unique<engine::Worker<Queue>>(queue, local, commands_, events_, probe_,
+                                                        monotonic_ns)),
+        core_(core),
+        events_bell_(events_bell) {}
+
+  void start(std::uint32_t index) {
+    thread_ = std::thread([this] { run(); });
+    pthread_setname_np(thread_.native_handle(), ("sluice-worker" + std::to_string(index)).c_str());
+  }
+
+  void stop() {
+    stopping_.store(true);
+    bell_.ring();
+    if (thread_.joinable()) {
+      thread_.join();
+    }
+  }
+
+  bool submit(const engine::Command& command) {
+    const std::lock_guard lock(submit_mutex_);
+    for (int i = 0; !commands_.push(command); ++i) {
+      if (i == kSubmitRetriesMax) {
+        return false;
+      }
+      bell_.ring();
+      std::this_thread::sleep_for(kSubmitRetry);
+    }
+    bell_.ring();
+    return true;
+  }
+
+  // Only the dispatcher.
+  bool next_event(engine::Event& event) { return events_.pop(event); }
+
+  [[nodiscard]] const engine::WorkerProbe& probe() const { return probe_; }
+
+ private:
+  void run() {
+    bind_this_thread(core_);
+    // The kernel may else stretch a sleep of 5 microseconds by 50.
+    prctl(PR_SET_TIMERSLACK, 1UL);
+    // Gives this thread its own caches of the packet buffer pools.
+    rte_thread_register();
+    engine::IdleBackoff backoff;
+    std::uint64_t announced = 0;
+    TimeNs now = monotonic_ns();
+    while (!stopping_.load(std::memory_order_relaxed)) {
+      const engine::Activity activity = worker_->step(now);
+      if (worker_->events_emitted() != announced) {
+        announced = worker_->events_emitted();
+        events_bell_.ring();
+      }
+      const TimeNs after = monotonic_ns();
+      const bool busy = activity == engine::Activity::kBusy;
+      engine::add_relaxed(busy ? probe_.busy_ns : probe_.idle_poll_ns, after - now);
+      now = after;
+      if (busy) {
+        backoff.on_busy();
+      } else {
+        rest(backoff);
+        now = monotonic_ns();
+      }
+    }
+    rte_thread_unregister();
+  }
+
+  void rest(engine::IdleBackoff& backoff) {
+    if (worker_->has_flows()) {
+      wait_a_little(backoff.on_idle());
+    } else {
+      bell_.wait(-1);
+      backoff.on_busy();
+    }
+  }
+
+  engine::CommandRing commands_;
+  engine::EventRing events_;
+  engine::WorkerProbe probe_;
+  std::unique_ptr<engine::Worker<Queue>> worker_;
+  unsigned core_;
+  Bell bell_;
+  const Bell& events_bell_;
+  std::mutex submit_mutex_;
+  std::atomic<bool> stopping_{false};
+  std::thread thread_;
+};
+
+struct DataPlane::Impl {
+  PortInfo info;
+  std::unique_ptr<Port> port;
+  Bell events_bell;
+  std::vector<std::unique_ptr<WorkerThread>> workers;
+  std::function<void(const engine::Event&)> on_event;
+  std::atomic<bool> stopping{false};
+  std::thread dispatcher;
+
+  ~Impl();
+  void dispatch();
+  void make_workers(const DataPlaneConfig& config, const Placement& placement);
+  void run_threads();
+};
+
+DataPlane::Impl::~Impl() {
+  for (const auto& worker : workers) {
+    worker->stop();
+  }
+  stopping.store(true);
+  events_bell.ring();
+  if (dispatcher.joinable()) {
+    dispatcher.join();
+  }
+  set_unmap_grace({});
+  port.reset();
+  rte_eal_cleanup();
+}
+
+// Hands events to the control side, and looks after the port's link now and then.
+void DataPlane::Impl::dispatch() {
+  TimeNs supervised_at = monotonic_ns();
+  while (!stopping.load()) {
+    events_bell.wait(kSuperviseEveryMs);
+    engine::Event event;
+    for (const auto& worker : workers) {
+      while (worker->next_event(event)) {
+        on_event(event);
+      }
+    }
+    const TimeNs now = monotonic_ns();
+    if (now - supervised_at >= kSuperviseEveryMs * kMillisecondNs) {
+      supervised_at = now;
+      port->supervise();
+    }
+  }
+}
+
+void DataPlane::Impl::make_workers(const DataPlaneConfig& config, const Placement& placement) {
+  for (std::uint32_t i = 0; i < config.queues; ++i) {
+    const wire::Endpoint local{info.mac, info.ipv4,
+                               static_cast<std::uint16_t>(config.udp_port + i)};
+    workers.push_back(
+        std::make_unique<WorkerThread>(port->queue(i), local, placement.cores[i], events_bell));
+  }
+}
+
+void DataPlane::Impl::run_threads() {
+  set_unmap_grace([this] { port->wait_until_workers_outside(); });
+  for (std::uint32_t i = 0; i < workers.size(); ++i) {
+    workers[i]->start(i);
+  }
+  dispatcher = std::thread([this] { dispatch(); });
+  pthread_setname_np(dispatcher.native_handle(), "sluice-events");
+}
+
+Expected<std::unique_ptr<DataPlane>> DataPlane::start(
+    const DataPlaneConfig& config, std::function<void(const engine::Event&)> on_event) {
+  const auto name = parse_port(config.port);
+  if (!name) {
+    return tl::unexpected<Error>(name.error());
+  }
+  const auto address = parse_address(config.address);
+  if (!address) {
+    return tl::unexpected<Error>(address.error());
+  }
+  const PortOptions options{*name, config.memif_server, config.mtu, config.queues, config.udp_port};
+  if (auto usable = check_port(options); !usable) {
+    return tl::unexpected<Error>(std::move(usable.error()));
+  }
+  // Before the EAL too, as it can start only once in a process: what is wrong with the cores is
+  // known then.
+  if (auto placed = place_workers(config.cores, config.queues, -1); !placed) {
+    return tl::unexpected<Error>(std::move(placed.error()));
+  }
+  const auto eal =
+      start_eal({config.hugepages, config.memory_bytes, config.file_prefix,
+                 name->kind == PortKind::kPci ? name->target : "", virtual_device(options)});
+  if (!eal) {
+    return tl::unexpected<Error>(eal.error());
+  }
+  auto port = Port::open(options);
+  if (!port) {
+    return tl::unexpected<Error>(std::move(port.error()));
+  }
+  const auto placement = place_workers(config.cores, config.queues, (*port)->numa_node());
+  if (!placement) {
+    return tl::unexpected<Error>(placement.error());
+  }
+  auto impl = std::make_unique<Impl>();
+  impl->port = std::move(*port);
+  impl->on_event = std::move(on_event);
+  impl->info = PortInfo{impl->port->mac(),
+                        *address,
+                        config.udp_port,
+                        config.mtu,
+                        config.queues,
+                        impl->port->driver(),
+                        eal->hugepages,
+                        impl->port->references_memory(),
+                        impl->port->link_bits_per_second(),
+                        placement->cores,
+                        impl->port->remarks()};
+  impl->info.remarks.insert(impl->info.remarks.end(), placement->remarks.begin(),
+                            placement->remarks.end());
+  impl->make_workers(config, *placement);
+  impl->run_threads();
+  return std::unique_ptr<DataPlane>(new DataPlane(std::move(impl)));
+}
+
+DataPlane::DataPlane(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+DataPlane::~DataPlane() = default;
+
+const PortInfo& DataPlane::info() const { return impl_->info; }
+
+std::uint32_t DataPlane::workers() const {
+  return static_cast<std::uint32_t>(impl_->workers.size());
+}
+
+Expected<void> DataPlane::submit(std::uint32_t worker, const engine::Command& command) {
+  if (worker >= impl_->workers.size()) {
+    return fail(ErrorKind::kInvalid,
+                "worker " + std::to_string(worker) + ": there are " + std::to_string(workers()));
+  }
+  if (!impl_->workers[worker]->submit(command)) {
+    return fail(ErrorKind::kBusy,
+                "worker " + std::to_string(worker) + " has not taken a command for a second");
+  }
+  return {};
+}
+
+Expected<void> DataPlane::register_memory(void* address, std::size_t bytes) {
+  return impl_->port->register_memory(address, bytes);
+}
+
+void DataPlane::unregister_memory(void* address, std::size_t bytes) {
+  impl_->port->unregister_memory(address, bytes);
+}
+
+WorkerFigures DataPlane::figures(std::uint32_t worker) const {
+  const engine::WorkerProbe& probe = impl_->workers[worker]->probe();
+  WorkerFigures figures{probe.busy_ns.load(),
+                        probe.idle_poll_ns.load(),
+                        probe.packets_received.load(),
+                        probe.packets_sent.load(),
+                        {}};
+  for (const auto& drops : probe.drops) {
+    figures.drops.push_back(drops.load());
+  }
+  return figures;
+}
+
+}  // namespace sluice::dpdk

@@ -1,0 +1,71 @@
+// One queue pair of a DPDK port, as a worker uses it; satisfies port::Queue.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "dataplane/port/port.h"
+
+struct rte_mbuf;
+struct rte_mempool;
+struct rte_ring;
+
+namespace sluice::dpdk {
+
+struct QueueConfig {
+  std::uint16_t port_id = 0;
+  std::uint16_t queue_id = 0;
+  std::uint16_t udp_port_first = 0;  // of queue 0; queue i owns udp_port_first + i
+  bool references_memory = true;     // slices go out as external buffers; else they are copied
+  rte_mempool* heads =
+      nullptr;  // buffers for packet heads, and for whole packets where slices are copied
+  rte_mempool* references = nullptr;  // mbufs without data room, attached to guest memory
+  const std::atomic<bool>* started = nullptr;
+};
+
+// receive, release and transmit are called by the queue's one worker.
+class Queue {
+ public:
+  explicit Queue(const QueueConfig& config);
+  ~Queue();
+  Queue(const Queue&) = delete;
+  Queue& operator=(const Queue&) = delete;
+
+  // All queues of the port, so that a packet which the NIC put in the wrong one is passed on. Not
+  // needed with one.
+  void steer_among(const std::vector<std::unique_ptr<Queue>>& queues);
+
+  std::size_t receive(std::span<port::ReceivedPacket> out) noexcept;
+  void release(std::span<port::ReceivedPacket> packets) noexcept;
+  std::size_t transmit(std::span<const port::OutgoingPacket> packets) noexcept;
+  std::size_t references_outstanding() noexcept;
+
+  // Odd while the worker is inside the driver; see wait_until_outside().
+  [[nodiscard]] std::uint64_t turns() const { return turns_.load(std::memory_order_acquire); }
+  // Returns when the worker is not inside the driver, or has left it since the call. Any thread.
+  void wait_until_outside() const;
+
+ private:
+  struct References;
+  class InsideDriver;
+
+  [[nodiscard]] rte_mbuf* make_packet(const port::OutgoingPacket& packet) noexcept;
+  [[nodiscard]] bool attach_slices(rte_mbuf* head, const port::OutgoingPacket& packet) noexcept;
+  [[nodiscard]] bool keep(rte_mbuf* packet) noexcept;
+  std::size_t take(std::span<rte_mbuf*> packets, std::span<port::ReceivedPacket> out,
+                   std::size_t count) noexcept;
+
+  QueueConfig config_;
+  std::unique_ptr<References> references_;
+  std::vector<rte_ring*> steered_;  // by queue; packets that belong there. Empty with one queue
+  alignas(64) std::atomic<std::uint64_t> turns_{0};
+};
+
+static_assert(port::Queue<Queue&>);
+
+}  // namespace sluice::dpdk
