@@ -539,6 +539,18 @@ TEST(FrameHostile, AckFields) {
   }
 }
 
+// Consistent in itself, but more than the receiver has room for.
+TEST(FrameHostile, AckOfMoreWordsThanThereAre) {
+  constexpr std::size_t kWords = kAckWordsMax + 1;
+  Bytes frame = ack_frame(ack_of_words(kAckWordsMax));
+  EXPECT_EQ(ack_drop(frame), DropReason::kCount);
+  frame.resize(kBodyAt + kAckBodyBytes + kWords * 8, std::byte{0xFF});
+  store_le(frame.data() + kBodyBytesAt, static_cast<std::uint16_t>(frame.size() - kBodyAt));
+  store_le(frame.data() + kBodyAt + 20, static_cast<std::uint16_t>(kWords));
+  reseal(frame, frame.size());
+  EXPECT_EQ(ack_drop(frame), DropReason::kBadLength);
+}
+
 // Frames with a right checksum but random fields: whatever is accepted is consistent, and is what
 // the encoder would have made of it.
 TEST(FrameHostile, WhatIsAcceptedIsCanonical) {
