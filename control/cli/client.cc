@@ -1,0 +1,181 @@
+#include "control/cli/client.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <fmt/format.h>
+#include <grpcpp/create_channel.h>
+#include <string_view>
+#include <utility>
+
+#include "control/model/status.h"
+
+namespace sluice::cli {
+namespace {
+
+using std::chrono::seconds;
+
+constexpr seconds kQuestion{2};
+// Filling or checking a guest's memory takes seconds per GiB on a slow machine.
+constexpr seconds kLongWork{1800};
+
+void set_deadline(grpc::ClientContext& context, seconds timeout) {
+  context.set_deadline(std::chrono::system_clock::now() + timeout);
+}
+
+// gRPC spells a missing peer in many words; what an agent says itself is left as it is.
+bool is_transport_failure(const grpc::Status& status) {
+  if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) return true;
+  if (status.error_code() != grpc::StatusCode::UNAVAILABLE) return false;
+  constexpr std::array<std::string_view, 7> kWords = {
+      "failed to connect", "Socket closed", "Connection reset",     "recvmsg",
+      "Broken pipe",       "GOAWAY",        "DNS resolution failed"};
+  const std::string message = status.error_message();
+  return std::any_of(kWords.begin(), kWords.end(), [&](std::string_view word) {
+    return message.find(word) != std::string::npos;
+  });
+}
+
+}  // namespace
+
+AgentClient::AgentClient(HostAddress host)
+    : host_(std::move(host)),
+      stub_(v1::Agent::NewStub(
+          grpc::CreateChannel(host_.address, grpc::InsecureChannelCredentials()))) {}
+
+Error AgentClient::error_of(const grpc::Status& status) const {
+  Error error = model::to_error(status);
+  if (is_transport_failure(status)) {
+    error.kind = ErrorKind::kUnreachable;
+    error.message = fmt::format("host {}: its agent at {} does not answer; start sluiced there",
+                                host_.name, host_.address);
+  } else if (error.message.empty()) {
+    error.message = fmt::format("host {}: its agent gave no reason (gRPC status {})", host_.name,
+                                static_cast<int>(status.error_code()));
+  }
+  std::replace(error.message.begin(), error.message.end(), '\n', ' ');
+  return error;
+}
+
+Expected<v1::HostInfo> AgentClient::get_host() {
+  grpc::ClientContext context;
+  set_deadline(context, kQuestion);
+  v1::HostInfo reply;
+  if (const auto status = stub_->GetHost(&context, {}, &reply); !status.ok())
+    return tl::unexpected(error_of(status));
+  return reply;
+}
+
+Expected<v1::GuestList> AgentClient::list_guests() {
+  grpc::ClientContext context;
+  set_deadline(context, kQuestion);
+  v1::GuestList reply;
+  if (const auto status = stub_->ListGuests(&context, {}, &reply); !status.ok())
+    return tl::unexpected(error_of(status));
+  return reply;
+}
+
+Expected<v1::GuestInfo> AgentClient::start_guest(const std::string& definition_toml,
+                                                 const std::string& file_name) {
+  grpc::ClientContext context;
+  set_deadline(context, kLongWork);
+  v1::StartGuestRequest request;
+  request.set_definition_toml(definition_toml);
+  request.set_file_name(file_name);
+  v1::GuestInfo reply;
+  if (const auto status = stub_->StartGuest(&context, request, &reply); !status.ok())
+    return tl::unexpected(error_of(status));
+  return reply;
+}
+
+Expected<v1::GuestInfo> AgentClient::stop_guest(const std::string& name) {
+  grpc::ClientContext context;
+  set_deadline(context, kLongWork);
+  v1::StopGuestRequest request;
+  request.set_name(name);
+  v1::GuestInfo reply;
+  if (const auto status = stub_->StopGuest(&context, request, &reply); !status.ok())
+    return tl::unexpected(error_of(status));
+  return reply;
+}
+
+Expected<v1::GuestInfo> AgentClient::adopt_guest(const std::string& qmp_socket) {
+  grpc::ClientContext context;
+  set_deadline(context, kLongWork);
+  v1::AdoptGuestRequest request;
+  request.set_qmp_socket(qmp_socket);
+  v1::GuestInfo reply;
+  if (const auto status = stub_->AdoptGuest(&context, request, &reply); !status.ok())
+    return tl::unexpected(error_of(status));
+  return reply;
+}
+
+Expected<v1::VerifyGuestResult> AgentClient::verify_guest(const std::string& name) {
+  grpc::ClientContext context;
+  set_deadline(context, kLongWork);
+  v1::VerifyGuestRequest request;
+  request.set_name(name);
+  v1::VerifyGuestResult reply;
+  if (const auto status = stub_->VerifyGuest(&context, request, &reply); !status.ok())
+    return tl::unexpected(error_of(status));
+  return reply;
+}
+
+AgentClient::Summary AgentClient::migrate(const v1::MigrateRequest& request,
+                                          const OnUpdate& on_update, Interrupts* interrupts) {
+  grpc::ClientContext context;
+  return follow(context, stub_->Migrate(&context, request), request.guest(), on_update, interrupts);
+}
+
+AgentClient::Summary AgentClient::watch(const std::string& guest, const OnUpdate& on_update,
+                                        Interrupts* interrupts) {
+  grpc::ClientContext context;
+  v1::WatchMigrationRequest request;
+  request.set_guest(guest);
+  return follow(context, stub_->WatchMigration(&context, request), guest, on_update, interrupts);
+}
+
+AgentClient::Summary AgentClient::follow(grpc::ClientContext& context,
+                                         std::unique_ptr<Reader> reader, const std::string& guest,
+                                         const OnUpdate& on_update, Interrupts* interrupts) {
+  std::optional<Interrupts::Listener> listener;
+  if (interrupts != nullptr) listener.emplace(*interrupts, [&context] { context.TryCancel(); });
+
+  std::optional<v1::MigrateSummary> summary;
+  v1::MigrateUpdate update;
+  while (reader->Read(&update)) {
+    if (update.has_summary()) {
+      summary = update.summary();
+    } else {
+      on_update(update);
+    }
+  }
+  const grpc::Status status = reader->Finish();
+  listener.reset();
+  // A summary that came is the outcome, however the stream ended after it.
+  if (summary) return summary;
+  if (interrupts != nullptr && interrupts->raised()) return std::nullopt;
+  if (status.ok()) {
+    return tl::unexpected(settle(
+        guest, {ErrorKind::kFailed, "the agent of " + host_.name + " ended without a summary"}));
+  }
+  const Error error = error_of(status);
+  // UNAVAILABLE is both: an agent that names an unreachable peer, and an agent that is gone.
+  if (error.kind == ErrorKind::kUnreachable) return tl::unexpected(settle(guest, error));
+  return tl::unexpected(error);
+}
+
+Error AgentClient::settle(const std::string& guest, const Error& lost) {
+  const auto listed = list_guests();
+  if (listed) {
+    for (const v1::GuestInfo& info : listed->guests()) {
+      if (info.name() == guest && info.state() == "running")
+        return {ErrorKind::kFailed, lost.message};
+    }
+  }
+  return {ErrorKind::kUnknownOutcome,
+          fmt::format("the outcome of {}'s move is not known: {}; then ask with: sluice guests",
+                      guest, lost.message)};
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,58 @@
+// One host's agent, as the command line talks to it. Calls block; any thread.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "control/cli/config.h"
+#include "control/cli/terminal.h"
+#include "control/proto/sluice.grpc.pb.h"
+#include "dataplane/base/expected.h"
+
+namespace sluice::cli {
+
+class AgentClient {
+ public:
+  explicit AgentClient(HostAddress host);
+
+  [[nodiscard]] const std::string& host() const { return host_.name; }
+
+  // Short questions: an agent that does not answer within two seconds is kUnreachable.
+  [[nodiscard]] Expected<v1::HostInfo> get_host();
+  [[nodiscard]] Expected<v1::GuestList> list_guests();
+
+  [[nodiscard]] Expected<v1::GuestInfo> start_guest(const std::string& definition_toml,
+                                                    const std::string& file_name);
+  [[nodiscard]] Expected<v1::GuestInfo> stop_guest(const std::string& name);
+  [[nodiscard]] Expected<v1::GuestInfo> adopt_guest(const std::string& qmp_socket);
+  [[nodiscard]] Expected<v1::VerifyGuestResult> verify_guest(const std::string& name);
+
+  // Called for plans and progress, in order, from the calling thread.
+  using OnUpdate = std::function<void(const v1::MigrateUpdate&)>;
+
+  // Both return when the summary has come, or nothing when `interrupts` (may be nullptr) is raised
+  // before: the migration goes on without a listener. A refusal is the agent's own error. A
+  // connection that is lost is settled by asking the agent again, and is kUnknownOutcome unless it
+  // says that the guest runs there and does not move.
+  using Summary = Expected<std::optional<v1::MigrateSummary>>;
+  [[nodiscard]] Summary migrate(const v1::MigrateRequest& request, const OnUpdate& on_update,
+                                Interrupts* interrupts);
+  [[nodiscard]] Summary watch(const std::string& guest, const OnUpdate& on_update,
+                              Interrupts* interrupts);
+
+ private:
+  using Reader = grpc::ClientReader<v1::MigrateUpdate>;
+  [[nodiscard]] Summary follow(grpc::ClientContext& context, std::unique_ptr<Reader> reader,
+                               const std::string& guest, const OnUpdate& on_update,
+                               Interrupts* interrupts);
+  [[nodiscard]] Error error_of(const grpc::Status& status) const;
+  // What a migration that can no longer be followed came to, as far as this host knows.
+  [[nodiscard]] Error settle(const std::string& guest, const Error& lost);
+
+  HostAddress host_;
+  std::unique_ptr<v1::Agent::Stub> stub_;
+};
+
+}  // namespace sluice::cli

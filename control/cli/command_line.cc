@@ -1,0 +1,242 @@
+#include "control/cli/command_line.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <optional>
+
+#include "control/cli/commands.h"
+#include "control/cli/quantity.h"
+#include "control/model/version.h"
+#include "dataplane/base/parse_size.h"
+#include "dataplane/base/units.h"
+
+namespace sluice::cli {
+namespace {
+
+using Command = std::function<int(Fleet&, const Terminal&)>;
+
+// What the arguments ask for; the option callbacks below fill it in.
+struct Parsed {
+  std::optional<std::string> config;
+  bool json = false;
+  std::string guest;
+  std::string host;
+  std::string file;
+  MigrateOptions migrate;
+  BenchOptions bench;
+  Command command;
+};
+
+void add_bytes(CLI::App& app, const char* name, std::uint64_t& bytes, const char* help) {
+  app.add_option_function<std::string>(
+         name,
+         [name, &bytes](const std::string& text) {
+           const auto parsed = parse_bytes(text);
+           if (!parsed) {
+             throw CLI::ValidationError(name, "\"" + text +
+                                                  "\" is no size; write a whole number with K, M, "
+                                                  "G or T, such as 200M");
+           }
+           bytes = *parsed;
+         },
+         help)
+      ->type_name("SIZE");
+}
+
+void add_lists(CLI::App& app, Parsed& parsed) {
+  app.add_subcommand("hosts", "Lists the hosts with what they offer")->callback([&parsed] {
+    parsed.command = [](Fleet& fleet, const Terminal& terminal) {
+      return list_hosts(fleet, terminal);
+    };
+  });
+  app.add_subcommand("guests", "Lists the guests with where they run")->callback([&parsed] {
+    parsed.command = [](Fleet& fleet, const Terminal& terminal) {
+      return list_guests(fleet, terminal);
+    };
+  });
+}
+
+void add_guest(CLI::App& app, Parsed& parsed) {
+  CLI::App& guest = *app.add_subcommand("guest", "Starts, stops and adopts guests");
+  guest.require_subcommand(1);
+
+  CLI::App& start = *guest.add_subcommand("start", "Starts a guest from a guest file");
+  start.add_option("FILE", parsed.file, "Guest file, see docs/guests.md")->required();
+  start.add_option("--on", parsed.host, "Host that is to run it")->required()->type_name("HOST");
+  start.callback([&parsed] {
+    parsed.command = [&parsed](Fleet& fleet, const Terminal& terminal) {
+      return start_guest(fleet, terminal, parsed.file, parsed.host);
+    };
+  });
+
+  CLI::App& stop = *guest.add_subcommand("stop", "Ends a guest for good");
+  stop.add_option("NAME", parsed.guest, "The guest")->required();
+  stop.callback([&parsed] {
+    parsed.command = [&parsed](Fleet& fleet, const Terminal& terminal) {
+      return stop_guest(fleet, terminal, parsed.guest);
+    };
+  });
+
+  CLI::App& adopt = *guest.add_subcommand("adopt", "Takes over a QEMU that runs already");
+  adopt.add_option("--on", parsed.host, "Host that it runs on")->required()->type_name("HOST");
+  adopt.add_option("--qmp", parsed.file, "Its QMP socket")->required()->type_name("SOCKET");
+  adopt.callback([&parsed] {
+    parsed.command = [&parsed](Fleet& fleet, const Terminal& terminal) {
+      return adopt_guest(fleet, terminal, parsed.file, parsed.host);
+    };
+  });
+}
+
+// --downtime-limit, --max-iterations, --mode and --proof mean something only when a migration
+// begins.
+void require_destination(const CLI::App& migrate, const MigrateOptions& options) {
+  if (!options.request.to().empty()) return;
+  if (!options.watch) {
+    throw CLI::RequiredError("--to HOST (or --watch, to follow a migration that is under way)");
+  }
+  for (const char* const name : {"--downtime-limit", "--max-iterations", "--mode", "--proof"}) {
+    if (migrate.count(name) > 0) throw CLI::ValidationError(name, "needs --to HOST");
+  }
+}
+
+template <typename Mode>
+void add_choice(CLI::App& app, const char* name, const std::map<std::string, Mode>& choices,
+                const std::function<void(Mode)>& set, const char* help) {
+  app.add_option_function<std::string>(
+         name, [choices, set](const std::string& text) { set(choices.at(text)); }, help)
+      ->check(CLI::IsMember(choices));
+}
+
+void add_migrate(CLI::App& app, Parsed& parsed) {
+  MigrateOptions& options = parsed.migrate;
+  v1::MigrateRequest& request = options.request;
+  request.set_mode(v1::MIGRATION_MODE_LIVE);
+  request.set_proof(v1::PROOF_MODE_SENT);
+
+  CLI::App& migrate_app =
+      *app.add_subcommand("migrate", "Moves a running guest to another host, or follows its move");
+  migrate_app.add_option("GUEST", *request.mutable_guest(), "The guest")->required();
+  migrate_app.add_option("--to", *request.mutable_to(), "Host that it is to move to")
+      ->type_name("HOST");
+  migrate_app
+      .add_option_function<std::string>(
+          "--downtime-limit",
+          [&request](const std::string& text) {
+            const auto limit_us = parse_duration_us(text);
+            if (!limit_us || *limit_us == 0) {
+              throw CLI::ValidationError("--downtime-limit",
+                                         "\"" + text +
+                                             "\" is no duration; write a "
+                                             "number with us, ms, s or m, such as 50ms");
+            }
+            request.set_downtime_limit_us(*limit_us);
+          },
+          "How long the guest may stand still; default 50ms")
+      ->type_name("DURATION");
+  migrate_app
+      .add_option_function<std::uint32_t>(
+          "--max-iterations",
+          [&request](std::uint32_t count) { request.set_max_iterations(count); },
+          "Passes of pre-copy at most; default 10")
+      ->check(CLI::Range(1, 1000));
+  add_choice<v1::MigrationMode>(
+      migrate_app, "--mode",
+      {{"live", v1::MIGRATION_MODE_LIVE}, {"quick", v1::MIGRATION_MODE_QUICK}},
+      [&request](v1::MigrationMode mode) { request.set_mode(mode); },
+      "live: copy while it runs; quick: stop, move, resume");
+  add_choice<v1::ProofMode>(
+      migrate_app, "--proof", {{"sent", v1::PROOF_MODE_SENT}, {"full", v1::PROOF_MODE_FULL}},
+      [&request](v1::ProofMode proof) { request.set_proof(proof); },
+      "sent: hashes kept while streaming; full: all memory hashed again at the stop");
+  migrate_app.add_flag("--watch", options.watch,
+                       "Show progress; without --to: follow a move that is under way");
+  migrate_app.callback([&parsed, &migrate_app] {
+    require_destination(migrate_app, parsed.migrate);
+    parsed.command = [&parsed](Fleet& fleet, const Terminal& terminal) {
+      return migrate(fleet, terminal, parsed.migrate);
+    };
+  });
+}
+
+void add_bench(CLI::App& app, Parsed& parsed) {
+  BenchOptions& options = parsed.bench;
+  CLI::App& bench_app =
+      *app.add_subcommand("bench", "Moves a memory guest to and fro, measures and verifies it");
+  bench_app.add_option("--from", options.from, "Host that it starts on")
+      ->required()
+      ->type_name("HOST");
+  bench_app.add_option("--to", options.to, "The other host")->required()->type_name("HOST");
+  add_bytes(bench_app, "--size", options.memory_bytes, "Its memory, a multiple of 2M");
+  bench_app.get_option("--size")->required();
+  add_bytes(bench_app, "--dirty-rate", options.dirty_bytes_per_second,
+            "Bytes it rewrites a second; default 0");
+  bench_app
+      .add_option("--pattern", options.pattern,
+                  "Where it writes; hotset: 90 % to 10 % of its pages")
+      ->check(CLI::IsMember({"uniform", "hotset"}));
+  bench_app
+      .add_option("--time", options.seconds,
+                  "Seconds after which no further move starts; default 10")
+      ->check(CLI::Range(0.0, 86400.0))
+      ->type_name("SECONDS");
+  add_choice<v1::ProofMode>(
+      bench_app, "--proof", {{"sent", v1::PROOF_MODE_SENT}, {"full", v1::PROOF_MODE_FULL}},
+      [&options](v1::ProofMode proof) { options.proof = proof; }, "As for migrate");
+  bench_app.callback([&parsed] {
+    const std::uint64_t bytes = parsed.bench.memory_bytes;
+    if (bytes == 0 || bytes % kExtentBytes != 0)
+      throw CLI::ValidationError("--size", std::to_string(bytes) + " bytes is no multiple of 2M");
+    parsed.command = [&parsed](Fleet& fleet, const Terminal& terminal) {
+      return bench(fleet, terminal, parsed.bench);
+    };
+  });
+}
+
+// CLI11 says some things in several lines; a person gets one. A word that is no command reaches it
+// as a missing one.
+int usage_error(const CLI::App& app, const Terminal& terminal, const CLI::ParseError& error) {
+  std::string message = error.what();
+  if (app.get_subcommands().empty() && app.remaining_size() > 0)
+    message = "there is no command " + app.remaining().front();
+  std::replace(message.begin(), message.end(), '\n', ' ');
+  terminal.err << "sluice: " << message << "; see sluice --help" << std::endl;
+  return kExitUsage;
+}
+
+}  // namespace
+
+int run(const std::vector<std::string>& arguments, Terminal terminal,
+        const Environment& environment, const std::vector<std::string>& default_configs) {
+  CLI::App app("Moves running virtual machines between hosts.", "sluice");
+  Parsed parsed;
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.add_flag("--json", parsed.json, "One JSON document, or one per line when streaming");
+  app.add_option("--config", parsed.config, "Which hosts there are")->type_name("FILE");
+  app.set_version_flag("--version",
+                       std::string("sluice ") + model::version() + " (" + model::revision() + ")");
+  add_lists(app, parsed);
+  add_guest(app, parsed);
+  add_migrate(app, parsed);
+  add_bench(app, parsed);
+
+  try {
+    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+  } catch (const CLI::Success& success) {  // --help, --version
+    return app.exit(success, terminal.out, terminal.err);
+  } catch (const CLI::ParseError& error) {
+    return usage_error(app, terminal, error);
+  }
+  terminal.json = parsed.json;
+  const auto config = load_config(parsed.config, environment, default_configs);
+  if (!config) {
+    const int status = terminal.fail(config.error());
+    return status == kExitFailed ? kExitUsage : status;
+  }
+  Fleet fleet(*config);
+  return parsed.command(fleet, terminal);
+}
+
+}  // namespace sluice::cli

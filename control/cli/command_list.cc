@@ -1,0 +1,97 @@
+// hosts, guests
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "control/cli/commands.h"
+#include "control/cli/json_output.h"
+#include "control/cli/quantity.h"
+#include "control/cli/render_table.h"
+
+namespace sluice::cli {
+namespace {
+
+// Hosts that did not answer are named beside the result; only if none did has the command failed.
+template <typename Reply>
+int report_silent(const std::vector<Answer<Reply>>& answers, const Terminal& terminal) {
+  std::size_t silent = 0;
+  for (const auto& [agent, reply] : answers) {
+    if (reply) continue;
+    ++silent;
+    terminal.err << "sluice: " << reply.error().message << std::endl;
+  }
+  return silent == answers.size() ? kExitFailed : kExitDone;
+}
+
+template <typename Reply>
+Json silent_json(const std::vector<Answer<Reply>>& answers) {
+  Json list = Json::array();
+  for (const auto& [agent, reply] : answers) {
+    if (!reply) list.push_back({{"host", agent->host()}, {"error", reply.error().message}});
+  }
+  return list;
+}
+
+}  // namespace
+
+int list_hosts(Fleet& fleet, const Terminal& terminal) {
+  const auto answers = fleet.hosts();
+  if (terminal.json) {
+    Json list = Json::array();
+    for (const auto& [agent, reply] : answers) {
+      if (reply) list.push_back(to_json(*reply));
+    }
+    terminal.out << Json{{"hosts", list}, {"unreachable", silent_json(answers)}}.dump()
+                 << std::endl;
+    return report_silent(answers, terminal);
+  }
+  std::vector<std::vector<std::string>> rows = {
+      {"HOST", "GUESTS", "MEMORY", "USED", "PORT", "MTU", "CORES", "ADDRESS", "VERSION"}};
+  std::string remarks;
+  for (const auto& [agent, reply] : answers) {
+    if (!reply) continue;
+    const v1::HostInfo& host = *reply;
+    rows.push_back({host.name(), std::to_string(host.guests()), format_bytes(host.memory_bytes()),
+                    format_bytes(host.memory_used_bytes()), host.port(), std::to_string(host.mtu()),
+                    fmt::format("{}", fmt::join(host.worker_cores(), ",")), host.data_address(),
+                    host.version()});
+    for (const std::string& remark : host.remarks())
+      remarks += fmt::format("{}: {}\n", host.name(), remark);
+  }
+  if (rows.size() > 1) terminal.out << render_table(rows) << remarks << std::flush;
+  return report_silent(answers, terminal);
+}
+
+int list_guests(Fleet& fleet, const Terminal& terminal) {
+  const auto answers = fleet.guests();
+  if (terminal.json) {
+    Json list = Json::array();
+    for (const auto& [agent, reply] : answers) {
+      if (!reply) continue;
+      for (const v1::GuestInfo& guest : reply->guests()) list.push_back(to_json(guest));
+    }
+    terminal.out << Json{{"guests", list}, {"unreachable", silent_json(answers)}}.dump()
+                 << std::endl;
+    return report_silent(answers, terminal);
+  }
+  std::vector<std::vector<std::string>> rows = {
+      {"GUEST", "HOST", "STATE", "MEMORY", "DRIVER", "PID", "MACHINE"}};
+  for (const auto& [agent, reply] : answers) {
+    if (!reply) continue;
+    for (const v1::GuestInfo& guest : reply->guests()) {
+      rows.push_back(
+          {guest.name(), guest.host(),
+           guest.moving_to().empty() ? guest.state() : guest.state() + " to " + guest.moving_to(),
+           format_bytes(guest.memory_bytes()), guest.driver(), std::to_string(guest.pid()),
+           guest.machine_type()});
+    }
+  }
+  if (rows.size() > 1) terminal.out << render_table(rows) << std::flush;
+  if (rows.size() == 1 && !answers.empty()) {
+    const int status = report_silent(answers, terminal);
+    if (status == kExitDone) terminal.out << "no guests" << std::endl;
+    return status;
+  }
+  return report_silent(answers, terminal);
+}
+
+}  // namespace sluice::cli

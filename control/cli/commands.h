@@ -1,0 +1,40 @@
+// What the command line can do. Every command prints its result and returns the exit status.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "control/cli/fleet.h"
+#include "control/cli/terminal.h"
+#include "control/proto/sluice.pb.h"
+
+namespace sluice::cli {
+
+int list_hosts(Fleet& fleet, const Terminal& terminal);
+int list_guests(Fleet& fleet, const Terminal& terminal);
+
+int start_guest(Fleet& fleet, const Terminal& terminal, const std::string& file,
+                const std::string& on);
+int stop_guest(Fleet& fleet, const Terminal& terminal, const std::string& guest);
+int adopt_guest(Fleet& fleet, const Terminal& terminal, const std::string& qmp_socket,
+                const std::string& on);
+
+struct MigrateOptions {
+  v1::MigrateRequest request;  // without `to`: follow a migration that is under way
+  bool watch = false;
+};
+int migrate(Fleet& fleet, const Terminal& terminal, const MigrateOptions& options);
+
+struct BenchOptions {
+  std::string from;
+  std::string to;
+  std::uint64_t memory_bytes = 0;  // a multiple of 2 MiB
+  std::uint64_t dirty_bytes_per_second = 0;
+  std::string pattern = "uniform";
+  double seconds = 10;  // it starts no further move after that; at least one is made
+  v1::ProofMode proof = v1::PROOF_MODE_SENT;
+};
+int bench(Fleet& fleet, const Terminal& terminal, const BenchOptions& options);
+
+}  // namespace sluice::cli

@@ -1,0 +1,45 @@
+// All hosts of the configuration, asked at once.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "control/cli/client.h"
+#include "control/cli/config.h"
+
+namespace sluice::cli {
+
+template <typename Reply>
+struct Answer {
+  AgentClient* agent;  // never nullptr, owned by the fleet
+  Expected<Reply> reply;
+};
+
+struct FoundGuest {
+  AgentClient* agent;
+  v1::GuestInfo info;
+};
+
+class Fleet {
+ public:
+  explicit Fleet(const Config& config);
+
+  // kNotFound names the hosts that there are.
+  [[nodiscard]] Expected<AgentClient*> host(const std::string& name);
+
+  // One answer a host, in the order of their names. A host that is silent delays the others by
+  // nothing.
+  [[nodiscard]] std::vector<Answer<v1::HostInfo>> hosts();
+  [[nodiscard]] std::vector<Answer<v1::GuestList>> guests();
+
+  // Where a guest is: if a migration shows it on two hosts, its source until it runs at the
+  // destination. kNotFound names the guests that there are and the hosts that did not answer.
+  [[nodiscard]] Expected<FoundGuest> find(const std::string& guest);
+
+ private:
+  std::string config_path_;
+  std::vector<std::unique_ptr<AgentClient>> agents_;
+};
+
+}  // namespace sluice::cli

@@ -1,0 +1,114 @@
+#include "control/cli/json_output.h"
+
+namespace sluice::cli {
+namespace {
+
+double ms(std::uint64_t microseconds) { return static_cast<double>(microseconds) / 1e3; }
+
+const char* name_of(v1::MigrationMode mode) {
+  return mode == v1::MIGRATION_MODE_QUICK ? "quick" : "live";
+}
+const char* name_of(v1::ProofMode proof) { return proof == v1::PROOF_MODE_FULL ? "full" : "sent"; }
+
+}  // namespace
+
+Json to_json(const v1::HostInfo& host) {
+  return {{"name", host.name()},
+          {"version", host.version()},
+          {"port", host.port()},
+          {"port_driver", host.port_driver()},
+          {"data_address", host.data_address()},
+          {"mtu", host.mtu()},
+          {"queues", host.queues()},
+          {"worker_cores", Json(host.worker_cores())},
+          {"hugepages", host.hugepages()},
+          {"zero_copy", host.zero_copy()},
+          {"memory_bytes", host.memory_bytes()},
+          {"memory_used_bytes", host.memory_used_bytes()},
+          {"guests", host.guests()},
+          {"peers", Json(host.peers())},
+          {"remarks", Json(host.remarks())},
+          {"boot_id", host.boot_id()}};
+}
+
+Json to_json(const v1::GuestInfo& guest) {
+  Json document = {{"name", guest.name()},
+                   {"host", guest.host()},
+                   {"state", guest.state()},
+                   {"driver", guest.driver()},
+                   {"memory_bytes", guest.memory_bytes()},
+                   {"pid", guest.pid()},
+                   {"machine_type", guest.machine_type()}};
+  if (!guest.moving_to().empty()) document["moving_to"] = guest.moving_to();
+  return document;
+}
+
+Json to_json(const v1::MigratePlan& plan) {
+  return {{"event", "plan"},
+          {"guest", plan.guest()},
+          {"from", plan.from()},
+          {"to", plan.to()},
+          {"memory_bytes", plan.memory_bytes()},
+          {"populated_bytes", plan.populated_bytes()},
+          {"flows", plan.flows()},
+          {"mtu", plan.mtu()},
+          {"pages_per_frame", plan.pages_per_frame()},
+          {"port_driver", plan.port_driver()},
+          {"downtime_limit_ms", ms(plan.downtime_limit_us())},
+          {"max_iterations", plan.max_iterations()},
+          {"mode", name_of(plan.mode())},
+          {"proof", name_of(plan.proof())}};
+}
+
+Json to_json(const v1::MigrateProgress& progress) {
+  return {{"event", "progress"},
+          {"phase", progress.phase()},
+          {"iteration", progress.iteration()},
+          {"remaining_bytes", progress.remaining_bytes()},
+          {"sent_bytes", progress.sent_bytes()},
+          {"rate_gbps", progress.rate_gbps()},
+          {"dirty_bytes_per_second", progress.dirty_bytes_per_second()},
+          {"predicted_downtime_ms", ms(progress.predicted_downtime_us())},
+          {"seconds", progress.seconds()}};
+}
+
+Json to_json(const v1::MigrateSummary& summary) {
+  const v1::Downtime& downtime = summary.downtime();
+  Json document = {
+      {"guest", summary.guest()},
+      {"from", summary.from()},
+      {"to", summary.to()},
+      {"status", summary.status()},
+      {"iterations", summary.iterations()},
+      {"pages_sent", summary.pages_sent()},
+      {"zero_pages", summary.zero_pages()},
+      {"bytes_guest", summary.bytes_guest()},
+      {"bytes_wire", summary.bytes_wire()},
+      {"goodput_gbps", summary.goodput_gbps()},
+      {"seconds", summary.seconds()},
+      {"downtime_ms", ms(summary.downtime_us())},
+      {"downtime",
+       {{"stop", ms(downtime.stop_us())},
+        {"final_scan", ms(downtime.final_scan_us())},
+        {"final_copy", ms(downtime.final_copy_us())},
+        {"proof", ms(downtime.proof_us())},
+        {"state", ms(downtime.state_us())},
+        {"resume", ms(downtime.resume_us())}}},
+      {"proof",
+       {{"extents", summary.proof_extents()},
+        {"algorithm", summary.proof_algorithm()},
+        {"match", summary.proof_match()}}},
+      {"frames_lost", summary.frames_lost()},
+      {"retransmitted_pages", summary.retransmitted_pages()},
+      {"busy_core_seconds",
+       {{"from", summary.busy_core_seconds_from()}, {"to", summary.busy_core_seconds_to()}}}};
+  if (summary.status() != "completed") document["error"] = summary.error();
+  return document;
+}
+
+Json to_json(const v1::VerifyGuestResult& result) {
+  return {
+      {"pages", result.pages()}, {"mismatches", result.mismatches()}, {"writes", result.writes()}};
+}
+
+}  // namespace sluice::cli
