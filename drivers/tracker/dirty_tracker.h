@@ -33,10 +33,12 @@ struct AddressRange {
 
 // What attaching cost, for the log.
 struct AttachFigures {
-  std::uint64_t target_stopped_ns =
-      0;                          // how long the target's main thread stood still; 0 for our own
-  std::uint64_t baseline_ns = 0;  // write-protecting everything once
-  std::uint64_t page_bytes = 0;   // granularity the kernel tracks at: 4096, or 2 MiB on hugetlbfs
+  // How long the target's main thread stood still; 0 for our own process.
+  std::uint64_t target_stopped_ns = 0;
+  // Write-protecting everything once, while the target runs.
+  std::uint64_t baseline_ns = 0;
+  // The granularity that the kernel tracks at: 4096, or 2 MiB on hugetlbfs.
+  std::uint64_t page_bytes = 0;
 };
 
 class DirtyTracker final : public port::DirtySource {

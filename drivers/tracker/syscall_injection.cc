@@ -77,12 +77,19 @@ class Session final : public StoppedProcess {
     return ::poll(&poll_fd, 1, 0) == 1;
   }
 
+  // False once another thread's execve() has ended the thread we trace and taken over its id.
+  [[nodiscard]] bool still_traced() const {
+    const auto tracer = read_status_field(pid_, "TracerPid");
+    return !tracer || *tracer == ::gettid();
+  }
+
   Expected<void> seize();
   Expected<StopKind> wait_for_stop(std::optional<Clock::time_point> deadline) const;
   Expected<void> run_until(StopKind wanted, __ptrace_request request);
   Expected<void> save();
   Expected<user_regs_struct> read_registers() const;
   Expected<void> find_syscall_instruction();
+  [[nodiscard]] bool is_syscall_instruction(std::uint64_t address) const;
 
   pid_t pid_;
   FileDescriptor pidfd_;
@@ -91,8 +98,8 @@ class Session final : public StoppedProcess {
   std::uint64_t syscall_instruction_ = 0;
   user_regs_struct saved_{};
   std::uint64_t saved_signal_mask_ = 0;
-  std::uint64_t rseq_pointer_ =
-      0;  // address of the thread's pointer to its running sequence; 0: none registered
+  // The thread's pointer to the restartable sequence that it is in: address (0: in none), value.
+  std::uint64_t rseq_pointer_ = 0;
   long saved_rseq_ = 0;
   bool saw_stop_signal_ = false;
 };
@@ -137,8 +144,12 @@ Expected<StopKind> Session::wait_for_stop(std::optional<Clock::time_point> deadl
     // Mostly a matter of microseconds: spin at first.
     if (now - start < std::chrono::milliseconds(1)) {
       std::this_thread::yield();
-    } else {
-      std::this_thread::sleep_for(std::chrono::microseconds(50));
+      continue;
+    }
+    std::this_thread::sleep_for(std::chrono::microseconds(50));
+    if (!still_traced()) {
+      return fail(ErrorKind::kNotFound,
+                  "process " + std::to_string(pid_) + " has replaced itself (execve)");
     }
   }
   if (info.si_code >> 8 == PTRACE_EVENT_STOP) return StopKind::kInterrupted;
@@ -221,12 +232,18 @@ Expected<void> Session::find_syscall_instruction() {
     syscall_instruction_ = mapping.start + static_cast<std::uint64_t>(found - text.begin());
     return {};
   }
-  return fail(ErrorKind::kFailed,
+  return fail(ErrorKind::kBusy,
               "no syscall instruction was found in process " + std::to_string(pid_));
 }
 
+bool Session::is_syscall_instruction(std::uint64_t address) const {
+  errno = 0;
+  const long word = ::ptrace(PTRACE_PEEKTEXT, pid_, as_pointer(address), nullptr);
+  return errno == 0 && (word & 0xFFFF) == 0x050F;
+}
+
 Expected<void> Session::stop() {
-  // Before the stop, which it would make longer: the vDSO and libc stay where they are.
+  // Before the stop, which it would make longer; verified in the stop.
   if (auto found = find_syscall_instruction(); !found) return found;
   if (auto seized = seize(); !seized) return seized;
   stop_requested_ = Clock::now();
@@ -235,7 +252,13 @@ Expected<void> Session::stop() {
   for (;;) {
     const auto kind = wait_for_stop(deadline);
     if (!kind) return tl::unexpected(kind.error());
-    if (*kind == StopKind::kInterrupted) return save();
+    if (*kind == StopKind::kInterrupted) {
+      // An execve() came in between.
+      if (!is_syscall_instruction(syscall_instruction_)) {
+        if (auto found = find_syscall_instruction(); !found) return found;
+      }
+      return save();
+    }
     // A signal was faster: it is delivered as if we were not here, and the interruption is still
     // due.
     siginfo_t info{};

@@ -52,9 +52,10 @@ class StoppedProcess {
 // nanoseconds, that thread stood still. `body` runs on a thread made for it, since ptrace binds a
 // target to one tracing thread; whatever happens, the end of that thread lets the target go. Any
 // thread may call this; a process can be injected into by one caller at a time. Errors: those of
-// `body`; kNotFound (no such process, or it died meanwhile), kPermission (ptrace refused), kBusy
-// (another debugger is attached, or the thread is in uninterruptible sleep for more than two
-// seconds), kUnsupported (a 32-bit process), kInvalid (`pid` is this process).
+// `body`; kNotFound (no such process, or it died or ran execve() meanwhile), kPermission (ptrace
+// refused), kBusy (another debugger is attached, an execve() is under way, or the thread is in
+// uninterruptible sleep for more than two seconds), kUnsupported (a 32-bit process), kInvalid
+// (`pid` is this process).
 [[nodiscard]] Expected<std::uint64_t> inject(
     pid_t pid, const std::function<Expected<void>(StoppedProcess&)>& body);
 

@@ -330,6 +330,41 @@ TEST(SyscallInjection, SurvivesTheTargetsDeathAtAnyPoint) {
   std::cout << completed << " of 200 injections were faster than the death\n";
 }
 
+TEST(SyscallInjection, SurvivesAnExecveByAnotherThread) {
+  const auto seed =
+      static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
+  std::cout << "seed " << seed << '\n';
+  Random random(seed);
+  for (int round = 0; round < 30; ++round) {
+    const auto delay = std::chrono::microseconds(random.below(2000));
+    const Child child([&] {
+      std::thread replacer([&] {
+        std::this_thread::sleep_for(delay);
+        ::execl("/bin/sleep", "sleep", "100", nullptr);
+      });
+      return ::pause();
+    });
+    for (int attempt = 0; attempt < 10; ++attempt) {
+      std::int64_t result = 0;
+      const auto injected = inject_getpid(child.pid(), result);
+      if (injected) {
+        EXPECT_EQ(result, child.pid());
+      } else {
+        EXPECT_NE(injected.error().kind, ErrorKind::kFailed) << injected.error().message;
+      }
+    }
+    child.wait_until_named("sleep");
+    // The name changes before the execve() is complete.
+    std::int64_t result = 0;
+    auto injected = inject_getpid(child.pid(), result);
+    for (int attempt = 0; attempt < 1000 && !injected; ++attempt) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      injected = inject_getpid(child.pid(), result);
+    }
+    EXPECT_TRUE(injected) << injected.error().message;
+  }
+}
+
 TEST(SyscallInjection, LeavesTheTargetsExitStatusToItsParent) {
   const SharedMemory control(1);
   Child child([&] {

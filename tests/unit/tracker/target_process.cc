@@ -88,14 +88,20 @@ int Child::wait() {
 }
 
 void Child::wait_until_in_syscall(long number) const {
+  wait_for_word("syscall", std::to_string(number));
+}
+
+void Child::wait_until_named(const std::string& program) const { wait_for_word("comm", program); }
+
+void Child::wait_for_word(const std::string& file_name, const std::string& word) const {
   for (int attempt = 0; attempt < 5000; ++attempt) {
-    std::ifstream file("/proc/" + std::to_string(pid_) + "/syscall");
+    std::ifstream file("/proc/" + std::to_string(pid_) + "/" + file_name);
     std::string text;
     file >> text;
-    if (text == std::to_string(number)) return;
+    if (text == word) return;
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
-  ADD_FAILURE() << "process " << pid_ << " never slept in system call " << number;
+  ADD_FAILURE() << "/proc/" << pid_ << "/" << file_name << " never began with " << word;
 }
 
 std::size_t Child::open_descriptors() const {

@@ -52,6 +52,8 @@ class Child {
   int wait();
   // Waits until its main thread sleeps in the given system call.
   void wait_until_in_syscall(long number) const;
+  // Waits until it has become the program of that name (execve).
+  void wait_until_named(const std::string& program) const;
   [[nodiscard]] std::size_t open_descriptors() const;
   // Whether the kernel tracks writes to any of its memory (smaps: VmFlags "uw").
   [[nodiscard]] bool is_write_tracked() const;
@@ -59,6 +61,8 @@ class Child {
   [[nodiscard]] char state() const;
 
  private:
+  void wait_for_word(const std::string& file_name, const std::string& word) const;
+
   pid_t pid_ = -1;
 };
 
