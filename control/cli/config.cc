@@ -50,9 +50,9 @@ Expected<Config> read_hosts(const std::string& path, const toml::table& root) {
 
 Expected<Config> read_config(const std::string& path) {
   std::ifstream file(path);
+  if (!file) return fail(ErrorKind::kNotFound, "configuration " + path + " cannot be read");
   std::ostringstream text;
-  if (!file || !(text << file.rdbuf()))
-    return fail(ErrorKind::kNotFound, "configuration " + path + " cannot be read");
+  text << file.rdbuf();
   try {
     return read_hosts(path, toml::parse(text.str(), path));
   } catch (const toml::parse_error& error) {
