@@ -40,7 +40,8 @@ class Reader {
       std::string expected;
       for (const std::string_view name : known) {
         if (name == kMemoryTable) continue;
-        expected += (expected.empty() ? "" : ", ") + std::string(name);
+        if (!expected.empty()) expected += ", ";
+        expected += name;
       }
       complain(key.source(), "unknown key '" + std::string(key.str()) + "' in " + title +
                                  "; known are: " + expected);
@@ -138,9 +139,10 @@ Definition read_document(Reader& reader, const toml::table& root) {
   reader.refuse_unknown_keys(root, "the guest file",
                              {"name", "driver", "memory", "qemu", kMemoryTable});
   definition.name = reader.text(root, "name", "the guest file", true);
-  if (root.contains("name") && !is_valid_guest_name(definition.name))
+  if (root.contains("name") && !is_valid_guest_name(definition.name)) {
     reader.complain(root.get("name")->source(),
                     "'name' must be 1 to 63 of a-z, 0-9 and -, and must not start with -");
+  }
 
   definition.memory_bytes = reader.bytes(root, "memory", "the guest file", true);
   if (root.contains("memory") &&
@@ -209,9 +211,10 @@ Expected<Definition> parse_definition(std::string_view text, const std::string& 
 
 Expected<Definition> load_definition(const std::string& path) {
   std::ifstream file(path);
-  if (!file)
+  if (!file) {
     return fail(ErrorKind::kNotFound,
                 "cannot read guest file " + path + ": " + std::strerror(errno));
+  }
   const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
   return parse_definition(text, path);
 }

@@ -188,15 +188,18 @@ Expected<std::vector<std::string>> strip_owned_args(const std::vector<std::strin
     const std::string reason = unrepeatable(option);
     if (!reason.empty())
       return fail(ErrorKind::kUnsupported, "the guest's QEMU argument " + reason);
-    if (option.name == "m" && property(option.value, "maxmem"))
+    if (option.name == "m" && property(option.value, "maxmem")) {
       return fail(ErrorKind::kUnsupported,
                   "the guest has hot-pluggable memory (-m maxmem=), which is not supported");
-    if (option.name == "readconfig")
+    }
+    if (option.name == "readconfig") {
       return fail(ErrorKind::kUnsupported,
                   "the guest was started with -readconfig, so its devices cannot be known");
-    if (is_control_monitor(option))
+    }
+    if (is_control_monitor(option)) {
       control_chardevs.emplace_back(
           property(option.value, "chardev").value_or(split_properties(option.value).front()));
+    }
   }
 
   std::vector<std::string> kept;

@@ -45,15 +45,17 @@ Expected<void> check_ram(QmpClient& qmp, const Description& description) {
   const std::string& guest = description.definition.name;
   const auto backend = query_ram_backend(qmp, guest);
   if (!backend) return tl::unexpected(backend.error());
-  if (!backend->shared)
+  if (!backend->shared) {
     return refuse(guest,
                   "its RAM backend " + backend->id + " is not shared; start it with share=on");
+  }
   // From 8.1 on x-ignore-shared skips named files only, so a memfd backend's RAM would go through
   // the state stream.
   if (parse_version(description.qemu_version).at_least(8, 1) &&
-      backend->type != "memory-backend-file")
+      backend->type != "memory-backend-file") {
     return refuse(guest, "its RAM backend is a " + backend->type + "; QEMU " +
                              description.qemu_version + " needs memory-backend-file");
+  }
   return {};
 }
 
@@ -65,30 +67,34 @@ bool is_true(const Expected<Json>& reply) {
 std::string device_obstacle(QmpClient& qmp, const std::string& path, const std::string& type) {
   if (type.starts_with("vfio-")) return "writes of its VFIO device cannot be tracked";
   if (type.find("vhost-user") != std::string::npos)
-    return "the vhost-user back end of its device writes RAM through a mapping of its own, unseen";
+    return "a vhost-user back end writes RAM through a mapping of its own, unseen";
   if (type.find("vhost-vdpa") != std::string::npos)
     return "writes of its vDPA device cannot be tracked";
   if (type.starts_with("virtio-balloon") &&
       is_true(qmp.execute("qom-get", {{"path", path}, {"property", "free-page-reporting"}})))
-    return "free-page-reporting of its balloon punches holes into RAM, unseen; turn it off";
+    return "free-page-reporting punches holes into RAM, unseen; turn it off";
+  return {};
+}
+
+Expected<void> check_devices_below(QmpClient& qmp, const std::string& guest,
+                                   const std::string& parent) {
+  for (const Json& child : list_of(qmp.execute("qom-list", {{"path", parent}}))) {
+    constexpr std::string_view kChild = "child<";
+    const std::string kind = text_at(child, "type");
+    if (!kind.starts_with(kChild)) continue;
+    const std::string type = kind.substr(kChild.size(), kind.size() - kChild.size() - 1);
+    std::string path = parent;
+    path.append("/").append(text_at(child, "name"));
+    const std::string obstacle = device_obstacle(qmp, path, type);
+    if (!obstacle.empty()) return refuse(guest, "device " + type + ": " + obstacle);
+  }
   return {};
 }
 
 Expected<void> check_devices(QmpClient& qmp, const std::string& guest) {
-  for (const std::string& parent :
-       {std::string("/machine/peripheral"), std::string("/machine/peripheral-anon")}) {
-    for (const Json& child : list_of(qmp.execute("qom-list", {{"path", parent}}))) {
-      constexpr std::string_view kChild = "child<";
-      const std::string kind = text_at(child, "type");
-      if (!kind.starts_with(kChild)) continue;
-      const std::string type = kind.substr(kChild.size(), kind.size() - kChild.size() - 1);
-      const std::string name = text_at(child, "name");
-      const std::string obstacle = device_obstacle(qmp, parent + "/" + name, type);
-      if (!obstacle.empty())
-        return refuse(guest, "device " + name + " (" + type + "): " + obstacle);
-    }
-  }
-  return {};
+  auto result = check_devices_below(qmp, guest, "/machine/peripheral");
+  if (result) result = check_devices_below(qmp, guest, "/machine/peripheral-anon");
+  return result;
 }
 
 // QMP has no list of network back ends; the human monitor's reads "NAME:
@@ -98,9 +104,10 @@ Expected<void> check_network(QmpClient& qmp, const std::string& guest) {
   if (!reply) return tl::unexpected(reply.error());
   const std::string text = reply->is_string() ? reply->get<std::string>() : "";
   for (const char* type : {"vhost-user", "vhost-vdpa"}) {
-    if (text.find(std::string("type=") + type) != std::string::npos)
+    if (text.find(std::string("type=") + type) != std::string::npos) {
       return refuse(guest, std::string("its network back end is ") + type +
                                ", which writes RAM through a mapping of its own, unseen");
+    }
   }
   return {};
 }
@@ -141,13 +148,15 @@ std::string to_text(const QemuVersion& version) {
 Expected<RamBackend> query_ram_backend(QmpClient& qmp, const std::string& guest) {
   const auto reply = qmp.execute("query-memdev");
   if (!reply) return tl::unexpected(reply.error());
-  if (!reply->is_array() || reply->empty())
+  if (!reply->is_array() || reply->empty()) {
     return refuse(guest,
                   "its RAM has no backend object, so it is not shared; start it with "
                   "-object memory-backend-file,share=on and -machine memory-backend=");
-  if (reply->size() > 1)
+  }
+  if (reply->size() > 1) {
     return refuse(
         guest, "it has " + std::to_string(reply->size()) + " RAM backends; only one is supported");
+  }
   const Json& device = reply->front();
   RamBackend backend;
   backend.id = text_at(device, "id");

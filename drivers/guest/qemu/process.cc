@@ -87,9 +87,10 @@ Expected<Process> Process::spawn(const SpawnRequest& request) {
   pid_t pid = 0;
   const int status = posix_spawn(&pid, argv.front(), settings.actions(), settings.attributes(),
                                  argv.data(), environ);
-  if (status != 0)
+  if (status != 0) {
     return fail(ErrorKind::kFailed,
                 "cannot start " + request.argv.front() + ": " + std::strerror(status));
+  }
   // The child is not reaped yet, so its number cannot have been used again.
   FileDescriptor pidfd(pidfd_open(pid, 0));
   if (!pidfd.valid()) {
@@ -176,9 +177,10 @@ Expected<std::string> find_executable(const std::string& name) {
 
 Expected<std::string> run_and_capture(const std::vector<std::string>& argv, TimeNs timeout_ns) {
   FileDescriptor output(memfd_create("sluice-output", MFD_CLOEXEC));
-  if (!output.valid())
+  if (!output.valid()) {
     return fail(ErrorKind::kNoCapacity,
                 std::string("cannot make a memfd: ") + std::strerror(errno));
+  }
   const auto process = Process::spawn({argv, output.get(), {}});
   if (!process) return tl::unexpected(process.error());
   if (!process->wait_exit(timeout_ns)) {

@@ -88,9 +88,10 @@ Expected<std::string> query_version(QmpClient& qmp) {
 Expected<void> check_definition(const Definition& definition) {
   if (!is_valid_guest_name(definition.name))
     return fail(ErrorKind::kInvalid, "'" + definition.name + "' cannot be a guest's name");
-  if (definition.memory_bytes == 0 || definition.memory_bytes % kExtentBytes != 0)
+  if (definition.memory_bytes == 0 || definition.memory_bytes % kExtentBytes != 0) {
     return fail(ErrorKind::kInvalid,
                 "the memory of guest " + definition.name + " must be a multiple of 2M");
+  }
   return check_user_args(definition.qemu_args);
 }
 
@@ -102,16 +103,18 @@ Expected<void> check_qemu_offers(const std::string& binary, const Description& w
   const QemuVersion source = parse_version(wanted.qemu_version);
   // Releases of one series keep QEMU's migration format, so that a host can also be moved off a
   // micro release.
-  if (!here.at_least(source.major, source.minor))
+  if (!here.at_least(source.major, source.minor)) {
     return fail(ErrorKind::kUnsupported, "QEMU " + to_text(here) + " here is older than QEMU " +
                                              wanted.qemu_version + " that runs guest " +
                                              wanted.definition.name);
+  }
   const auto machines = run_and_capture({binary, "-machine", "help"}, kQuestionTimeoutNs);
   if (!machines) return tl::unexpected(machines.error());
-  if (("\n" + *machines).find("\n" + wanted.machine_type + " ") == std::string::npos)
+  if (("\n" + *machines).find("\n" + wanted.machine_type + " ") == std::string::npos) {
     return fail(ErrorKind::kUnsupported,
                 "QEMU " + to_text(here) + " here does not offer the machine type " +
                     wanted.machine_type + " of guest " + wanted.definition.name);
+  }
   return {};
 }
 
@@ -131,10 +134,11 @@ Expected<void> configure_twin(QmpClient& qmp, const Description& wanted) {
   if (!quiet) return tl::unexpected(quiet.error());
   const auto machine = query_machine_type(qmp);
   if (!machine) return tl::unexpected(machine.error());
-  if (*machine != wanted.machine_type)
+  if (*machine != wanted.machine_type) {
     return fail(ErrorKind::kUnsupported, "the twin of guest " + wanted.definition.name +
                                              " became a " + *machine + " instead of a " +
                                              wanted.machine_type);
+  }
   return {};
 }
 
@@ -213,9 +217,10 @@ Expected<std::vector<std::string>> read_command_line(pid_t pid) {
   std::ifstream file("/proc/" + std::to_string(pid) + "/cmdline");
   std::vector<std::string> args;
   for (std::string argument; std::getline(file, argument, '\0');) args.push_back(argument);
-  if (args.empty())
+  if (args.empty()) {
     return fail(ErrorKind::kPermission,
                 "cannot read the command line of process " + std::to_string(pid));
+  }
   args.erase(args.begin());
   return args;
 }
@@ -227,17 +232,19 @@ Expected<Definition> definition_of_running(QmpClient& qmp, pid_t pid) {
   if (!name) return tl::unexpected(name.error());
   definition.name = text_at(*name, "name");
   if (definition.name.empty()) definition.name = "qemu-" + std::to_string(pid);
-  if (!is_valid_guest_name(definition.name))
+  if (!is_valid_guest_name(definition.name)) {
     return fail(
         ErrorKind::kUnsupported,
         "the name '" + definition.name + "' of the running guest is not made of a-z, 0-9 and -");
+  }
 
   const auto memory = qmp.execute("query-memory-size-summary");
   if (!memory) return tl::unexpected(memory.error());
   definition.memory_bytes = number_at(*memory, "base-memory");
-  if (definition.memory_bytes == 0 || definition.memory_bytes % kExtentBytes != 0)
+  if (definition.memory_bytes == 0 || definition.memory_bytes % kExtentBytes != 0) {
     return fail(ErrorKind::kUnsupported,
                 "the memory of guest " + definition.name + " is not a multiple of 2M");
+  }
 
   std::error_code error;
   definition.qemu_binary =

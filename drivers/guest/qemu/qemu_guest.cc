@@ -86,9 +86,10 @@ Error QemuGuest::with_qemu_reason(Error error) {
 Expected<void> QemuGuest::destroy() {
   if (alive()) (void)qmp().send("quit");
   if (!parts_.process.wait_exit(kQuitTimeoutNs)) parts_.process.kill();
-  if (alive())
+  if (alive()) {
     return fail(ErrorKind::kFailed, "QEMU of guest " + name() + " (process " +
                                         std::to_string(pid()) + ") does not end even when killed");
+  }
   if (parts_.warden) {
     (void)parts_.warden->release();
     parts_.warden.reset();

@@ -20,9 +20,10 @@ Expected<void> QemuGuest::load_state(std::span<const std::byte> state) {
   auto result = require_phase(Phase::kIncoming, "load a state");
   if (!result) return result;
   std::array<int, 2> ends{};
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0)
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) {
     return fail(ErrorKind::kNoCapacity,
                 std::string("cannot make a socket pair: ") + std::strerror(errno));
+  }
   const FileDescriptor our_end(ends[0]);
   {
     const FileDescriptor qemus_end(ends[1]);
@@ -52,9 +53,10 @@ Expected<void> QemuGuest::load_state(std::span<const std::byte> state) {
   if (!result) return result;
   const auto run = run_state();
   if (!run) return tl::unexpected(run.error());
-  if (*run == "running")
+  if (*run == "running") {
     return fail(ErrorKind::kFailed,
                 "the twin of guest " + name() + " runs although it was to stay paused");
+  }
   return {};
 }
 
@@ -71,9 +73,10 @@ Expected<void> QemuGuest::keep_after_agent_exit() {
 Expected<void> QemuGuest::resume() {
   auto result = require_phase(Phase::kIncoming, "resume");
   if (!result) return result;
-  if (parts_.record.phase != RecordedPhase::kKept)
+  if (parts_.record.phase != RecordedPhase::kKept) {
     return fail(ErrorKind::kInvalid,
                 "the twin of guest " + name() + " was not kept yet; it would die with its agent");
+  }
   result = continue_running();
   if (!result) return result;
   parts_.phase = Phase::kRunning;

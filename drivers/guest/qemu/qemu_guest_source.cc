@@ -85,9 +85,10 @@ Expected<void> QemuGuest::start_migration() {
   if (!reply) return tl::unexpected(reply.error());
 
   std::array<int, 2> ends{};
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0)
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) {
     return fail(ErrorKind::kNoCapacity,
                 std::string("cannot make a socket pair: ") + std::strerror(errno));
+  }
   state_reader_ = std::make_unique<StateReader>(FileDescriptor(ends[0]));
   const FileDescriptor qemus_end(ends[1]);
   reply = qmp().execute("getfd", {{"fdname", "sluice-state"}}, qemus_end.get());
@@ -110,9 +111,10 @@ Expected<TimeNs> QemuGuest::wait_for_pre_switchover() {
       },
       monotonic_now_ns() + kPauseTimeoutNs, "the state pre-switchover");
   if (!event) return tl::unexpected(event.error());
-  if (status != "pre-switchover" || stopped_at_ns == 0)
+  if (status != "pre-switchover" || stopped_at_ns == 0) {
     return fail(ErrorKind::kFailed, "QEMU of guest " + name() +
                                         " did not stop for the move, its migration is " + status);
+  }
   return stopped_at_ns;
 }
 
@@ -165,10 +167,11 @@ Expected<std::size_t> QemuGuest::save_state(std::span<std::byte> out) {
   const std::size_t size = state_reader_->size();
   state_reader_.reset();
   parts_.phase = Phase::kHandedOver;
-  if (size > out.size())
+  if (size > out.size()) {
     return fail(ErrorKind::kNoCapacity, "the device state of guest " + name() + " takes " +
                                             std::to_string(size) + " bytes, the room for it is " +
                                             std::to_string(out.size()));
+  }
   return size;
 }
 

@@ -20,15 +20,17 @@ constexpr TimeNs kConnectRetryNs = 2 * kMillisecondNs;
 Expected<FileDescriptor> connect_once(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof(address.sun_path))
+  if (path.size() >= sizeof(address.sun_path)) {
     return fail(ErrorKind::kInvalid, "QMP socket path " + path + " is longer than " +
                                          std::to_string(sizeof(address.sun_path) - 1) +
                                          " bytes; use a shorter run directory");
+  }
   path.copy(address.sun_path, path.size());
   FileDescriptor fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!fd.valid())
+  if (!fd.valid()) {
     return fail(ErrorKind::kNoCapacity,
                 std::string("cannot make a socket: ") + std::strerror(errno));
+  }
   if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
     const ErrorKind kind = errno == ENOENT ? ErrorKind::kNotFound : ErrorKind::kUnreachable;
     return fail(kind, "cannot connect to QMP socket " + path + ": " + std::strerror(errno));
@@ -113,9 +115,10 @@ Expected<std::uint64_t> QmpClient::send(const std::string& command, const Json& 
       sent += static_cast<std::size_t>(count);
     } else if (errno == EAGAIN) {
       pollfd writable{socket_.get(), POLLOUT, 0};
-      if (poll(&writable, 1, static_cast<int>(kCommandTimeoutNs / kMillisecondNs)) == 0)
+      if (poll(&writable, 1, static_cast<int>(kCommandTimeoutNs / kMillisecondNs)) == 0) {
         return fail(ErrorKind::kUnreachable,
                     "QEMU of guest " + guest_ + " does not read its QMP socket");
+      }
     } else if (errno != EINTR) {
       return gone();
     }
@@ -167,7 +170,7 @@ Expected<QmpEvent> QmpClient::wait_event(const std::function<bool(const QmpEvent
 
 Expected<void> QmpClient::finish_side_channel(TimeNs deadline_ns, std::string_view what) {
   while (side_channel_.on_ready) {
-    const auto read = wait_for_input(deadline_ns, what);
+    auto read = wait_for_input(deadline_ns, what);
     if (!read) return read;
   }
   return {};
@@ -182,9 +185,10 @@ Expected<void> QmpClient::wait_for_input(TimeNs deadline_ns, std::string_view wh
   const int ready = ppoll(fds.data(), fds.size(), &timeout, nullptr);
   if (ready < 0 && errno != EINTR)
     return fail(ErrorKind::kFailed, std::string("cannot wait for QEMU: ") + std::strerror(errno));
-  if (ready == 0)
+  if (ready == 0) {
     return fail(ErrorKind::kUnreachable,
                 "QEMU of guest " + guest_ + " did not give " + std::string(what) + " in time");
+  }
   if (ready < 0) return {};
   if (fds[1].revents != 0 && !side_channel_.on_ready()) side_channel_ = {};
   if (fds[0].revents != 0) return read_messages();
@@ -207,19 +211,21 @@ Expected<void> QmpClient::read_messages() {
     if (!taken) return taken;
   }
   input_.erase(0, start);
-  if (input_.size() > kMessageBytesMax)
+  if (input_.size() > kMessageBytesMax) {
     return fail(ErrorKind::kFailed,
                 "QEMU of guest " + guest_ + " sent a QMP message without an end");
+  }
   return {};
 }
 
 Expected<void> QmpClient::take_message(std::string_view line, TimeNs received_ns) {
   if (line.find_first_not_of(" \t\r") == std::string_view::npos) return {};
   Json message = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-  if (!message.is_object())
+  if (!message.is_object()) {
     return fail(ErrorKind::kFailed,
                 "the QMP socket of guest " + guest_ +
                     " sent what is not a JSON object: " + std::string(line.substr(0, 80)));
+  }
   if (message.contains("QMP")) {
     greeted_ = true;
   } else if (message.contains("event") && message["event"].is_string()) {

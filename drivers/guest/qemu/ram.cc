@@ -57,9 +57,10 @@ Expected<FileDescriptor> open_mapped_file(pid_t pid, const SharedMapping& mappin
 
 Expected<FileDescriptor> make_ram(const std::string& guest, std::uint64_t bytes) {
   FileDescriptor fd(memfd_create(("sluice-ram-" + guest).c_str(), MFD_CLOEXEC));
-  if (!fd.valid() || ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0)
+  if (!fd.valid() || ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0) {
     return fail(ErrorKind::kNoCapacity,
                 "cannot make the RAM of guest " + guest + ": " + std::strerror(errno));
+  }
   return fd;
 }
 
@@ -68,10 +69,11 @@ std::vector<SharedMapping> parse_shared_mappings(std::istream& maps) {
   for (std::string line; std::getline(maps, line);) {
     const auto mapping = parse_line(line);
     if (!mapping) continue;
-    if (!mappings.empty() && continues(mappings.back(), *mapping))
+    if (!mappings.empty() && continues(mappings.back(), *mapping)) {
       mappings.back().bytes += mapping->bytes;
-    else
+    } else {
       mappings.push_back(*mapping);
+    }
   }
   return mappings;
 }
@@ -82,15 +84,17 @@ Expected<Ram> find_ram(pid_t pid, std::uint64_t bytes) {
   const std::vector<SharedMapping> mappings = parse_shared_mappings(maps);
   for (const SharedMapping& mapping : mappings) {
     if (mapping.bytes != bytes) continue;
-    if (found != nullptr)
+    if (found != nullptr) {
       return fail(ErrorKind::kUnsupported,
                   "process " + std::to_string(pid) +
                       " maps more than one shared file of the guest's RAM size");
+    }
     found = &mapping;
   }
-  if (found == nullptr)
+  if (found == nullptr) {
     return fail(ErrorKind::kUnsupported, "process " + std::to_string(pid) +
                                              " does not map its guest's RAM as one shared file");
+  }
   auto fd = open_mapped_file(pid, *found);
   if (!fd) return tl::unexpected(fd.error());
   return Ram{std::move(*fd), found->file_offset, found->address};

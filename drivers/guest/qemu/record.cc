@@ -1,5 +1,6 @@
 #include "drivers/guest/qemu/record.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
@@ -7,6 +8,7 @@
 #include <fcntl.h>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string_view>
 
 #include "drivers/guest/qemu/file_descriptor.h"
@@ -37,11 +39,13 @@ Json to_json(const Record& record) {
           {"qmp_socket", record.qmp_socket}};
 }
 
-// Throws nlohmann's exceptions where a field is missing or has another type.
-Record from_json(const Json& json) {
+// Nothing if it is another driver's or has an unknown phase; throws nlohmann's exceptions where a
+// field is missing or has another type.
+std::optional<Record> from_json(const Json& json) {
   Record record;
   Definition& definition = record.description.definition;
   json.at("driver").get_to(definition.driver);
+  if (definition.driver != "qemu") return std::nullopt;
   json.at("name").get_to(definition.name);
   json.at("memory_bytes").get_to(definition.memory_bytes);
   json.at("qemu_binary").get_to(definition.qemu_binary);
@@ -54,9 +58,9 @@ Record from_json(const Json& json) {
   json.at("start_time").get_to(record.start_time);
   json.at("qmp_socket").get_to(record.qmp_socket);
   const auto phase = json.at("phase").get<std::string>();
-  for (std::size_t i = 0; i < kPhaseNames.size(); ++i) {
-    if (phase == kPhaseNames[i]) record.phase = static_cast<RecordedPhase>(i + 1);
-  }
+  const auto* const found = std::find(kPhaseNames.begin(), kPhaseNames.end(), phase);
+  if (found == kPhaseNames.end()) return std::nullopt;
+  record.phase = static_cast<RecordedPhase>(found - kPhaseNames.begin() + 1);
   return record;
 }
 
@@ -86,10 +90,9 @@ Expected<Record> read_record(const std::string& directory) {
   std::ifstream file(path);
   if (!file) return fail(ErrorKind::kNotFound, "there is no " + path);
   try {
-    Record record = from_json(Json::parse(file));
-    if (record.description.definition.driver != "qemu")
-      return fail(ErrorKind::kInvalid, path + " is another driver's");
-    return record;
+    auto record = from_json(Json::parse(file));
+    if (!record) return fail(ErrorKind::kInvalid, path + " was not written by this driver");
+    return std::move(*record);
   } catch (const Json::exception& error) {
     return fail(ErrorKind::kInvalid, path + " is damaged: " + error.what());
   }

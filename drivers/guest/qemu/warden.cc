@@ -39,9 +39,10 @@ Expected<Warden> Warden::watch(const Process& watched, const std::string& direct
   std::array<int, 2> ends{};
   // Not a pipe: send() can be told not to raise SIGPIPE. Close-on-exec: no other child may hold the
   // agent's end open.
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0)
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) {
     return fail(ErrorKind::kNoCapacity,
                 std::string("cannot make a socket pair: ") + std::strerror(errno));
+  }
   const FileDescriptor wardens_end(ends[0]);
   FileDescriptor agents_end(ends[1]);
   auto process = Process::spawn({{"/proc/self/exe", std::string(kWardenFlag), directory},

@@ -1,10 +1,12 @@
 #include "tests/integration/guest/tiny_guest.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <gtest/gtest.h>
+#include <span>
 #include <string_view>
 #include <sys/mman.h>
 #include <system_error>
@@ -20,17 +22,18 @@ constexpr std::size_t kSectorBytes = 512;
 
 using Code = std::vector<std::uint8_t>;
 
-void append(Code& code, const Code& more) { code.insert(code.end(), more.begin(), more.end()); }
+void append(Code& code, std::span<const std::uint8_t> more) {
+  code.insert(code.end(), more.begin(), more.end());
+}
 
-const Code kSetUp = {
+constexpr std::array<std::uint8_t, 10> kSetUp = {
     0xB8, 0x00, 0x10,  // mov ax, 0x1000
     0x8E, 0xD8,        // mov ds, ax      ; the counter's segment
     0xB8, 0x00, 0x20,  // mov ax, 0x2000
     0x8E, 0xC0,        // mov es, ax      ; the segment whose 16 pages are rewritten
 };
 
-// 22 bytes.
-const Code kCountAndRewrite = {
+constexpr std::array<std::uint8_t, 22> kCountAndRewrite = {
     0x66, 0xFF, 0x06, 0x00, 0x00,  // inc dword [0]
     0xA1, 0x00, 0x00,              // mov ax, [0]
     0x31, 0xFF,                    // xor di, di
@@ -51,7 +54,7 @@ std::string write_rom(const std::string& path) {
   Code code = {0xFA};  // cli
   append(code, kSetUp);
   append(code, kCountAndRewrite);
-  append(code, {0xEB, 0xE8});  // jmp to the inc
+  code.insert(code.end(), {0xEB, 0xE8});  // jmp to the inc
   code.resize(kRomBytes);
   // The reset vector, 16 bytes below the end: a near jump to offset 0.
   const Code reset = {0xE9, 0x0D, 0x00};
@@ -60,12 +63,12 @@ std::string write_rom(const std::string& path) {
 }
 
 std::string write_boot_disk(const std::string& path) {
-  Code code = kSetUp;
-  append(code, {0xFB, 0xF4});  // sti; hlt
+  Code code(kSetUp.begin(), kSetUp.end());
+  code.insert(code.end(), {0xFB, 0xF4});  // sti; hlt
   append(code, kCountAndRewrite);
-  append(code, {0xEB, 0xE7});  // jmp to the hlt
+  code.insert(code.end(), {0xEB, 0xE7});  // jmp to the hlt
   code.resize(kSectorBytes - 2);
-  append(code, {0x55, 0xAA});
+  code.insert(code.end(), {0x55, 0xAA});
   code.resize(1U << 20U);
   return write_image(path, code);
 }
