@@ -1,6 +1,7 @@
 #include "dataplane/protocol/sender.h"
 
 #include <gtest/gtest.h>
+#include <array>
 #include <memory>
 
 #include "dataplane/wire/packet.h"
@@ -528,9 +529,9 @@ TEST_F(FragmentTest, ASupersededVersionIsNotSentToItsEnd) {
 
 TEST_F(FragmentTest, UndoGoesBackFragmentByFragment) {
   dirty(1, 5);
-  std::vector<std::unique_ptr<Packet>> first;
-  for (int i = 0; i < 3; ++i) {
-    first.push_back(next());
+  std::array<std::unique_ptr<Packet>, 3> first;
+  for (auto& packet : first) {
+    packet = next();
   }
   for (int undone = 1; undone <= 3; ++undone) {
     for (int i = 0; i < undone; ++i) {
