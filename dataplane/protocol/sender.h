@@ -33,14 +33,13 @@
 
 namespace sluice::protocol {
 
-inline constexpr std::uint32_t kProbeFrames =
-    2;  // a probe timeout may exceed the window by so many; RFC 9002, 6.2.4
+// Frames by which a probe timeout may exceed the window; RFC 9002, 6.2.4.
+inline constexpr std::uint32_t kProbeFrames = 2;
 
 struct SenderConfig {
   std::uint64_t session = 0;
   std::uint16_t flow = 0;
-  // Of the path, an IPv4 packet's size. Set-up refuses one so small that wire::fragment_bytes() is
-  // 0.
+  // Of the path, an IPv4 packet's size. Set-up refuses one for which wire::fragment_bytes() is 0.
   std::size_t mtu = 9000;
   // window_frames counts up to kAckSpanMax - kProbeFrames: the rest of the span is kept for probes.
   congestion::RateConfig rate{};

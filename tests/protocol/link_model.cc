@@ -35,7 +35,8 @@ std::vector<std::uint64_t> draw_regions(Random& random, std::uint32_t shards) {
 
 ModelOptions ModelOptions::draw(Random& random) {
   ModelOptions options;
-  // Several shards need page spaces of several chunks, which are slow to check: three cases in a hundred.
+  // Several shards need page spaces of several chunks, which are slow to check: three cases in a
+  // hundred.
   options.shards = random.chance(0.03) ? 2 + static_cast<std::uint32_t>(random.below(2)) : 1;
   options.region_pages = draw_regions(random, options.shards);
   options.mtu =

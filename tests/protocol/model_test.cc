@@ -2,6 +2,7 @@
 // and the digests say so.
 #include <cstdlib>
 #include <gtest/gtest.h>
+#include <iostream>
 
 #include "tests/protocol/link_model.h"
 
@@ -22,6 +23,21 @@ Worlds& worlds() {
   return worlds;
 }
 
+// What the cases have exercised, so that a model that became too tame is noticed.
+SenderCounters total;
+
+void add_to_total(const LinkModel& model, std::uint32_t shards) {
+  for (std::uint32_t shard = 0; shard < shards; ++shard) {
+    const SenderCounters& counters = model.sender_counters(shard);
+    total.frames_sent += counters.frames_sent;
+    total.zero_pages_sent += counters.zero_pages_sent;
+    total.frames_lost += counters.frames_lost;
+    total.pages_resent_after_loss += counters.pages_resent_after_loss;
+    total.spurious_losses += counters.spurious_losses;
+    total.probe_timeouts += counters.probe_timeouts;
+  }
+}
+
 void run_case(std::uint64_t seed) {
   Random random(seed);
   const ModelOptions options = ModelOptions::draw(random);
@@ -34,6 +50,7 @@ void run_case(std::uint64_t seed) {
   ASSERT_TRUE(model.finish()) << model.what();
   ASSERT_TRUE(model.memories_equal());
   ASSERT_TRUE(model.digests_equal());
+  add_to_total(model, options.shards);
 }
 
 TEST(Model, DestinationEndsWithTheSourcesMemory) {
@@ -43,6 +60,15 @@ TEST(Model, DestinationEndsWithTheSourcesMemory) {
   }
   for (std::uint64_t seed = 1; seed <= kCases && !HasFatalFailure(); ++seed) {
     run_case(seed);
+  }
+  std::cout << "frames " << total.frames_sent << ", zero pages " << total.zero_pages_sent
+            << ", frames lost " << total.frames_lost << ", pages again "
+            << total.pages_resent_after_loss << ", spurious losses " << total.spurious_losses
+            << ", probe timeouts " << total.probe_timeouts << '\n';
+  for (const std::uint64_t count :
+       {total.frames_sent, total.zero_pages_sent, total.frames_lost, total.pages_resent_after_loss,
+        total.spurious_losses, total.probe_timeouts}) {
+    EXPECT_GT(count, kCases);
   }
 }
 

@@ -189,6 +189,14 @@ TEST_F(ReceiverTest, ZerosReplaceAnIncompletePage) {
   EXPECT_EQ(digests()[0], digest_of_memory(0));
 }
 
+TEST_F(ReceiverTest, AFragmentNeverChangesAVersionThatIsWhole) {
+  ASSERT_TRUE(apply(1, 0, half(5, 0), 1));
+  ASSERT_TRUE(apply(3, 2, zero(5, 1), 0));
+  ASSERT_TRUE(apply(4, 3, half(5, 1), 1));  // claims to belong to version 3
+  EXPECT_TRUE(memory_.is_filled(5, 0));
+  EXPECT_EQ(digests()[0], digest_of_memory(0));
+}
+
 TEST_F(ReceiverTest, RefusesFragmentsWhereWholePagesFit) {
   Receiver receiver({.mtu = 9000}, memory_.layout, page::ShardMap(2, 1, 0), memory_.map);
   EXPECT_FALSE(receiver.on_data(build(1, 0, half(5, 0), 1).frame, now_, reason_));

@@ -1,7 +1,7 @@
 #include "dataplane/protocol/sender.h"
 
-#include <gtest/gtest.h>
 #include <array>
+#include <gtest/gtest.h>
 #include <memory>
 
 #include "dataplane/wire/packet.h"
@@ -254,6 +254,23 @@ TEST_F(SenderTest, LossOfASupersededVersionSendsNothingTwice) {
   ack(1, {2, 3, 4});
   EXPECT_EQ(counters().frames_lost, 1U);
   EXPECT_EQ(counters().pages_resent_after_loss, 0U);
+  EXPECT_TRUE(sender_->settled());
+}
+
+TEST_F(SenderTest, AnOlderVersionsFateDoesNotTouchTheNewerInFlight) {
+  send_page(1, 1);
+  for (PageNumber page = 2; page < 5; ++page) {
+    send_page(page, 1);
+  }
+  send_page(1, 2);
+  ack(1, {2, 3, 4});  // the older version is lost
+  EXPECT_EQ(counters().frames_lost, 1U);
+  EXPECT_EQ(sender_->pending_pages(), 0U);
+  EXPECT_EQ(sender_->in_flight_pages(), 1U);
+  send_page(1, 3);
+  ack(6);  // the version in between has arrived
+  EXPECT_EQ(sender_->in_flight_pages(), 1U);
+  ack(7);
   EXPECT_TRUE(sender_->settled());
 }
 
