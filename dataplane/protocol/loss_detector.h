@@ -10,10 +10,10 @@ namespace sluice::protocol {
 
 inline constexpr std::uint64_t kPacketThreshold = 3;          // RFC 9002, 6.1.1
 inline constexpr TimeNs kGranularityNs = 1 * kMillisecondNs;  // RFC 9002, 6.1.2
-inline constexpr TimeNs kInitialRttNs =
-    20 * kMillisecondNs;  // RFC 9002 says 333 ms for the Internet; ours is one hop
-inline constexpr TimeNs kMaxAckDelayNs =
-    5 * kMillisecondNs;  // a receiver whose core is shared may be this late
+// RFC 9002 says 333 ms for the Internet; ours is one hop.
+inline constexpr TimeNs kInitialRttNs = 20 * kMillisecondNs;
+// A receiver whose core is shared may be this late.
+inline constexpr TimeNs kMaxAckDelayNs = 5 * kMillisecondNs;
 inline constexpr std::uint32_t kProbeBackoffMax = 6;  // PTO doubles at most six times
 
 class RttEstimator {

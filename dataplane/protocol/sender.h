@@ -231,9 +231,9 @@ class Sender {
   // The frame with the page's newest version while that is in flight (its first frame, when
   // fragmented), else 0.
   std::vector<Sequence> sent_sequence_;
-  std::vector<std::uint8_t>
-      fragments_acked_;  // of the version in flight; empty where no fragments are needed
-  PageHashes hashes_;    // as last sent
+  // Of the version in flight; empty where no fragments are needed.
+  std::vector<std::uint8_t> fragments_acked_;
+  PageHashes hashes_;  // as last sent
   std::uint64_t in_flight_pages_ = 0;
   std::uint64_t cursor_ = 0;  // where the search for pending pages goes on
   FragmentedPage fragmented_;
@@ -244,8 +244,8 @@ class Sender {
   std::vector<SentFrame> ring_;
   Sequence next_sequence_ = 1;
   Sequence oldest_ = 1;  // the oldest frame in flight, next_sequence_ if none
-  Sequence told_floor_ =
-      1;  // the receiver's cumulative number may have passed over lost frames below this
+  // The receiver's cumulative number may have passed over lost frames below this.
+  Sequence told_floor_ = 1;
   Sequence acked_below_ = 1;  // the largest cumulative number handled
   Sequence largest_acked_ = 0;
   Sequence newest_ack_ = 0;
