@@ -36,15 +36,8 @@ class Reader {
   void refuse_unknown_keys(const toml::table& table, const std::string& title,
                            std::initializer_list<std::string_view> known) {
     for (const auto& [key, value] : table) {
-      if (std::find(known.begin(), known.end(), key.str()) != known.end()) continue;
-      std::string expected;
-      for (const std::string_view name : known) {
-        if (name == kMemoryTable) continue;
-        if (!expected.empty()) expected += ", ";
-        expected += name;
-      }
-      complain(key.source(), "unknown key '" + std::string(key.str()) + "' in " + title +
-                                 "; known are: " + expected);
+      if (std::find(known.begin(), known.end(), key.str()) == known.end())
+        refuse_key(key, title, known);
     }
   }
 
@@ -106,6 +99,18 @@ class Reader {
   }
 
  private:
+  void refuse_key(const toml::key& key, const std::string& title,
+                  std::initializer_list<std::string_view> known) {
+    std::string expected;
+    for (const std::string_view name : known) {
+      if (name == kMemoryTable) continue;
+      if (!expected.empty()) expected += ", ";
+      expected += name;
+    }
+    complain(key.source(), "unknown key '" + std::string(key.str()) + "' in " + title +
+                               "; known are: " + expected);
+  }
+
   const std::string& source_;
   std::optional<std::string> error_;
 };

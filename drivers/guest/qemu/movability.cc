@@ -76,17 +76,23 @@ std::string device_obstacle(QmpClient& qmp, const std::string& path, const std::
   return {};
 }
 
+// `child` is an entry of qom-list below `parent`; a device's has the type "child<DEVICE-TYPE>".
+Expected<void> check_device(QmpClient& qmp, const std::string& guest, const std::string& parent,
+                            const Json& child) {
+  constexpr std::string_view kChild = "child<";
+  const std::string kind = text_at(child, "type");
+  if (!kind.starts_with(kChild)) return {};
+  const std::string type = kind.substr(kChild.size(), kind.size() - kChild.size() - 1);
+  const std::string obstacle = device_obstacle(qmp, parent + "/" + text_at(child, "name"), type);
+  if (!obstacle.empty()) return refuse(guest, "device " + type + ": " + obstacle);
+  return {};
+}
+
 Expected<void> check_devices_below(QmpClient& qmp, const std::string& guest,
                                    const std::string& parent) {
   for (const Json& child : list_of(qmp.execute("qom-list", {{"path", parent}}))) {
-    constexpr std::string_view kChild = "child<";
-    const std::string kind = text_at(child, "type");
-    if (!kind.starts_with(kChild)) continue;
-    const std::string type = kind.substr(kChild.size(), kind.size() - kChild.size() - 1);
-    std::string path = parent;
-    path.append("/").append(text_at(child, "name"));
-    const std::string obstacle = device_obstacle(qmp, path, type);
-    if (!obstacle.empty()) return refuse(guest, "device " + type + ": " + obstacle);
+    auto result = check_device(qmp, guest, parent, child);
+    if (!result) return result;
   }
   return {};
 }

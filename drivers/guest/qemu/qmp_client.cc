@@ -206,8 +206,7 @@ Expected<void> QmpClient::read_messages() {
   std::size_t start = 0;
   for (std::size_t end = 0; (end = input_.find('\n', start)) != std::string::npos;
        start = end + 1) {
-    const auto taken =
-        take_message(std::string_view(input_).substr(start, end - start), received_ns);
+    auto taken = take_message(std::string_view(input_).substr(start, end - start), received_ns);
     if (!taken) return taken;
   }
   input_.erase(0, start);

@@ -1,7 +1,9 @@
 // Whole moves of tiny guests between two run directories, with a real QEMU on both sides.
+#include <cerrno>
 #include <cstdio>
 #include <gtest/gtest.h>
 #include <memory>
+#include <sys/wait.h>
 #include <vector>
 
 #include "drivers/guest/qemu/clock.h"
@@ -107,6 +109,11 @@ class QemuMove : public testing::Test {
         EXPECT_TRUE(guest->destroy());
       }
     }
+    source_.reset();
+    twin_.reset();
+    // Neither a process nor the exit status of one is left behind.
+    EXPECT_EQ(waitpid(-1, nullptr, WNOHANG), -1);
+    EXPECT_EQ(errno, ECHILD);
   }
 
   ScratchDirectory scratch_;
