@@ -30,9 +30,10 @@ int start_guest(Fleet& fleet, const Terminal& terminal, const std::string& file,
   if (!agent) return terminal.fail(agent.error());
   std::ifstream stream(file);
   std::ostringstream text;
-  if (!stream || !(text << stream.rdbuf()))
+  if (!stream || !(text << stream.rdbuf())) {
     return terminal.fail(
         {ErrorKind::kNotFound, "guest file " + file + " cannot be read or is empty"});
+  }
   return report(terminal, (*agent)->start_guest(text.str(), file), "runs on");
 }
 

@@ -53,7 +53,7 @@ class CliTest : public testing::Test {
   }
 
   static std::string make_directory() {
-    const std::string path =
+    std::string path =
         std::filesystem::temp_directory_path() / ("sluice-cli-test-" + std::to_string(getpid()));
     std::filesystem::create_directories(path);
     return path;

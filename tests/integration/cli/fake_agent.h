@@ -23,7 +23,7 @@ class FakeAgent final : public v1::Agent::Service {
   // set.
   using Script = std::function<grpc::Status(FakeAgent&, const v1::MigrateRequest&, UpdateWriter&)>;
 
-  FakeAgent(std::string name, std::string directory)
+  FakeAgent(std::string name, const std::string& directory)
       : name_(std::move(name)), address_("unix:" + directory + "/" + name_ + ".sock") {
     grpc::ServerBuilder builder;
     builder.AddListeningPort(address_, grpc::InsecureServerCredentials());

@@ -15,7 +15,7 @@ class ConfigTest : public testing::Test {
   ~ConfigTest() override { std::filesystem::remove_all(directory_); }
 
   std::string write(const std::string& name, const std::string& text) {
-    const std::string path = directory_ / name;
+    std::string path = directory_ / name;
     std::ofstream(path) << text;
     return path;
   }

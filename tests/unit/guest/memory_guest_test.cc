@@ -33,7 +33,8 @@ std::unique_ptr<MemoryGuest> start(std::uint64_t rate, std::uint64_t seed = kSee
 }
 
 std::byte* page_of(const Guest& guest, std::uint64_t page) {
-  return reinterpret_cast<std::byte*>(guest.memory().guest_address) +  // NOLINT(performance-no-int-to-ptr)
+  return reinterpret_cast<std::byte*>(
+             guest.memory().guest_address) +  // NOLINT(performance-no-int-to-ptr)
          page * kPageBytes;
 }
 
