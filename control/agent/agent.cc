@@ -1,0 +1,201 @@
+#include "control/agent/agent.h"
+
+#include <algorithm>
+#include <chrono>
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <utility>
+
+namespace sluice::agent {
+namespace {
+
+constexpr auto kSettleInterval = std::chrono::seconds(1);
+
+}  // namespace
+
+// ---- settling unknown outcomes ----
+
+Settler::Settler(AgentContext& agent)
+    : agent_(agent), thread_([this](const std::stop_token& stop) { loop(stop); }) {}
+
+void Settler::add(MigrationSource::Unsettled unsettled) {
+  {
+    const std::lock_guard lock(mutex_);
+    open_.push_back(std::move(unsettled));
+  }
+  changed_.notify_all();
+}
+
+void Settler::loop(const std::stop_token& stop) {
+  std::unique_lock lock(mutex_);
+  while (!stop.stop_requested()) {
+    changed_.wait(lock, stop, [&] { return !open_.empty(); });
+    auto asked = std::move(open_);
+    open_.clear();
+    lock.unlock();
+    std::erase_if(asked,
+                  [&](auto& unsettled) { return stop.stop_requested() || settle(unsettled); });
+    lock.lock();
+    std::move(asked.begin(), asked.end(), std::back_inserter(open_));
+    changed_.wait_for(lock, stop, kSettleInterval, [] { return false; });
+  }
+}
+
+bool Settler::settle(MigrationSource::Unsettled& unsettled) {
+  const auto& record = unsettled.record;
+  const auto outcome = ask_outcome(record.address, record.session, record.guest);
+  if (!outcome) return false;
+  Expected<void> done;
+  if (*outcome == v1::Outcome::OWNED) {
+    spdlog::warn("guest {} is owned by {}: the copy here is ended", record.guest, record.to);
+    agent_.handovers.remove(record.session);
+    done = unsettled.guest.destroy();
+  } else if (*outcome == v1::Outcome::NEVER_OWNED) {
+    spdlog::warn("guest {} was never owned by {}: it runs on here", record.guest, record.to);
+    done = unsettled.guest.guest().cancel_handover();
+    agent_.handovers.remove(record.session);
+    unsettled.guest.release();
+  } else {
+    return false;
+  }
+  if (!done) spdlog::error("guest {}: {}", record.guest, done.error().message);
+  return true;
+}
+
+// ---- the agent ----
+
+Agent::Agent(const Config& config, dpdk::DataPlane& data_plane, EventRouter& router,
+             GuestRegistry& registry, Drivers& drivers, HandoverRecords& handovers,
+             OutcomeRecords& outcomes)
+    : context_{config, data_plane, router, registry, drivers, handovers, outcomes, floors_},
+      settler_(context_) {
+  rediscover();
+}
+
+Agent::~Agent() { stop(); }
+
+void Agent::rediscover() {
+  for (auto& [name, driver] : context_.drivers) {
+    for (auto& guest : driver->rediscover()) restore(std::move(guest));
+  }
+  const auto guests = context_.registry.list();
+  for (const auto& record : context_.handovers.read_all()) {
+    const bool present = std::any_of(guests.begin(), guests.end(),
+                                     [&](const auto& guest) { return guest.name == record.guest; });
+    auto claim = present ? context_.registry.claim(record.guest, ClaimPurpose::kMove, record.to)
+                         : tl::unexpected<Error>(Error{ErrorKind::kNotFound, "no such guest"});
+    if (!claim) {
+      // Its copy here went with the earlier agent; nothing is left that could run twice.
+      context_.handovers.remove(record.session);
+      continue;
+    }
+    spdlog::warn("guest {} was being handed over to {} when the agent ended: asking {}",
+                 record.guest, record.to, record.to);
+    settler_.add({std::move(*claim), record});
+  }
+}
+
+// Before a guest that was found is listed: what its records say must be done with it.
+void Agent::restore(std::unique_ptr<guest::Guest> guest) {
+  const std::string name = guest->description().definition.name;
+  Expected<void> done;
+  if (guest->phase() == guest::Phase::kIncoming) {
+    const auto owned = context_.outcomes.owned_but_not_running();
+    if (std::find(owned.begin(), owned.end(), name) == owned.end()) {
+      spdlog::warn("guest {} waited for a commit that cannot come any more: its twin is ended",
+                   name);
+      if (done = guest->destroy(); !done) spdlog::error("guest {}: {}", name, done.error().message);
+      return;
+    }
+    spdlog::warn("guest {} was committed to this host before the agent ended: it is resumed", name);
+    done = guest->resume();
+  } else if (guest->phase() == guest::Phase::kHandedOver) {
+    const auto records = context_.handovers.read_all();
+    const bool handed_over = std::any_of(records.begin(), records.end(),
+                                         [&](const auto& record) { return record.guest == name; });
+    if (!handed_over) done = guest->cancel_handover();
+  }
+  if (!done) spdlog::error("guest {}: {}", name, done.error().message);
+  spdlog::info("guest {} found, pid {}", name, guest->pid());
+  if (auto added = context_.registry.add(std::move(guest)); !added)
+    spdlog::error("guest {}: {}", name, added.error().message);
+}
+
+Expected<MigrationRequest> Agent::check(const v1::MigrateRequest& request) const {
+  const auto& config = context_.config;
+  if (request.to() == config.host)
+    return fail(ErrorKind::kInvalid,
+                fmt::format("guest {} is on {} already", request.guest(), config.host));
+  const auto peer = config.peers.find(request.to());
+  if (peer == config.peers.end())
+    return fail(ErrorKind::kNotFound,
+                fmt::format("{} knows no host {}; name it under [peers] in its agent.toml",
+                            config.host, request.to()));
+  MigrationRequest checked;
+  checked.to = request.to();
+  checked.address = peer->second;
+  if (request.downtime_limit_us() != 0)
+    checked.policy.downtime_limit_ns = request.downtime_limit_us() * kMicrosecondNs;
+  if (request.max_iterations() != 0) checked.policy.iterations_max = request.max_iterations();
+  checked.quick = request.mode() == v1::MIGRATION_MODE_QUICK;
+  checked.proof =
+      request.proof() == v1::PROOF_MODE_FULL ? v1::PROOF_MODE_FULL : v1::PROOF_MODE_SENT;
+  return checked;
+}
+
+Expected<std::shared_ptr<Migration>> Agent::migrate(const v1::MigrateRequest& request) {
+  auto checked = check(request);
+  if (!checked) return tl::unexpected<Error>(checked.error());
+  const std::lock_guard lock(mutex_);
+  if (stopping_) return fail(ErrorKind::kBusy, "the agent is shutting down");
+  reap_finished();
+  auto claim = context_.registry.claim(request.guest(), ClaimPurpose::kMove, request.to());
+  if (!claim) return tl::unexpected<Error>(claim.error());
+  Running running;
+  running.migration = std::make_shared<Migration>();
+  running.source = std::make_shared<MigrationSource>(context_, std::move(*checked),
+                                                     std::move(*claim), *running.migration);
+  running.thread = std::thread([this, source = running.source, migration = running.migration] {
+    if (auto unsettled = source->run()) settler_.add(std::move(*unsettled));
+  });
+  auto migration = running.migration;
+  // The claim was free, so an earlier migration of this guest has published its summary and its
+  // thread is ending.
+  if (const auto earlier = migrations_.find(request.guest()); earlier != migrations_.end()) {
+    earlier->second.thread.join();
+    migrations_.erase(earlier);
+  }
+  migrations_.emplace(request.guest(), std::move(running));
+  return migration;
+}
+
+Expected<std::shared_ptr<Migration>> Agent::migration_of(const std::string& guest) {
+  const std::lock_guard lock(mutex_);
+  const auto found = migrations_.find(guest);
+  if (found == migrations_.end() || found->second.migration->finished())
+    return fail(ErrorKind::kNotFound,
+                fmt::format("guest {} is not moving away from {}", guest, context_.config.host));
+  return found->second.migration;
+}
+
+void Agent::reap_finished() {
+  for (auto it = migrations_.begin(); it != migrations_.end();) {
+    if (it->second.migration->finished()) {
+      it->second.thread.join();
+      it = migrations_.erase(it);
+    } else {
+      ++it;
+    }
+  }
+}
+
+void Agent::stop() {
+  const std::lock_guard lock(mutex_);
+  stopping_ = true;
+  for (auto& [guest, running] : migrations_)
+    running.source->cancel("the source's agent is shutting down");
+  for (auto& [guest, running] : migrations_) running.thread.join();
+  migrations_.clear();
+}
+
+}  // namespace sluice::agent

@@ -1,0 +1,244 @@
+#include "control/agent/config.h"
+
+#include <charconv>
+#include <fmt/format.h>
+#include <fstream>
+#include <initializer_list>
+#include <limits>
+#include <optional>
+#include <sstream>
+#include <toml++/toml.h>
+#include <utility>
+
+#include "dataplane/base/parse_size.h"
+
+namespace sluice::agent {
+namespace {
+
+// Reads keys of one table; the first thing that is wrong is kept and everything after it is
+// skipped.
+class TableReader {
+ public:
+  TableReader(const toml::table& table, const std::string& source, std::string prefix,
+              std::optional<Error>& error)
+      : table_(table), source_(source), prefix_(std::move(prefix)), error_(error) {}
+
+  void refuse_unknown(std::initializer_list<std::string_view> known) {
+    for (const auto& [key, node] : table_) {
+      bool found = false;
+      for (const auto name : known) found = found || key.str() == name;
+      if (!found) complain(key.source(), fmt::format("unknown key {}{}", prefix_, key.str()));
+    }
+  }
+
+  void text(std::string_view key, std::string& out, bool required = false) {
+    const toml::node* node = find(key, required);
+    if (node == nullptr) return;
+    if (const auto value = node->value_exact<std::string>(); value && !value->empty()) {
+      out = *value;
+    } else {
+      complain(node->source(), fmt::format("{}{} must be a text that is not empty", prefix_, key));
+    }
+  }
+
+  template <typename Integer>
+  void integer(std::string_view key, Integer& out, std::int64_t min, std::int64_t max) {
+    const toml::node* node = find(key, false);
+    if (node == nullptr) return;
+    const auto value = node->value_exact<std::int64_t>();
+    if (value && *value >= min && *value <= max) {
+      out = static_cast<Integer>(*value);
+    } else {
+      complain(node->source(),
+               fmt::format("{}{} must be a whole number from {} to {}", prefix_, key, min, max));
+    }
+  }
+
+  template <typename Out, typename Parse>
+  void parsed(std::string_view key, Out& out, std::string_view expectation, Parse parse,
+              bool required = false) {
+    std::string value;
+    text(key, value, required);
+    if (value.empty() || error_) return;
+    if (const auto result = parse(value)) {
+      out = *result;
+    } else {
+      complain(table_.get(key)->source(),
+               fmt::format("{}{} = \"{}\": expected {}", prefix_, key, value, expectation));
+    }
+  }
+
+  // Calls visit(node) for every element of an array.
+  template <typename Visit>
+  void array(std::string_view key, bool required, Visit visit) {
+    const toml::node* node = find(key, required);
+    if (node == nullptr) return;
+    const auto* elements = node->as_array();
+    if (elements == nullptr || (required && elements->empty())) {
+      complain(node->source(), fmt::format("{}{} must be a list", prefix_, key));
+      return;
+    }
+    for (const auto& element : *elements) {
+      if (!error_) visit(element);
+    }
+  }
+
+  void complain(const toml::source_region& where, const std::string& what) {
+    if (error_) return;
+    error_ = Error{ErrorKind::kInvalid, fmt::format("{}:{}:{}: {}", source_, where.begin.line,
+                                                    where.begin.column, what)};
+  }
+
+  [[nodiscard]] const toml::table& table() const { return table_; }
+
+ private:
+  const toml::node* find(std::string_view key, bool required) {
+    if (error_) return nullptr;
+    const toml::node* node = table_.get(key);
+    if (node == nullptr && required)
+      complain(table_.source(), fmt::format("{}{} is missing", prefix_, key));
+    return node;
+  }
+
+  const toml::table& table_;
+  const std::string& source_;
+  std::string prefix_;
+  std::optional<Error>& error_;
+};
+
+// "10G" bits a second: network rates are decimal.
+std::optional<std::uint64_t> parse_bit_rate(std::string_view text) {
+  std::uint64_t number = 0;
+  const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (status != std::errc{}) return std::nullopt;
+  const std::string_view suffix(end, static_cast<std::size_t>(text.data() + text.size() - end));
+  std::uint64_t factor = 1;
+  if (suffix == "K")
+    factor = 1'000;
+  else if (suffix == "M")
+    factor = 1'000'000;
+  else if (suffix == "G")
+    factor = 1'000'000'000;
+  else if (!suffix.empty())
+    return std::nullopt;
+  if (number > std::numeric_limits<std::uint64_t>::max() / factor) return std::nullopt;
+  return number * factor;
+}
+
+std::optional<dpdk::Hugepages> parse_hugepages(std::string_view text) {
+  if (text == "auto") return dpdk::Hugepages::kAuto;
+  if (text == "yes") return dpdk::Hugepages::kYes;
+  if (text == "no") return dpdk::Hugepages::kNo;
+  return std::nullopt;
+}
+
+bool is_wildcard(std::string_view address) {
+  const auto colon = address.rfind(':');
+  const std::string_view host = address.substr(0, colon == std::string_view::npos ? 0 : colon);
+  return host.empty() || host == "*" || host == "0.0.0.0" || host == "[::]" || host == "::" ||
+         host == "0";
+}
+
+void read_listen(TableReader& reader, Config& config) {
+  reader.array("listen", true, [&](const toml::node& node) {
+    const auto value = node.value_exact<std::string>();
+    if (!value || value->find(':') == std::string::npos) {
+      reader.complain(node.source(), "listen must hold \"unix:PATH\" or \"ADDRESS:PORT\"");
+    } else if (is_wildcard(*value)) {
+      reader.complain(node.source(),
+                      fmt::format("listen = \"{}\" means every network of this host; "
+                                  "name the address to listen on",
+                                  *value));
+    } else {
+      config.listen.push_back(*value);
+    }
+  });
+}
+
+void read_peers(const toml::node* node, TableReader& root, Config& config) {
+  if (node == nullptr) return;
+  const auto* peers = node->as_table();
+  if (peers == nullptr) return root.complain(node->source(), "peers must be a table");
+  for (const auto& [host, address] : *peers) {
+    const auto value = address.value_exact<std::string>();
+    if (!value || value->find(':') == std::string::npos)
+      return root.complain(address.source(),
+                           fmt::format("peers.{} must be \"ADDRESS:PORT\"", host.str()));
+    config.peers.emplace(host.str(), *value);
+  }
+}
+
+void read_data_plane(const toml::node* node, TableReader& root, const std::string& source,
+                     std::optional<Error>& error, Config& config) {
+  const auto* table = node == nullptr ? nullptr : node->as_table();
+  if (table == nullptr)
+    return root.complain(root.table().source(), "the table [dataplane] is missing");
+  TableReader reader(*table, source, "dataplane.", error);
+  auto& out = config.data_plane;
+  reader.refuse_unknown({"port", "role", "address", "mtu", "queues", "rate", "hugepages", "memory",
+                         "workers", "udp_port"});
+  reader.text("port", out.port, true);
+  reader.parsed("role", out.memif_server, "\"server\" or \"client\"",
+                [](std::string_view text) -> std::optional<bool> {
+                  if (text == "server") return true;
+                  if (text == "client") return false;
+                  return std::nullopt;
+                });
+  reader.text("address", out.address, true);
+  reader.integer("mtu", out.mtu, 640, 65'535);
+  reader.integer("queues", out.queues, 1, 64);
+  reader.integer("udp_port", out.udp_port, 1, 65'000);
+  reader.parsed("rate", config.bits_per_second, "bits a second as in \"10G\"", parse_bit_rate);
+  reader.parsed("hugepages", out.hugepages, "\"auto\", \"yes\" or \"no\"", parse_hugepages);
+  reader.parsed("memory", out.memory_bytes, "a size as in \"256M\"", parse_bytes);
+  reader.array("workers", false, [&](const toml::node& core) {
+    const auto value = core.value_exact<std::int64_t>();
+    if (value && *value >= 0 && *value < 4096)
+      out.cores.push_back(static_cast<unsigned>(*value));
+    else
+      reader.complain(core.source(), "dataplane.workers must hold numbers of cores");
+  });
+  if (!error && !out.cores.empty() && out.cores.size() != out.queues)
+    reader.complain(
+        table->source(),
+        fmt::format("dataplane.workers names {} cores for {} queues; one each is needed",
+                    out.cores.size(), out.queues));
+}
+
+}  // namespace
+
+Expected<Config> parse_config(std::string_view text, const std::string& source) {
+  toml::table root;
+  try {
+    root = toml::parse(text, source);
+  } catch (const toml::parse_error& failure) {
+    const auto& at = failure.source().begin;
+    return fail(ErrorKind::kInvalid,
+                fmt::format("{}:{}:{}: {}", source, at.line, at.column, failure.description()));
+  }
+  Config config;
+  std::optional<Error> error;
+  TableReader reader(root, source, "", error);
+  reader.refuse_unknown({"host", "run_dir", "listen", "memory", "peers", "dataplane"});
+  reader.text("host", config.host, true);
+  reader.text("run_dir", config.run_dir, true);
+  if (!error && config.run_dir.front() != '/')
+    reader.complain(root.get("run_dir")->source(), "run_dir must be an absolute path");
+  read_listen(reader, config);
+  reader.parsed("memory", config.memory_bytes, "a size as in \"8G\"", parse_bytes);
+  read_peers(root.get("peers"), reader, config);
+  if (!error) read_data_plane(root.get("dataplane"), reader, source, error, config);
+  config.data_plane.file_prefix = "sluice-" + config.host;
+  if (error) return tl::unexpected<Error>(*error);
+  return config;
+}
+
+Expected<Config> load_config(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) return fail(ErrorKind::kNotFound, fmt::format("{} cannot be read", path));
+  std::ostringstream text;
+  text << file.rdbuf();
+  return parse_config(text.str(), path);
+}
+
+}  // namespace sluice::agent

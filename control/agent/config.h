@@ -1,0 +1,31 @@
+// The agent's configuration file, agent.toml; see docs/network.md.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "dataplane/base/expected.h"
+#include "drivers/dpdk/data_plane.h"
+
+namespace sluice::agent {
+
+struct Config {
+  std::string host;
+  std::string run_dir;
+  std::vector<std::string> listen;           // "unix:PATH" or "ADDRESS:PORT", never a wildcard
+  std::uint64_t memory_bytes = 0;            // offered to guests; 0: a share of the machine's
+  std::map<std::string, std::string> peers;  // host name -> address
+  dpdk::DataPlaneConfig data_plane;
+  std::uint64_t bits_per_second = 0;  // cap of what one migration sends; 0: none
+};
+
+// The configuration in `text`. Errors read "SOURCE:LINE:COLUMN: what is wrong"; a key that is not
+// known is refused.
+[[nodiscard]] Expected<Config> parse_config(std::string_view text, const std::string& source);
+// The same from a file; kNotFound if it cannot be read.
+[[nodiscard]] Expected<Config> load_config(const std::string& path);
+
+}  // namespace sluice::agent

@@ -1,0 +1,52 @@
+// What every migration of an agent shares. All of it outlives them.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "control/agent/config.h"
+#include "control/agent/event_router.h"
+#include "control/agent/guest_registry.h"
+#include "control/agent/records.h"
+#include "dataplane/base/units.h"
+#include "drivers/dpdk/data_plane.h"
+#include "drivers/guest/guest.h"
+
+namespace sluice::agent {
+
+// What a switchover costs whatever the memory does, by guest driver: a constant to begin with, then
+// what was measured. Any thread.
+class DowntimeFloors {
+ public:
+  struct Floor {
+    TimeNs fixed_ns = 0;         // stopping, state, resuming
+    TimeNs proof_ns = 0;         // of hashes kept while streaming
+    TimeNs stop_latency_ns = 0;  // the guest still runs after it was asked to stop
+  };
+  [[nodiscard]] Floor of(const std::string& driver) const;
+  void measured(const std::string& driver, TimeNs fixed_ns, TimeNs proof_ns);
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<std::string, Floor> floors_ = {
+      {"memory", {3 * kMillisecondNs, 1 * kMillisecondNs, 0}},
+      {"qemu", {12 * kMillisecondNs, 1 * kMillisecondNs, 8 * kMillisecondNs}},
+  };
+};
+
+using Drivers = std::map<std::string, std::unique_ptr<guest::Driver>>;
+
+struct AgentContext {
+  const Config& config;
+  dpdk::DataPlane& data_plane;
+  EventRouter& router;
+  GuestRegistry& registry;
+  Drivers& drivers;
+  HandoverRecords& handovers;
+  OutcomeRecords& outcomes;
+  DowntimeFloors& floors;
+};
+
+}  // namespace sluice::agent

@@ -1,0 +1,178 @@
+#include "control/agent/flows.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <utility>
+
+#include "control/agent/clock.h"
+
+namespace sluice::agent {
+namespace {
+
+// A flow comes back once the port has let go of its frames.
+constexpr TimeNs kStopTimeoutNs = 10 * kSecondNs;
+
+// Lower effort than everything else on the network (RFC 8622): a heartbeat must never wait behind a
+// migration.
+constexpr std::uint8_t kDscpLowerEffort = 1;
+
+wire::PacketTemplate packet_template(const FlowsConfig& config, std::uint32_t flow) {
+  wire::Endpoint local = config.local;
+  wire::Endpoint remote = config.remote;
+  local.port = static_cast<std::uint16_t>(local.port + flow);
+  remote.port = static_cast<std::uint16_t>(remote.port + flow);
+  return {local, remote, kDscpLowerEffort};
+}
+
+template <typename Flow>
+ExtentDigests gather_from(const std::vector<std::unique_ptr<Flow>>& flows,
+                          const page::Layout& layout) {
+  std::vector<std::span<const page::ExtentDigest>> digests;
+  for (const auto& flow : flows) digests.emplace_back(flow->digests);
+  return gather(digests, layout);
+}
+
+}  // namespace
+
+v1::Endpoint describe_endpoint(const dpdk::PortInfo& info) {
+  v1::Endpoint endpoint;
+  endpoint.set_mac(info.mac.data(), info.mac.size());
+  endpoint.set_ipv4(info.ipv4);
+  endpoint.set_udp_port(info.udp_port);
+  endpoint.set_queues(info.queues);
+  endpoint.set_mtu(static_cast<std::uint32_t>(info.mtu));
+  return endpoint;
+}
+
+wire::Endpoint local_endpoint(const dpdk::PortInfo& info) {
+  return {info.mac, info.ipv4, info.udp_port};
+}
+
+Expected<wire::Endpoint> parse_endpoint(const v1::Endpoint& endpoint) {
+  wire::Endpoint parsed;
+  if (endpoint.mac().size() != parsed.mac.size() || endpoint.ipv4() == 0 ||
+      endpoint.udp_port() == 0 || endpoint.queues() == 0 ||
+      endpoint.udp_port() + endpoint.queues() > 65'536)
+    return fail(ErrorKind::kInvalid, "the peer described no usable data plane address");
+  std::copy(endpoint.mac().begin(), endpoint.mac().end(), parsed.mac.begin());
+  parsed.ipv4 = endpoint.ipv4();
+  parsed.port = static_cast<std::uint16_t>(endpoint.udp_port());
+  return parsed;
+}
+
+Expected<void> Flows::start(std::uint32_t flow, const engine::Command& command) {
+  busy_ns_before_.push_back(data_plane_.figures(flow).busy_ns);
+  if (auto submitted = data_plane_.submit(flow, command); !submitted) return submitted;
+  started_ = flow + 1;
+  return {};
+}
+
+Expected<void> Flows::submit(engine::Command command) {
+  command.session = config_.session;
+  for (std::uint32_t flow = 0; flow < started_; ++flow) {
+    command.flow = static_cast<std::uint16_t>(flow);
+    if (auto submitted = data_plane_.submit(flow, command); !submitted) return submitted;
+  }
+  return {};
+}
+
+Expected<std::vector<engine::Event>> Flows::await(engine::EventKind kind) {
+  // A silent peer, a failed tracker and whoever interrupts the session end the wait.
+  return events_->await(kind, started_, 0);
+}
+
+Expected<std::vector<engine::Event>> Flows::run(engine::Command command, engine::EventKind answer) {
+  if (auto submitted = submit(command); !submitted) return tl::unexpected<Error>(submitted.error());
+  return await(answer);
+}
+
+bool Flows::stop() {
+  if (started_ == 0) return true;
+  engine::Command command;
+  command.kind = engine::CommandKind::kStop;
+  const auto submitted = submit(command);
+  const auto stopped = events_->await_regardless(engine::EventKind::kStopped, started_,
+                                                 monotonic_now_ns() + kStopTimeoutNs);
+  if (submitted && stopped) {
+    started_ = 0;
+    return true;
+  }
+  spdlog::critical("session {:016x}: a worker does not give its flow back; its memory stays mapped",
+                   config_.session);
+  return false;
+}
+
+double Flows::busy_core_seconds() const {
+  std::uint64_t busy_ns = 0;
+  for (std::uint32_t flow = 0; flow < busy_ns_before_.size(); ++flow)
+    busy_ns += data_plane_.figures(flow).busy_ns - busy_ns_before_[flow];
+  return static_cast<double>(busy_ns) / static_cast<double>(kSecondNs);
+}
+
+Expected<void> SendFlows::start_all(const SessionMemory& memory,
+                                    const std::vector<port::PageRun>& populated,
+                                    port::DirtySource* tracker) {
+  for (std::uint32_t i = 0; i < config().flows; ++i) {
+    protocol::SenderConfig sender;
+    sender.session = config().session;
+    sender.flow = static_cast<std::uint16_t>(i);
+    sender.mtu = config().mtu;
+    sender.rate.bits_per_second = config().bits_per_second / config().flows;
+    const page::ShardMap shard(memory.layout().extents(), config().flows, i);
+    auto flow = std::make_unique<engine::SendFlow>(sender, memory.layout(), shard, memory.map(),
+                                                   packet_template(config(), i));
+    flow->tracker = tracker;
+    flow->tracked_pages = tracker == nullptr ? 0 : memory.ram_pages();
+    for (const auto& run : populated) flow->sender.mark_dirty(run.first, run.count);
+    flows_.push_back(std::move(flow));
+  }
+  for (std::uint32_t i = 0; i < config().flows; ++i) {
+    engine::Command command;
+    command.kind = engine::CommandKind::kStartSending;
+    command.session = config().session;
+    command.flow = static_cast<std::uint16_t>(i);
+    command.send = flows_[i].get();
+    if (auto started = start(i, command); !started) return started;
+  }
+  return {};
+}
+
+Expected<ExtentDigests> SendFlows::fold(const page::Layout& layout) {
+  engine::Command command;
+  command.kind = engine::CommandKind::kFold;
+  return run(command, engine::EventKind::kFolded).map([&](const auto&) {
+    return gather_from(flows_, layout);
+  });
+}
+
+Expected<void> ReceiveFlows::start_all(const SessionMemory& memory) {
+  for (std::uint32_t i = 0; i < config().flows; ++i) {
+    protocol::ReceiverConfig receiver;
+    receiver.session = config().session;
+    receiver.flow = static_cast<std::uint16_t>(i);
+    receiver.mtu = config().mtu;
+    const page::ShardMap shard(memory.layout().extents(), config().flows, i);
+    flows_.push_back(std::make_unique<engine::ReceiveFlow>(
+        receiver, memory.layout(), shard, memory.map(), packet_template(config(), i)));
+  }
+  for (std::uint32_t i = 0; i < config().flows; ++i) {
+    engine::Command command;
+    command.kind = engine::CommandKind::kStartReceiving;
+    command.session = config().session;
+    command.flow = static_cast<std::uint16_t>(i);
+    command.receive = flows_[i].get();
+    if (auto started = start(i, command); !started) return started;
+  }
+  return {};
+}
+
+Expected<ExtentDigests> ReceiveFlows::fold(const page::Layout& layout) {
+  engine::Command command;
+  command.kind = engine::CommandKind::kFold;
+  return run(command, engine::EventKind::kFolded).map([&](const auto&) {
+    return gather_from(flows_, layout);
+  });
+}
+
+}  // namespace sluice::agent

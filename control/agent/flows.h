@@ -1,0 +1,93 @@
+// The flows of one session as one thing: commands to all of them, answers from all of them, and
+// their safe return. Flow i is shard i and runs on worker i.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "control/agent/event_router.h"
+#include "control/agent/proof.h"
+#include "control/agent/session_memory.h"
+#include "control/proto/sluice.pb.h"
+#include "dataplane/base/expected.h"
+#include "dataplane/engine/commands.h"
+#include "dataplane/engine/flow.h"
+#include "drivers/dpdk/data_plane.h"
+
+namespace sluice::agent {
+
+struct FlowsConfig {
+  std::uint64_t session = 0;
+  std::uint32_t flows = 1;
+  std::size_t mtu = 0;
+  std::uint64_t bits_per_second = 0;  // of all flows together; 0: no cap
+  wire::Endpoint local;               // of queue 0
+  wire::Endpoint remote;
+};
+
+// This host's end as its data plane says, and one that the peer described (kInvalid if it makes no
+// sense).
+[[nodiscard]] v1::Endpoint describe_endpoint(const dpdk::PortInfo& info);
+[[nodiscard]] wire::Endpoint local_endpoint(const dpdk::PortInfo& info);
+[[nodiscard]] Expected<wire::Endpoint> parse_endpoint(const v1::Endpoint& endpoint);
+
+// What both ends share. One thread at a time.
+class Flows {
+ public:
+  Flows(dpdk::DataPlane& data_plane, std::shared_ptr<SessionEvents> events,
+        const FlowsConfig& config)
+      : data_plane_(data_plane), events_(std::move(events)), config_(config) {}
+  Flows(const Flows&) = delete;
+  Flows& operator=(const Flows&) = delete;
+
+  [[nodiscard]] const FlowsConfig& config() const { return config_; }
+  // Gives the command to every flow and waits for one event of this kind from each.
+  [[nodiscard]] Expected<std::vector<engine::Event>> run(engine::Command command,
+                                                         engine::EventKind answer);
+  [[nodiscard]] Expected<void> submit(engine::Command command);
+  [[nodiscard]] Expected<std::vector<engine::Event>> await(engine::EventKind kind);
+  // Ends every started flow. False if one does not come back: its memory must then never be
+  // unmapped.
+  [[nodiscard]] bool stop();
+  // Time that the session's workers were busy since it began.
+  [[nodiscard]] double busy_core_seconds() const;
+
+ protected:
+  [[nodiscard]] Expected<void> start(std::uint32_t flow, const engine::Command& command);
+
+ private:
+  dpdk::DataPlane& data_plane_;
+  std::shared_ptr<SessionEvents> events_;
+  FlowsConfig config_;
+  std::uint32_t started_ = 0;
+  std::vector<std::uint64_t> busy_ns_before_;
+};
+
+class SendFlows : public Flows {
+ public:
+  using Flows::Flows;
+  // Makes the flows with these pages to be sent and lends them to the workers. `tracker` may be
+  // null.
+  [[nodiscard]] Expected<void> start_all(const SessionMemory& memory,
+                                         const std::vector<port::PageRun>& populated,
+                                         port::DirtySource* tracker);
+  [[nodiscard]] Expected<ExtentDigests> fold(const page::Layout& layout);
+  [[nodiscard]] std::vector<std::unique_ptr<engine::SendFlow>>& all() { return flows_; }
+
+ private:
+  std::vector<std::unique_ptr<engine::SendFlow>> flows_;
+};
+
+class ReceiveFlows : public Flows {
+ public:
+  using Flows::Flows;
+  [[nodiscard]] Expected<void> start_all(const SessionMemory& memory);
+  [[nodiscard]] Expected<ExtentDigests> fold(const page::Layout& layout);
+  [[nodiscard]] std::vector<std::unique_ptr<engine::ReceiveFlow>>& all() { return flows_; }
+
+ private:
+  std::vector<std::unique_ptr<engine::ReceiveFlow>> flows_;
+};
+
+}  // namespace sluice::agent

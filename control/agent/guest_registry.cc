@@ -1,0 +1,295 @@
+#include "control/agent/guest_registry.h"
+
+#include <fmt/format.h>
+#include <fstream>
+#include <limits>
+#include <poll.h>
+#include <spdlog/spdlog.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+namespace sluice::agent {
+namespace {
+
+const char* name_of(guest::Phase phase) {
+  switch (phase) {
+    case guest::Phase::kRunning:
+      return "running";
+    case guest::Phase::kPaused:
+      return "paused";
+    case guest::Phase::kIncoming:
+      return "incoming";
+    case guest::Phase::kHandedOver:
+      return "handed-over";
+    case guest::Phase::kGone:
+      return "gone";
+  }
+  return "?";
+}
+
+std::string in_mebibytes(std::uint64_t bytes) { return fmt::format("{} MiB", bytes >> 20); }
+
+std::uint64_t meminfo_bytes(const std::string& wanted) {
+  std::ifstream meminfo("/proc/meminfo");
+  std::string key;
+  std::uint64_t kibibytes = 0;
+  while (meminfo >> key >> kibibytes) {
+    if (key == wanted) return kibibytes << 10;
+    meminfo.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
+  }
+  return 0;
+}
+
+}  // namespace
+
+std::uint64_t available_memory_bytes() { return meminfo_bytes("MemAvailable:"); }
+std::uint64_t total_memory_bytes() { return meminfo_bytes("MemTotal:"); }
+
+// ---- claims ----
+
+GuestClaim& GuestClaim::operator=(GuestClaim&& other) noexcept {
+  if (this != &other) {
+    release();
+    registry_ = std::exchange(other.registry_, nullptr);
+    name_ = std::move(other.name_);
+    guest_ = std::exchange(other.guest_, nullptr);
+  }
+  return *this;
+}
+
+void GuestClaim::on_exit(std::function<void()> callback) {
+  const std::lock_guard lock(registry_->mutex_);
+  auto& entry = registry_->guests_.at(name_);
+  if (entry.exited)
+    callback();
+  else
+    entry.on_exit = std::move(callback);
+}
+
+Expected<void> GuestClaim::destroy() {
+  auto guest = registry_->take(name_);
+  auto result = guest->destroy();
+  guest.reset();
+  registry_->forget(name_);
+  registry_ = nullptr;
+  guest_ = nullptr;
+  return result;
+}
+
+void GuestClaim::release() {
+  if (registry_ == nullptr) return;
+  std::exchange(registry_, nullptr)->release(name_);
+  guest_ = nullptr;
+}
+
+// ---- registry ----
+
+GuestRegistry::GuestRegistry(std::string host, std::uint64_t capacity_bytes)
+    : host_(std::move(host)),
+      capacity_bytes_(capacity_bytes),
+      wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      watcher_([this](const std::stop_token& stop) { watch(stop); }) {}
+
+GuestRegistry::~GuestRegistry() {
+  watcher_.request_stop();
+  wake_watcher();
+  watcher_.join();
+  close(wake_fd_);
+}
+
+std::string GuestRegistry::busy_text(const Entry& entry) {
+  const auto& name = entry.view.name;
+  if (!entry.claimed) return fmt::format("guest {} exists already", name);
+  switch (entry.purpose) {
+    case ClaimPurpose::kMove:
+      return fmt::format("guest {} is already moving to {}", name, entry.peer);
+    case ClaimPurpose::kIncoming:
+      return fmt::format("guest {} is arriving from {}", name, entry.peer);
+    case ClaimPurpose::kStop:
+      return fmt::format("guest {} is being started or stopped", name);
+    case ClaimPurpose::kInspect:
+      return fmt::format("guest {} is being checked", name);
+  }
+  return fmt::format("guest {} is in use", name);
+}
+
+std::uint64_t GuestRegistry::used_bytes() const {
+  const std::lock_guard lock(mutex_);
+  std::uint64_t bytes = 0;
+  for (const auto& [name, entry] : guests_) bytes += entry.view.memory_bytes;
+  return bytes;
+}
+
+Expected<void> GuestRegistry::reserve(const std::string& name, std::uint64_t bytes,
+                                      const std::string& incoming_from) {
+  const std::uint64_t used = used_bytes();
+  const std::uint64_t available = available_memory_bytes();
+  const std::lock_guard lock(mutex_);
+  if (const auto found = guests_.find(name); found != guests_.end())
+    return fail(ErrorKind::kBusy, fmt::format("{} on {}", busy_text(found->second), host_));
+  if (used + bytes > capacity_bytes_)
+    return fail(ErrorKind::kNoCapacity,
+                fmt::format("guest {} needs {} of memory, {} has {} left of the {} it offers", name,
+                            in_mebibytes(bytes), host_,
+                            in_mebibytes(capacity_bytes_ > used ? capacity_bytes_ - used : 0),
+                            in_mebibytes(capacity_bytes_)));
+  if (bytes > available)
+    return fail(ErrorKind::kNoCapacity,
+                fmt::format("guest {} needs {} of memory, {} has {} free just now", name,
+                            in_mebibytes(bytes), host_, in_mebibytes(available)));
+  Entry entry;
+  entry.view = {name, "", incoming_from.empty() ? "starting" : "incoming", bytes, "", 0, ""};
+  entry.claimed = true;
+  entry.purpose = incoming_from.empty() ? ClaimPurpose::kStop : ClaimPurpose::kIncoming;
+  entry.peer = incoming_from;
+  guests_.emplace(name, std::move(entry));
+  return {};
+}
+
+Expected<GuestClaim> GuestRegistry::create(const std::string& name, std::uint64_t bytes,
+                                           const std::string& incoming_from, const Maker& make) {
+  if (auto reserved = reserve(name, bytes, incoming_from); !reserved)
+    return tl::unexpected<Error>(reserved.error());
+  auto made = make();
+  if (!made) {
+    forget(name);
+    return tl::unexpected<Error>(made.error());
+  }
+  guest::Guest* guest = made->get();
+  {
+    const std::lock_guard lock(mutex_);
+    auto& entry = guests_.at(name);
+    entry.guest = std::move(*made);
+    refresh(entry);
+  }
+  wake_watcher();
+  return GuestClaim(this, name, guest);
+}
+
+Expected<void> GuestRegistry::add(std::unique_ptr<guest::Guest> guest) {
+  const std::string name = guest->description().definition.name;
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = guests_.find(name); found != guests_.end())
+      return fail(ErrorKind::kBusy, fmt::format("{} on {}", busy_text(found->second), host_));
+    Entry entry;
+    entry.view.name = name;
+    entry.guest = std::move(guest);
+    refresh(entry);
+    guests_.emplace(name, std::move(entry));
+  }
+  wake_watcher();
+  return {};
+}
+
+Expected<GuestClaim> GuestRegistry::claim(const std::string& name, ClaimPurpose purpose,
+                                          const std::string& peer) {
+  const std::lock_guard lock(mutex_);
+  const auto found = guests_.find(name);
+  if (found == guests_.end() || found->second.exited)
+    return fail(ErrorKind::kNotFound, fmt::format("no guest {} on {}", name, host_));
+  Entry& entry = found->second;
+  if (entry.claimed) return fail(ErrorKind::kBusy, busy_text(entry));
+  entry.claimed = true;
+  entry.purpose = purpose;
+  entry.peer = peer;
+  return GuestClaim(this, name, entry.guest.get());
+}
+
+// Only while nobody else may call the guest.
+void GuestRegistry::refresh(Entry& entry) {
+  const auto& description = entry.guest->description();
+  entry.view.driver = description.definition.driver;
+  entry.view.memory_bytes = description.definition.memory_bytes;
+  entry.view.machine_type = description.machine_type;
+  entry.view.pid = entry.guest->pid();
+  entry.view.state = name_of(entry.guest->phase());
+}
+
+std::vector<GuestView> GuestRegistry::list() {
+  const std::lock_guard lock(mutex_);
+  std::vector<GuestView> views;
+  for (auto& [name, entry] : guests_) {
+    if (!entry.claimed && entry.guest) refresh(entry);
+    GuestView view = entry.view;
+    if (entry.claimed && entry.purpose == ClaimPurpose::kMove) {
+      view.state = "moving";
+      view.moving_to = entry.peer;
+    }
+    views.push_back(std::move(view));
+  }
+  return views;
+}
+
+void GuestRegistry::release(const std::string& name) {
+  bool exited = false;
+  {
+    const std::lock_guard lock(mutex_);
+    auto& entry = guests_.at(name);
+    entry.on_exit = nullptr;
+    exited = entry.exited;
+    if (!exited) {
+      refresh(entry);
+      entry.claimed = false;
+    }
+  }
+  if (!exited) return;
+  // Nobody else can claim a guest that has exited, so it is still ours.
+  if (auto guest = take(name)) (void)guest->destroy();
+  forget(name);
+}
+
+std::unique_ptr<guest::Guest> GuestRegistry::take(const std::string& name) {
+  const std::lock_guard lock(mutex_);
+  return std::move(guests_.at(name).guest);
+}
+
+void GuestRegistry::forget(const std::string& name) {
+  const std::lock_guard lock(mutex_);
+  guests_.erase(name);
+}
+
+// ---- watching for exits ----
+
+void GuestRegistry::wake_watcher() const { eventfd_write(wake_fd_, 1); }
+
+void GuestRegistry::watch(const std::stop_token& stop) {
+  while (!stop.stop_requested()) {
+    std::vector<pollfd> fds = {{wake_fd_, POLLIN, 0}};
+    std::vector<std::string> names = {""};
+    {
+      const std::lock_guard lock(mutex_);
+      for (const auto& [name, entry] : guests_) {
+        if (!entry.guest || entry.exited || entry.guest->death_fd() < 0) continue;
+        fds.push_back({entry.guest->death_fd(), POLLIN, 0});
+        names.push_back(name);
+      }
+    }
+    // The time-out bounds what a descriptor that was closed and used again meanwhile could hide.
+    poll(fds.data(), fds.size(), 1000);
+    eventfd_t ignored = 0;
+    if (fds[0].revents != 0) eventfd_read(wake_fd_, &ignored);
+    for (std::size_t i = 1; i < fds.size(); ++i) {
+      if (fds[i].revents != 0) note_exit(names[i]);
+    }
+  }
+}
+
+void GuestRegistry::note_exit(const std::string& name) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = guests_.find(name);
+    if (found == guests_.end() || !found->second.guest || found->second.guest->alive()) return;
+    Entry& entry = found->second;
+    entry.exited = true;
+    spdlog::warn("guest {} has exited", name);
+    if (entry.claimed) {
+      if (entry.on_exit) std::exchange(entry.on_exit, nullptr)();
+      return;
+    }
+    entry.claimed = true;
+  }
+  release(name);
+}
+
+}  // namespace sluice::agent

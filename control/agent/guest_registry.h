@@ -1,0 +1,130 @@
+// The guests of this host by name: who may touch one, how much memory they take, and which have
+// exited.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <stop_token>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "dataplane/base/expected.h"
+#include "drivers/guest/guest.h"
+
+namespace sluice::agent {
+
+struct GuestView {
+  std::string name;
+  std::string driver;
+  std::string state;  // as GuestInfo.state of the protocol
+  std::uint64_t memory_bytes = 0;
+  std::string moving_to;
+  pid_t pid = 0;
+  std::string machine_type;
+};
+
+class GuestRegistry;
+
+// The right to be the one thread that calls a guest; given back by its destruction. Outlived by the
+// registry.
+class GuestClaim {
+ public:
+  GuestClaim() = default;
+  GuestClaim(GuestClaim&& other) noexcept { *this = std::move(other); }
+  GuestClaim& operator=(GuestClaim&& other) noexcept;
+  GuestClaim(const GuestClaim&) = delete;
+  GuestClaim& operator=(const GuestClaim&) = delete;
+  ~GuestClaim() { release(); }
+
+  [[nodiscard]] bool valid() const { return registry_ != nullptr; }
+  [[nodiscard]] const std::string& name() const { return name_; }
+  [[nodiscard]] guest::Guest& guest() const { return *guest_; }
+
+  // Called once, from the registry's own thread, when the guest's process exits; it must not block
+  // and must not give the claim back. At once if it has exited already.
+  void on_exit(std::function<void()> callback);
+  // Ends the guest's process and forgets it; the claim is invalid afterwards. The error is
+  // destroy()'s.
+  [[nodiscard]] Expected<void> destroy();
+  void release();
+
+ private:
+  friend class GuestRegistry;
+  GuestClaim(GuestRegistry* registry, std::string name, guest::Guest* guest)
+      : registry_(registry), name_(std::move(name)), guest_(guest) {}
+
+  GuestRegistry* registry_ = nullptr;
+  std::string name_;
+  guest::Guest* guest_ = nullptr;
+};
+
+enum class ClaimPurpose : std::uint8_t { kMove = 1, kIncoming, kStop, kInspect };
+
+// Any thread.
+class GuestRegistry {
+ public:
+  // `capacity_bytes` is what this host offers to guests.
+  GuestRegistry(std::string host, std::uint64_t capacity_bytes);
+  ~GuestRegistry();
+  GuestRegistry(const GuestRegistry&) = delete;
+  GuestRegistry& operator=(const GuestRegistry&) = delete;
+
+  // Makes a guest under a name nobody else can take meanwhile, with `bytes` set aside. kBusy if the
+  // name is taken, kNoCapacity with need and have. `incoming` says from which host a twin comes;
+  // its claim is of purpose kIncoming.
+  using Maker = std::function<Expected<std::unique_ptr<guest::Guest>>()>;
+  [[nodiscard]] Expected<GuestClaim> create(const std::string& name, std::uint64_t bytes,
+                                            const std::string& incoming_from, const Maker& make);
+  // A guest that was there before this agent. kBusy if the name is taken.
+  [[nodiscard]] Expected<void> add(std::unique_ptr<guest::Guest> guest);
+
+  // kNotFound if there is no such guest here, kBusy while someone else holds it. `peer` is the
+  // other host of a move.
+  [[nodiscard]] Expected<GuestClaim> claim(const std::string& name, ClaimPurpose purpose,
+                                           const std::string& peer = {});
+
+  [[nodiscard]] std::vector<GuestView> list();
+  [[nodiscard]] std::uint64_t capacity_bytes() const { return capacity_bytes_; }
+  [[nodiscard]] std::uint64_t used_bytes() const;
+
+ private:
+  friend class GuestClaim;
+  struct Entry {
+    std::unique_ptr<guest::Guest> guest;  // null while it is being made
+    GuestView view;                       // as last seen
+    bool claimed = false;
+    ClaimPurpose purpose = ClaimPurpose::kInspect;
+    std::string peer;
+    bool exited = false;
+    std::function<void()> on_exit;
+  };
+
+  [[nodiscard]] Expected<void> reserve(const std::string& name, std::uint64_t bytes,
+                                       const std::string& incoming_from);
+  [[nodiscard]] static std::string busy_text(const Entry& entry);
+  void refresh(Entry& entry);
+  void release(const std::string& name);
+  [[nodiscard]] std::unique_ptr<guest::Guest> take(const std::string& name);
+  void forget(const std::string& name);
+  void watch(const std::stop_token& stop);
+  void note_exit(const std::string& name);
+  void wake_watcher() const;
+
+  const std::string host_;
+  const std::uint64_t capacity_bytes_;
+  mutable std::mutex mutex_;
+  std::map<std::string, Entry> guests_;
+  int wake_fd_;
+  std::jthread watcher_;
+};
+
+// What the kernel says could be allocated without swapping.
+[[nodiscard]] std::uint64_t available_memory_bytes();
+[[nodiscard]] std::uint64_t total_memory_bytes();
+
+}  // namespace sluice::agent

@@ -1,0 +1,153 @@
+// sluiced: the host agent.
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <fcntl.h>
+#include <filesystem>
+#include <fmt/format.h>
+#include <fstream>
+#include <grpcpp/security/server_credentials.h>
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "control/agent/agent.h"
+#include "control/agent/channel.h"
+#include "control/agent/config.h"
+#include "control/agent/peer_service.h"
+#include "control/agent/service.h"
+#include "control/model/version.h"
+#include "drivers/guest/qemu/warden.h"
+
+namespace sluice::agent {
+namespace {
+
+// Shares of this machine's memory that are not offered: the agents, the kernel, QEMU's own.
+constexpr std::uint64_t kOfferedPercent = 80;
+
+void set_up_log() {
+  auto logger = spdlog::stderr_logger_mt("sluiced");
+  logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
+  logger->flush_on(spdlog::level::info);
+  spdlog::set_default_logger(std::move(logger));
+}
+
+// Two agents with one run directory would fight over its guests. Held until the process ends.
+Expected<void> lock_run_dir(const std::string& run_dir) {
+  std::error_code error;
+  std::filesystem::create_directories(run_dir, error);
+  const std::string path = run_dir + "/agent.lock";
+  const int fd = open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+  if (fd < 0)
+    return fail(ErrorKind::kPermission, fmt::format("{} cannot be written; run as root", path));
+  if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+    return fail(ErrorKind::kBusy, fmt::format("another agent uses run_dir {}", run_dir));
+  return {};
+}
+
+std::string read_boot_id() {
+  std::ifstream file("/proc/sys/kernel/random/boot_id");
+  std::string id;
+  file >> id;
+  return id;
+}
+
+Expected<std::unique_ptr<grpc::Server>> serve(const Config& config, AgentService& agent_service,
+                                              PeerService& peer_service) {
+  grpc::ServerBuilder builder;
+  set_keepalive(builder);
+  std::vector<int> ports(config.listen.size(), 0);
+  for (std::size_t i = 0; i < config.listen.size(); ++i)
+    builder.AddListeningPort(config.listen[i], grpc::InsecureServerCredentials(), &ports[i]);
+  builder.RegisterService(&agent_service);
+  builder.RegisterService(&peer_service);
+  // Sockets are made for their owner alone.
+  const mode_t mask = umask(0177);
+  auto server = builder.BuildAndStart();
+  umask(mask);
+  for (std::size_t i = 0; i < ports.size(); ++i) {
+    if (!server || ports[i] == 0)
+      return fail(ErrorKind::kFailed,
+                  fmt::format("cannot listen on {}; is the address this host's, and free?",
+                              config.listen[i]));
+  }
+  return server;
+}
+
+// Returns once SIGTERM or SIGINT has come; both are blocked in every thread.
+void wait_for_signal(const sigset_t& signals) {
+  int number = 0;
+  sigwait(&signals, &number);
+  spdlog::info("signal {}: guests run on, the agent ends", number);
+}
+
+sigset_t block_signals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+  return signals;
+}
+
+Expected<void> run_agent(const std::string& config_file) {
+  const auto config = load_config(config_file);
+  if (!config) return tl::unexpected<Error>(config.error());
+  if (auto locked = lock_run_dir(config->run_dir); !locked) return locked;
+  const sigset_t signals = block_signals();
+  auto handovers = HandoverRecords::open(config->run_dir);
+  if (!handovers) return tl::unexpected<Error>(handovers.error());
+  auto outcomes = OutcomeRecords::open(config->run_dir);
+  if (!outcomes) return tl::unexpected<Error>(outcomes.error());
+
+  EventRouter router;
+  auto data_plane = dpdk::DataPlane::start(
+      config->data_plane, [&](const engine::Event& event) { router.deliver(event); });
+  if (!data_plane) return tl::unexpected<Error>(data_plane.error());
+  for (const auto& remark : (*data_plane)->info().remarks) spdlog::info("data plane: {}", remark);
+
+  const guest::HostContext host{config->run_dir, config->host};
+  Drivers drivers;
+  drivers.emplace("memory", guest::make_memory_driver(host));
+  drivers.emplace("qemu", guest::make_qemu_driver(host));
+  GuestRegistry registry(config->host, config->memory_bytes != 0
+                                           ? config->memory_bytes
+                                           : total_memory_bytes() / 100 * kOfferedPercent);
+  Agent agent(*config, **data_plane, router, registry, drivers, *handovers, **outcomes);
+  AgentService agent_service(agent, read_boot_id());
+  PeerService peer_service(agent.context());
+  auto server = serve(*config, agent_service, peer_service);
+  if (!server) return tl::unexpected<Error>(server.error());
+  spdlog::info("sluiced {} ({}) host={} port={} listen={}", model::version(), model::revision(),
+               config->host, config->data_plane.port, fmt::join(config->listen, ","));
+  wait_for_signal(signals);
+  agent.stop();
+  (*server)->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(1));
+  (*server)->Wait();
+  return {};
+}
+
+}  // namespace
+}  // namespace sluice::agent
+
+int main(int argc, char** argv) {
+  if (sluice::guest::qemu::is_warden_invocation(argc, argv))
+    return sluice::guest::qemu::warden_main(argc, argv);
+  CLI::App app{"The host agent of Sluice: runs and moves this host's guests"};
+  std::string config_file = "/etc/sluice/agent.toml";
+  app.add_option("--config", config_file, "Configuration file")->capture_default_str();
+  app.set_version_flag("--version", fmt::format("sluiced {} ({})", sluice::model::version(),
+                                                sluice::model::revision()));
+  CLI11_PARSE(app, argc, argv);
+  sluice::agent::set_up_log();
+  const auto result = sluice::agent::run_agent(config_file);
+  if (result) return 0;
+  std::fprintf(stderr, "sluiced: %s\n", result.error().message.c_str());
+  return 1;
+}

@@ -1,0 +1,219 @@
+#include "control/agent/migration_source.h"
+
+#include <fmt/format.h>
+#include <random>
+#include <spdlog/spdlog.h>
+#include <utility>
+
+#include "control/agent/clock.h"
+
+namespace sluice::agent {
+namespace {
+
+std::uint64_t new_session() {
+  std::random_device device;
+  const auto high = static_cast<std::uint64_t>(device());
+  const std::uint64_t session = high << 32 | device();
+  return session == 0 ? 1 : session;
+}
+
+std::uint64_t microseconds(TimeNs ns) { return ns / kMicrosecondNs; }
+
+}  // namespace
+
+MigrationSource::MigrationSource(AgentContext& agent, MigrationRequest request, GuestClaim guest,
+                                 Migration& migration)
+    : agent_(agent),
+      request_(std::move(request)),
+      guest_(std::move(guest)),
+      migration_(migration),
+      session_(new_session()),
+      began_ns_(monotonic_now_ns()),
+      events_(agent.router.open(session_)) {
+  summary_.set_guest(guest_.name());
+  summary_.set_from(agent_.config.host);
+  summary_.set_to(request_.to);
+  summary_.set_bytes_guest(guest_.guest().description().definition.memory_bytes);
+  summary_.set_proof_algorithm(page::kDigestAlgorithm);
+  guest_.on_exit([events = events_, name = guest_.name()] {
+    events->interrupt({ErrorKind::kFailed, fmt::format("guest {} has exited", name)});
+  });
+}
+
+MigrationSource::~MigrationSource() = default;
+
+void MigrationSource::interrupt(const Error& error) {
+  events_->interrupt(error);
+  const std::lock_guard lock(peer_mutex_);
+  if (peer_)
+    peer_->interrupt(error);
+  else
+    interruption_ = error;
+}
+
+void MigrationSource::cancel(const std::string& reason) {
+  cancelled_ = true;
+  interrupt({ErrorKind::kFailed, reason});
+}
+
+Expected<void> MigrationSource::advance(model::SourceEvent event) {
+  const auto from = state_.load();
+  const auto to = model::next(from, event);
+  if (!to)
+    return fail(ErrorKind::kFailed, fmt::format("event {} is illegal while {}",
+                                                static_cast<int>(event), model::to_string(from)));
+  state_ = *to;
+  spdlog::info("migration session={:016x} guest={} state=\"{}\" ms={:.1f}", session_, guest_.name(),
+               model::to_string(*to), static_cast<double>(monotonic_now_ns() - began_ns_) / 1e6);
+  progress_->set_phase(model::to_string(*to));
+  return {};
+}
+
+std::optional<MigrationSource::Unsettled> MigrationSource::run() {
+  progress_ = std::make_unique<ProgressReporter>(migration_, began_ns_);
+  progress_->set_phase(model::to_string(state_.load()));
+  const auto moved = move_guest();
+  if (!moved && state_ != model::SourceState::kUnknown) cancel_migration(moved.error());
+  fill_summary();
+  std::optional<Unsettled> unsettled;
+  if (state_ == model::SourceState::kReleasing) {
+    release_guest();
+  } else if (state_ == model::SourceState::kUnknown) {
+    summary_.set_status("unknown");
+    summary_.set_error(moved.error().message);
+    summary_.set_error_kind(static_cast<std::uint32_t>(ErrorKind::kUnknownOutcome));
+    end_session();
+    unsettled =
+        Unsettled{std::move(guest_), {session_, summary_.guest(), request_.to, request_.address}};
+  }
+  progress_.reset();
+  guest_.release();
+  spdlog::info(
+      "migration session={:016x} guest={} status={} downtime_us={} seconds={:.3f} error=\"{}\"",
+      session_, summary_.guest(), summary_.status(), summary_.downtime_us(), summary_.seconds(),
+      summary_.error());
+  migration_.finish(summary_);
+  return unsettled;
+}
+
+Expected<void> MigrationSource::move_guest() {
+  return prepare()
+      .and_then([&] { return track(); })
+      .and_then([&] { return request_.quick ? Expected<void>{} : stream(); })
+      .and_then([&] { return pause(); })
+      .and_then([&] { return final_pass(); })
+      .and_then([&] { return prove(); })
+      .and_then([&] { return hand_over_state(); })
+      .and_then([&] { return commit(); });
+}
+
+// The destination runs the guest: what is left here must go, whatever else fails.
+void MigrationSource::release_guest() {
+  end_session();
+  agent_.handovers.remove(session_);
+  if (auto destroyed = guest_.destroy(); !destroyed) {
+    spdlog::error("guest {} runs on {}, but its copy here could not be ended: {}", summary_.guest(),
+                  request_.to, destroyed.error().message);
+    summary_.add_remarks(
+        fmt::format("the source's copy could not be ended: {}", destroyed.error().message));
+  }
+  (void)advance(model::SourceEvent::kReleased);
+  summary_.set_status("completed");
+}
+
+// Before the commit point, or after the destination said that it never owned the guest: the guest
+// goes on here.
+void MigrationSource::cancel_migration(const Error& error) {
+  std::string message = error.message;
+  if (state_ != model::SourceState::kCancelled) (void)advance(model::SourceEvent::kFailure);
+  if (paused_ && guest_.guest().alive()) {
+    if (auto resumed = guest_.guest().cancel_handover(); !resumed)
+      message += fmt::format("; and guest {} could not be resumed: {}", guest_.name(),
+                             resumed.error().message);
+  }
+  if (peer_) {
+    v1::SourceMessage abort;
+    abort.mutable_abort()->set_reason(message);
+    (void)peer_->send(abort);
+  }
+  agent_.handovers.remove(session_);
+  end_session();
+  summary_.set_status(cancelled_ ? "cancelled" : "failed");
+  summary_.set_error(message);
+  summary_.set_error_kind(static_cast<std::uint32_t>(error.kind));
+  spdlog::warn("migration session={:016x} guest={} cancelled: {}", session_, guest_.name(),
+               message);
+}
+
+void MigrationSource::end_session() {
+  {
+    const std::lock_guard lock(peer_mutex_);
+    peer_.reset();
+  }
+  const bool stopped = !flows_ || flows_->stop();
+  if (flows_) summary_.set_busy_core_seconds_from(flows_->busy_core_seconds());
+  progress_->watch(nullptr);
+  if (!stopped) {
+    // A worker may still touch all three.
+    (void)flows_.release();
+    (void)tracker_.release();
+    (void)memory_.release();
+    return;
+  }
+  if (tracker_) {
+    if (auto detached = tracker_->detach(); !detached)
+      spdlog::warn("guest {}: {}", summary_.guest(), detached.error().message);
+  }
+  flows_.reset();
+  tracker_.reset();
+  memory_.reset();
+}
+
+void MigrationSource::fill_summary() {
+  const TimeNs now = monotonic_now_ns();
+  summary_.set_seconds(
+      static_cast<double>((marks_.running_ns != 0 ? marks_.running_ns : now) - began_ns_) / 1e9);
+  if (flows_) {
+    const SendTotals totals = total(flows_->all());
+    summary_.set_pages_sent(totals.raw_pages);
+    summary_.set_zero_pages(totals.zero_pages);
+    summary_.set_bytes_wire(totals.wire_bytes());
+    summary_.set_frames_lost(totals.frames_lost);
+    summary_.set_retransmitted_pages(totals.resent_pages);
+    const TimeNs end = marks_.copied_ns != 0 ? marks_.copied_ns : now;
+    if (stream_began_ns_ != 0 && end > stream_began_ns_)
+      summary_.set_goodput_gbps(static_cast<double>(totals.payload_bytes() * 8) /
+                                static_cast<double>(end - stream_began_ns_));
+  }
+  if (marks_.running_ns != 0) fill_downtime();
+}
+
+// Rounded so that the parts still add up: each is the difference of two rounded ends.
+void MigrationSource::fill_downtime() {
+  const auto since_stop = [&](TimeNs mark) { return microseconds(mark - marks_.stopped_ns); };
+  auto& downtime = *summary_.mutable_downtime();
+  downtime.set_stop_us(since_stop(marks_.ram_final_ns));
+  downtime.set_final_scan_us(since_stop(marks_.scanned_ns) - since_stop(marks_.ram_final_ns));
+  downtime.set_final_copy_us(since_stop(marks_.copied_ns) - since_stop(marks_.scanned_ns));
+  downtime.set_proof_us(since_stop(marks_.proven_ns) - since_stop(marks_.copied_ns));
+  downtime.set_state_us(since_stop(marks_.state_loaded_ns) - since_stop(marks_.proven_ns));
+  downtime.set_resume_us(since_stop(marks_.running_ns) - since_stop(marks_.state_loaded_ns));
+  summary_.set_downtime_us(since_stop(marks_.running_ns));
+  const TimeNs limit_ns = request_.policy.downtime_limit_ns;
+  if (!request_.quick && marks_.running_ns - marks_.stopped_ns > limit_ns)
+    summary_.add_remarks(fmt::format("the downtime was {:.1f} ms, above the limit of {:.1f} ms",
+                                     static_cast<double>(summary_.downtime_us()) / 1e3,
+                                     static_cast<double>(limit_ns) / 1e6));
+  spdlog::info(
+      "migration session={:016x} guest={} downtime_us={} stop={} final_scan={} final_copy={} "
+      "proof={} state={} resume={}",
+      session_, summary_.guest(), summary_.downtime_us(), downtime.stop_us(),
+      downtime.final_scan_us(), downtime.final_copy_us(), downtime.proof_us(), downtime.state_us(),
+      downtime.resume_us());
+  agent_.floors.measured(
+      guest_.guest().description().definition.driver,
+      (marks_.ram_final_ns - marks_.stopped_ns) + (marks_.running_ns - marks_.proven_ns),
+      request_.proof == v1::PROOF_MODE_FULL ? 0 : marks_.proven_ns - marks_.copied_ns);
+}
+
+}  // namespace sluice::agent

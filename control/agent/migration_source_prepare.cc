@@ -1,0 +1,123 @@
+// Preparing: the destination's twin, the guest's memory, dirty tracking.
+#include <algorithm>
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "control/agent/clock.h"
+#include "control/agent/migration_source.h"
+#include "control/model/description.h"
+#include "control/model/version.h"
+
+namespace sluice::agent {
+namespace {
+
+constexpr TimeNs kPrepareTimeoutNs = 30 * kSecondNs;
+
+}  // namespace
+
+Expected<void> MigrationSource::prepare() {
+  if (auto movable = guest_.guest().check_movable(); !movable) return movable;
+  auto memory = SessionMemory::map(guest_.guest().memory(), agent_.data_plane, /*sending=*/true);
+  if (!memory) return tl::unexpected<Error>(memory.error());
+  memory_ = std::move(*memory);
+  auto populated = memory_->populated_runs();
+  if (!populated) return tl::unexpected<Error>(populated.error());
+  populated_ = std::move(*populated);
+
+  auto peer =
+      PeerStream::open(request_.to, request_.address,
+                       [events = events_](const Error& error) { events->interrupt(error); });
+  if (!peer) return tl::unexpected<Error>(peer.error());
+  {
+    const std::lock_guard lock(peer_mutex_);
+    peer_ = std::move(*peer);
+    if (interruption_) return tl::unexpected<Error>(*interruption_);
+  }
+  auto prepared = ask_for_twin();
+  if (!prepared) return tl::unexpected<Error>(prepared.error());
+
+  const auto remote = parse_endpoint(prepared->destination());
+  if (!remote) return tl::unexpected<Error>(remote.error());
+  const auto& info = agent_.data_plane.info();
+  FlowsConfig config;
+  config.session = session_;
+  config.flows = std::clamp<std::uint32_t>(prepared->flows(), 1, info.queues);
+  config.mtu = std::min<std::size_t>(prepared->mtu(), info.mtu);
+  config.bits_per_second = agent_.config.bits_per_second;
+  config.local = local_endpoint(info);
+  config.remote = *remote;
+  flows_ = std::make_unique<SendFlows>(agent_.data_plane, events_, config);
+  publish_plan();
+  return advance(model::SourceEvent::kPrepared);
+}
+
+Expected<v1::Prepared> MigrationSource::ask_for_twin() {
+  v1::SourceMessage message;
+  auto& prepare = *message.mutable_prepare();
+  prepare.set_session(session_);
+  prepare.set_from(agent_.config.host);
+  prepare.set_guest_description_json(model::to_json(guest_.guest().description()));
+  for (const auto pages : memory_->region_pages()) prepare.add_region_pages(pages);
+  for (const auto& run : populated_) {
+    auto& sent = *prepare.add_populated();
+    sent.set_first(run.first);
+    sent.set_count(run.count);
+  }
+  *prepare.mutable_source() = describe_endpoint(agent_.data_plane.info());
+  prepare.set_mtu(static_cast<std::uint32_t>(agent_.data_plane.info().mtu));
+  prepare.set_version(model::version());
+  return peer_->send(message)
+      .and_then([&] {
+        return peer_->await(v1::DestinationMessage::kPrepared,
+                            monotonic_now_ns() + kPrepareTimeoutNs);
+      })
+      .map([](const PeerStream::Reply& reply) { return reply.message.prepared(); });
+}
+
+void MigrationSource::publish_plan() {
+  const auto& info = agent_.data_plane.info();
+  v1::MigratePlan plan;
+  plan.set_guest(guest_.name());
+  plan.set_from(agent_.config.host);
+  plan.set_to(request_.to);
+  plan.set_memory_bytes(memory_->ram().size());
+  plan.set_populated_bytes(count_pages(populated_) * kPageBytes);
+  plan.set_flows(flows_->config().flows);
+  plan.set_mtu(static_cast<std::uint32_t>(flows_->config().mtu));
+  plan.set_pages_per_frame(
+      static_cast<std::uint32_t>(wire::raw_pages_per_frame(flows_->config().mtu)));
+  plan.set_port_driver(info.driver);
+  plan.set_downtime_limit_us(request_.policy.downtime_limit_ns / kMicrosecondNs);
+  plan.set_max_iterations(request_.policy.iterations_max);
+  plan.set_mode(request_.quick ? v1::MIGRATION_MODE_QUICK : v1::MIGRATION_MODE_LIVE);
+  plan.set_proof(request_.proof);
+  migration_.publish(plan);
+}
+
+Expected<void> MigrationSource::track() {
+  if (request_.quick) {
+    // The guest stands still before anything is read: nothing to track.
+    if (auto tracked = advance(model::SourceEvent::kTracked); !tracked) return tracked;
+    stream_began_ns_ = monotonic_now_ns();
+    return {};
+  }
+  const auto memory = guest_.guest().memory();
+  auto tracker = tracker::DirtyTracker::attach(memory.pid, {memory.guest_address, memory.bytes});
+  if (!tracker) return tl::unexpected<Error>(tracker.error());
+  tracker_ = std::move(*tracker);
+  attached_ns_ = monotonic_now_ns();
+  spdlog::info("migration session={:016x} guest={} tracked stopped_us={} baseline_us={}", session_,
+               guest_.name(), tracker_->figures().target_stopped_ns / kMicrosecondNs,
+               tracker_->figures().baseline_ns / kMicrosecondNs);
+  // Only now: what is written from here on is reported by the tracker.
+  auto populated = memory_->populated_runs();
+  if (!populated) return tl::unexpected<Error>(populated.error());
+  populated_ = std::move(*populated);
+  if (auto started = flows_->start_all(*memory_, populated_, tracker_.get()); !started)
+    return started;
+  progress_->watch(flows_.get());
+  stream_began_ns_ = monotonic_now_ns();
+  return advance(model::SourceEvent::kTracked);
+}
+
+}  // namespace sluice::agent

@@ -1,0 +1,217 @@
+// The guest stands still from here on: no sleep, no round trip that is not needed.
+#include <algorithm>
+#include <chrono>
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <thread>
+#include <xxhash.h>
+
+#include "control/agent/clock.h"
+#include "control/agent/migration_source.h"
+
+namespace sluice::agent {
+namespace {
+
+constexpr TimeNs kAnswerTimeoutNs = 30 * kSecondNs;
+// How long the caller of a migration waits for an answer about a broken commit; the agent goes on
+// asking after that.
+constexpr TimeNs kSettleTimeoutNs = 5 * kSecondNs;
+constexpr auto kSettleInterval = std::chrono::milliseconds(200);
+// Holes nearer to each other than this are sent as one run: populated pages in between go once
+// more, at no harm.
+constexpr std::uint64_t kHoleMergeGapPages = 64;
+constexpr std::size_t kMismatchesNamed = 4;
+
+TimeNs latest(const std::vector<engine::Event>& events) {
+  TimeNs at = 0;
+  for (const auto& event : events) at = std::max(at, event.at_ns);
+  return at;
+}
+
+std::string extents_text(const std::vector<std::uint64_t>& extents) {
+  return fmt::format("extent{} {}", extents.size() == 1 ? "" : "s", fmt::join(extents, ", "));
+}
+
+}  // namespace
+
+Expected<void> MigrationSource::pause() {
+  if (auto stopping = advance(model::SourceEvent::kStop); !stopping) return stopping;
+  if (request_.quick) summary_.set_stop_reason(model::to_string(model::StopReason::kQuickMode));
+  if (const auto interrupted = events_->interruption()) return tl::unexpected<Error>(*interrupted);
+  allocated_before_pause_ = memory_->allocated_pages();
+  paused_ = true;
+  auto stopped = guest_.guest().pause_for_switchover();
+  if (!stopped) return tl::unexpected<Error>(stopped.error());
+  marks_.ram_final_ns = monotonic_now_ns();
+  marks_.stopped_ns = std::min(*stopped, marks_.ram_final_ns);
+  return advance(model::SourceEvent::kPaused);
+}
+
+Expected<void> MigrationSource::final_pass() {
+  if (request_.quick) {
+    auto populated = memory_->populated_runs();
+    if (!populated) return tl::unexpected<Error>(populated.error());
+    populated_ = std::move(*populated);
+    if (auto started = flows_->start_all(*memory_, populated_, nullptr); !started) return started;
+    progress_->watch(flows_.get());
+  }
+  engine::Command command;
+  command.kind = engine::CommandKind::kFinalPass;
+  auto scanned = flows_->run(command, engine::EventKind::kFinalScanned);
+  if (!scanned) return tl::unexpected<Error>(scanned.error());
+  marks_.scanned_ns = std::max(latest(*scanned), marks_.ram_final_ns);
+  auto settled = flows_->await(engine::EventKind::kSettled);
+  if (!settled) return tl::unexpected<Error>(settled.error());
+  if (auto sent = send_punched_holes(); !sent) return sent;
+  marks_.copied_ns = std::max(monotonic_now_ns(), marks_.scanned_ns);
+  return advance(model::SourceEvent::kSettled);
+}
+
+// The tracker does not see a hole that is punched into memory (drivers/tracker); devices that punch
+// are refused before a migration begins, so this finds something only when such a device was
+// overlooked. Looking through all of memory takes as long as a scan, so it is done only if the
+// file's size on tmpfs says that something changed.
+Expected<void> MigrationSource::send_punched_holes() {
+  if (request_.quick || memory_->allocated_pages() >= allocated_before_pause_) return {};
+  auto now = memory_->populated_runs();
+  if (!now) return tl::unexpected<Error>(now.error());
+  const auto holes = pages_missing(populated_, *now, kHoleMergeGapPages);
+  if (!holes.empty())
+    summary_.add_remarks(
+        fmt::format("{} pages were given back by the guest while it moved", count_pages(holes)));
+  for (const auto& run : holes) {
+    engine::Command command;
+    command.kind = engine::CommandKind::kSendPages;
+    command.page = run.first;
+    command.pages = run.count;
+    if (auto settled = flows_->run(command, engine::EventKind::kSettled); !settled)
+      return tl::unexpected<Error>(settled.error());
+  }
+  return {};
+}
+
+Expected<void> MigrationSource::prove() {
+  auto sent = flows_->fold(memory_->layout());
+  if (!sent) return tl::unexpected<Error>(sent.error());
+  v1::SourceMessage message;
+  message.mutable_prove()->set_mode(request_.proof);
+  for (const auto& flow : flows_->all()) {
+    auto& digests = *message.mutable_prove()->add_flow()->mutable_digest();
+    digests.Add(flow->digests.begin(), flow->digests.end());
+  }
+  if (auto asked = peer_->send(message); !asked) return asked;
+  // While the destination hashes its own.
+  if (request_.proof == v1::PROOF_MODE_FULL) {
+    if (auto same = check_whole_memory(*sent); !same) return same;
+  }
+  auto reply = peer_->await(v1::DestinationMessage::kProven, monotonic_now_ns() + kAnswerTimeoutNs);
+  if (!reply) return tl::unexpected<Error>(reply.error());
+  marks_.proven_ns = std::max(reply->arrived_ns, marks_.copied_ns);
+  const auto& proven = reply->message.proven();
+  summary_.set_proof_extents(proven.extents());
+  summary_.set_proof_match(proven.match());
+  if (!proven.match()) {
+    const std::vector<std::uint64_t> extents(proven.mismatching_extent().begin(),
+                                             proven.mismatching_extent().end());
+    return fail(ErrorKind::kFailed,
+                fmt::format("the proof does not match: {} of guest {} differ{} on {}",
+                            extents_text(extents), guest_.name(), extents.size() == 1 ? "s" : "",
+                            request_.to));
+  }
+  return advance(model::SourceEvent::kProofMatched);
+}
+
+// What was sent must be what is in memory now; otherwise something writes that the tracker cannot
+// see.
+Expected<void> MigrationSource::check_whole_memory(const ExtentDigests& sent) {
+  auto populated = memory_->populated_runs();
+  if (!populated) return tl::unexpected<Error>(populated.error());
+  const auto extents =
+      differing_extents(hash_memory(memory_->ram(), *populated), sent, kMismatchesNamed);
+  if (extents.empty()) return {};
+  return fail(
+      ErrorKind::kFailed,
+      fmt::format("the proof does not match: {} of guest {} changed without the tracker seeing it",
+                  extents_text(extents), guest_.name()));
+}
+
+Expected<void> MigrationSource::hand_over_state() {
+  auto bytes = guest_.guest().save_state(memory_->state());
+  if (!bytes) return tl::unexpected<Error>(bytes.error());
+  if (auto saved = advance(model::SourceEvent::kStateSaved); !saved) return saved;
+  engine::Command command;
+  command.kind = engine::CommandKind::kSendPages;
+  command.page = memory_->layout().region(kStateRegion).first;
+  command.pages = (*bytes + kPageBytes - 1) / kPageBytes;
+  if (command.pages > 0) {
+    if (auto sent = flows_->run(command, engine::EventKind::kSettled); !sent)
+      return tl::unexpected<Error>(sent.error());
+  }
+  v1::SourceMessage message;
+  message.mutable_load_state()->set_bytes(*bytes);
+  message.mutable_load_state()->set_xxh3(XXH3_64bits(memory_->state().data(), *bytes));
+  if (auto asked = peer_->send(message); !asked) return asked;
+  auto reply =
+      peer_->await(v1::DestinationMessage::kStateLoaded, monotonic_now_ns() + kAnswerTimeoutNs);
+  if (!reply) return tl::unexpected<Error>(reply.error());
+  marks_.state_loaded_ns = std::max(reply->arrived_ns, marks_.proven_ns);
+  return {};
+}
+
+Expected<void> MigrationSource::commit() {
+  // From the record on, only the destination's word lets the guest run here again, even after a
+  // crash.
+  if (auto recorded =
+          agent_.handovers.write({session_, guest_.name(), request_.to, request_.address});
+      !recorded)
+    return recorded;
+  if (auto committed = advance(model::SourceEvent::kStateLoaded); !committed) return committed;
+  v1::SourceMessage message;
+  message.mutable_commit()->set_token(session_);
+  auto running = peer_->send(message).and_then([&] {
+    return peer_->await(v1::DestinationMessage::kRunning, monotonic_now_ns() + kAnswerTimeoutNs);
+  });
+  if (running) {
+    marks_.running_ns = std::max(running->arrived_ns, marks_.state_loaded_ns);
+    summary_.set_busy_core_seconds_to(running->message.running().busy_core_seconds());
+    return advance(model::SourceEvent::kRunning);
+  }
+  settle_commit(running.error());
+  switch (state_.load()) {
+    case model::SourceState::kReleasing:
+      return {};
+    case model::SourceState::kCancelled:
+      return tl::unexpected<Error>(running.error());
+    default:
+      return fail(ErrorKind::kUnknownOutcome,
+                  fmt::format("the outcome is unknown: {} after the commit; guest {} stays paused "
+                              "here until host {} "
+                              "answers",
+                              running.error().message, guest_.name(), request_.to));
+  }
+}
+
+// Whether the destination owns the guest can only be learnt from the destination.
+void MigrationSource::settle_commit(const Error& reason) {
+  spdlog::warn("migration session={:016x} guest={} commit unconfirmed: {}", session_, guest_.name(),
+               reason.message);
+  const TimeNs deadline_ns = monotonic_now_ns() + kSettleTimeoutNs;
+  while (true) {
+    const auto outcome = ask_outcome(request_.address, session_, guest_.name());
+    if (outcome && *outcome == v1::Outcome::OWNED) {
+      summary_.add_remarks(
+          "the destination's confirmation was lost; it was asked and owns the guest");
+      (void)advance(model::SourceEvent::kRunning);
+      return;
+    }
+    if (outcome && *outcome == v1::Outcome::NEVER_OWNED) {
+      (void)advance(model::SourceEvent::kNeverOwned);
+      return;
+    }
+    if (monotonic_now_ns() >= deadline_ns) break;
+    std::this_thread::sleep_for(kSettleInterval);
+  }
+  (void)advance(model::SourceEvent::kUnreachable);
+}
+
+}  // namespace sluice::agent

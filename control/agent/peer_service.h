@@ -1,0 +1,23 @@
+// What one agent asks of another.
+#pragma once
+
+#include "control/agent/context.h"
+#include "control/proto/sluice.grpc.pb.h"
+
+namespace sluice::agent {
+
+class PeerService final : public v1::Peer::Service {
+ public:
+  explicit PeerService(AgentContext& agent) : agent_(agent) {}
+
+  grpc::Status Receive(
+      grpc::ServerContext* context,
+      grpc::ServerReaderWriter<v1::DestinationMessage, v1::SourceMessage>* stream) override;
+  grpc::Status GetOutcome(grpc::ServerContext* context, const v1::OutcomeRequest* request,
+                          v1::Outcome* reply) override;
+
+ private:
+  AgentContext& agent_;
+};
+
+}  // namespace sluice::agent

@@ -1,0 +1,154 @@
+#include "control/agent/peer_stream.h"
+
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <fmt/format.h>
+#include <grpcpp/client_context.h>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "control/agent/channel.h"
+#include "control/agent/clock.h"
+#include "control/model/status.h"
+#include "control/proto/sluice.grpc.pb.h"
+
+namespace sluice::agent {
+namespace {
+
+constexpr auto kConnectTimeout = std::chrono::seconds(3);
+constexpr auto kOutcomeTimeout = std::chrono::seconds(1);
+
+}  // namespace
+
+struct PeerStream::Impl {
+  std::string host;
+  std::function<void(const Error&)> on_broken;
+  std::shared_ptr<grpc::Channel> channel;
+  std::unique_ptr<v1::Peer::Stub> stub;
+  grpc::ClientContext context;
+  std::unique_ptr<grpc::ClientReaderWriter<v1::SourceMessage, v1::DestinationMessage>> stream;
+
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::deque<Reply> replies;
+  std::optional<Error> broken;
+  std::thread reader;
+
+  void read();
+  void break_off(Error error, bool report);
+  [[nodiscard]] Error end_of_stream();
+};
+
+void PeerStream::Impl::read() {
+  v1::DestinationMessage message;
+  while (stream->Read(&message)) {
+    if (message.has_failed()) {
+      const auto& failed = message.failed();
+      break_off({model::kind_of(failed.error_kind()), failed.message()}, true);
+      continue;
+    }
+    {
+      const std::lock_guard lock(mutex);
+      replies.push_back({std::move(message), monotonic_now_ns()});
+    }
+    changed.notify_all();
+  }
+  break_off(end_of_stream(), true);
+}
+
+Error PeerStream::Impl::end_of_stream() {
+  const grpc::Status status = stream->Finish();
+  if (status.ok() || status.error_code() == grpc::StatusCode::UNAVAILABLE ||
+      status.error_code() == grpc::StatusCode::CANCELLED)
+    return {ErrorKind::kUnreachable, fmt::format("the connection to host {} broke off", host)};
+  Error error = model::to_error(status);
+  error.message = fmt::format("{}: {}", host, error.message);
+  return error;
+}
+
+void PeerStream::Impl::break_off(Error error, bool report) {
+  {
+    const std::lock_guard lock(mutex);
+    if (broken) return;
+    broken = error;
+  }
+  changed.notify_all();
+  if (report && on_broken) on_broken(error);
+}
+
+Expected<std::unique_ptr<PeerStream>> PeerStream::open(
+    const std::string& host, const std::string& address,
+    std::function<void(const Error&)> on_broken) {
+  auto impl = std::make_unique<Impl>();
+  impl->host = host;
+  impl->on_broken = std::move(on_broken);
+  impl->channel = open_channel(address);
+  if (!impl->channel->WaitForConnected(std::chrono::system_clock::now() + kConnectTimeout))
+    return fail(ErrorKind::kUnreachable,
+                fmt::format("host {} does not answer at {}; is its agent running?", host, address));
+  impl->stub = v1::Peer::NewStub(impl->channel);
+  impl->stream = impl->stub->Receive(&impl->context);
+  impl->reader = std::thread([raw = impl.get()] { raw->read(); });
+  return std::unique_ptr<PeerStream>(new PeerStream(std::move(impl)));
+}
+
+PeerStream::PeerStream(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+PeerStream::~PeerStream() {
+  {
+    const std::lock_guard lock(impl_->mutex);
+    if (!impl_->broken) impl_->broken = Error{ErrorKind::kFailed, "the stream was closed"};
+  }
+  impl_->context.TryCancel();
+  impl_->reader.join();
+}
+
+Expected<void> PeerStream::send(const v1::SourceMessage& message) {
+  if (impl_->stream->Write(message)) return {};
+  // The reader learns why.
+  std::unique_lock lock(impl_->mutex);
+  impl_->changed.wait_for(lock, std::chrono::seconds(1), [&] { return impl_->broken.has_value(); });
+  return tl::unexpected<Error>(impl_->broken.value_or(Error{
+      ErrorKind::kUnreachable, fmt::format("the connection to host {} broke off", impl_->host)}));
+}
+
+Expected<PeerStream::Reply> PeerStream::await(v1::DestinationMessage::MessageCase kind,
+                                              TimeNs deadline_ns) {
+  std::unique_lock lock(impl_->mutex);
+  const std::chrono::steady_clock::time_point deadline{std::chrono::nanoseconds(deadline_ns)};
+  if (!impl_->changed.wait_until(lock, deadline,
+                                 [&] { return impl_->broken || !impl_->replies.empty(); }))
+    return fail(ErrorKind::kUnreachable,
+                fmt::format("host {} did not answer in time", impl_->host));
+  // What arrived before the stream broke still counts.
+  if (impl_->replies.empty()) return tl::unexpected<Error>(*impl_->broken);
+  Reply reply = std::move(impl_->replies.front());
+  impl_->replies.pop_front();
+  if (reply.message.message_case() != kind)
+    return fail(
+        ErrorKind::kFailed,
+        fmt::format("host {} answered out of turn (message {}, expected {})", impl_->host,
+                    static_cast<int>(reply.message.message_case()), static_cast<int>(kind)));
+  return reply;
+}
+
+void PeerStream::interrupt(const Error& error) { impl_->break_off(error, false); }
+
+Expected<v1::Outcome::Kind> ask_outcome(const std::string& address, std::uint64_t session,
+                                        const std::string& guest) {
+  auto stub = v1::Peer::NewStub(open_channel(address));
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + kOutcomeTimeout);
+  v1::OutcomeRequest request;
+  request.set_session(session);
+  request.set_guest(guest);
+  v1::Outcome outcome;
+  const grpc::Status status = stub->GetOutcome(&context, request, &outcome);
+  if (!status.ok()) return tl::unexpected<Error>(model::to_error(status));
+  return outcome.kind();
+}
+
+}  // namespace sluice::agent

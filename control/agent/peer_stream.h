@@ -1,0 +1,52 @@
+// The source's end of one migration's control stream to the destination's agent.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "control/proto/sluice.pb.h"
+#include "dataplane/base/expected.h"
+#include "dataplane/base/units.h"
+
+namespace sluice::agent {
+
+class PeerStream {
+ public:
+  struct Reply {
+    v1::DestinationMessage message;
+    TimeNs arrived_ns = 0;  // CLOCK_MONOTONIC
+  };
+
+  // Connects within three seconds, else kUnreachable. `on_broken` is called at most once, from the
+  // stream's own thread, when the destination reports a failure or the stream ends.
+  [[nodiscard]] static Expected<std::unique_ptr<PeerStream>> open(
+      const std::string& host, const std::string& address,
+      std::function<void(const Error&)> on_broken);
+  // Ends the stream; the destination sees that.
+  ~PeerStream();
+  PeerStream(const PeerStream&) = delete;
+  PeerStream& operator=(const PeerStream&) = delete;
+
+  // One thread sends and waits.
+  [[nodiscard]] Expected<void> send(const v1::SourceMessage& message);
+  // The next message, which must be of this kind. Fails as soon as the stream is broken or
+  // interrupted.
+  [[nodiscard]] Expected<Reply> await(v1::DestinationMessage::MessageCase kind, TimeNs deadline_ns);
+  // Any thread: the present and later waits fail with `error`.
+  void interrupt(const Error& error);
+
+ private:
+  struct Impl;
+  explicit PeerStream(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+// Asks the destination's agent what became of a session; kUnreachable if it does not answer within
+// a second.
+[[nodiscard]] Expected<v1::Outcome::Kind> ask_outcome(const std::string& address,
+                                                      std::uint64_t session,
+                                                      const std::string& guest);
+
+}  // namespace sluice::agent

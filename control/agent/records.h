@@ -1,0 +1,78 @@
+// What an agent keeps on tmpfs about handovers, so that one that starts anew knows what it may do.
+// No fsync: a guest cannot outlive its host's reboot, so neither need the records.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "dataplane/base/expected.h"
+
+namespace sluice::agent {
+
+// Source: written before Commit is sent. From then on the guest here may only run again if the
+// destination says that it never owned it.
+struct HandoverRecord {
+  std::uint64_t session = 0;
+  std::string guest;
+  std::string to;       // host name
+  std::string address;  // of its agent
+};
+
+// RUN_DIR/handover/SESSION.json. Any thread.
+class HandoverRecords {
+ public:
+  // Makes the directory; kPermission if that fails.
+  [[nodiscard]] static Expected<HandoverRecords> open(const std::string& run_dir);
+
+  [[nodiscard]] Expected<void> write(const HandoverRecord& record) const;
+  void remove(std::uint64_t session) const;
+  // Those that can be read; others are skipped.
+  [[nodiscard]] std::vector<HandoverRecord> read_all() const;
+
+ private:
+  explicit HandoverRecords(std::string directory) : directory_(std::move(directory)) {}
+  std::string directory_;
+};
+
+enum class Ownership : std::uint8_t {
+  kNever = 1,  // not here, and a late commit will be refused
+  kUndecided,  // a twin waits for its commit
+  kOwned,
+};
+
+// Destination: what became of each session; RUN_DIR/outcome/SESSION.json for those that were owned.
+// Any thread.
+class OutcomeRecords {
+ public:
+  [[nodiscard]] static Expected<std::unique_ptr<OutcomeRecords>> open(const std::string& run_dir);
+
+  // A twin is being made. False if this session was seen before.
+  [[nodiscard]] bool begin(std::uint64_t session);
+  // The commit: from the return on this host owns the guest. kFailed if the session was discarded
+  // or never began.
+  [[nodiscard]] Expected<void> own(std::uint64_t session, const std::string& guest);
+  // The guest has run here: after a restart nothing has to be done for it.
+  void mark_running(std::uint64_t session, const std::string& guest);
+  // The twin is gone, without having run.
+  void discard(std::uint64_t session);
+
+  [[nodiscard]] Ownership outcome(std::uint64_t session) const;
+  // Guests that were owned but not yet known to run when the agent ended: their kept twins must be
+  // let run.
+  [[nodiscard]] std::vector<std::string> owned_but_not_running() const;
+
+ private:
+  explicit OutcomeRecords(std::string directory) : directory_(std::move(directory)) {}
+  [[nodiscard]] std::string path(std::uint64_t session) const;
+
+  std::string directory_;
+  mutable std::mutex mutex_;
+  std::set<std::uint64_t> undecided_;
+};
+
+}  // namespace sluice::agent

@@ -1,0 +1,38 @@
+// What the command line asks of an agent.
+#pragma once
+
+#include "control/agent/agent.h"
+#include "control/proto/sluice.grpc.pb.h"
+
+namespace sluice::agent {
+
+class AgentService final : public v1::Agent::Service {
+ public:
+  AgentService(Agent& agent, std::string boot_id) : agent_(agent), boot_id_(std::move(boot_id)) {}
+
+  grpc::Status GetHost(grpc::ServerContext* context, const v1::GetHostRequest* request,
+                       v1::HostInfo* reply) override;
+  grpc::Status ListGuests(grpc::ServerContext* context, const v1::ListGuestsRequest* request,
+                          v1::GuestList* reply) override;
+  grpc::Status StartGuest(grpc::ServerContext* context, const v1::StartGuestRequest* request,
+                          v1::GuestInfo* reply) override;
+  grpc::Status StopGuest(grpc::ServerContext* context, const v1::StopGuestRequest* request,
+                         v1::GuestInfo* reply) override;
+  grpc::Status AdoptGuest(grpc::ServerContext* context, const v1::AdoptGuestRequest* request,
+                          v1::GuestInfo* reply) override;
+  grpc::Status Migrate(grpc::ServerContext* context, const v1::MigrateRequest* request,
+                       grpc::ServerWriter<v1::MigrateUpdate>* writer) override;
+  grpc::Status WatchMigration(grpc::ServerContext* context,
+                              const v1::WatchMigrationRequest* request,
+                              grpc::ServerWriter<v1::MigrateUpdate>* writer) override;
+  grpc::Status VerifyGuest(grpc::ServerContext* context, const v1::VerifyGuestRequest* request,
+                           v1::VerifyGuestResult* reply) override;
+
+ private:
+  [[nodiscard]] grpc::Status describe(const std::string& name, v1::GuestInfo* reply);
+
+  Agent& agent_;
+  const std::string boot_id_;
+};
+
+}  // namespace sluice::agent

@@ -1,0 +1,112 @@
+#include "control/agent/config.h"
+
+#include <gtest/gtest.h>
+#include <string>
+
+namespace sluice::agent {
+namespace {
+
+const std::string kGood = R"(host = "h1"
+run_dir = "/run/sluice"
+listen = ["unix:/run/sluice/agent.sock", "192.0.2.1:7400"]
+memory = "8G"
+[peers]
+h2 = "192.0.2.2:7400"
+[dataplane]
+port = "memif:/run/m.sock"
+role = "server"
+address = "10.77.1.1/24"
+mtu = 9000
+queues = 2
+rate = "10G"
+hugepages = "no"
+memory = "128M"
+workers = [0, 1]
+)";
+
+// The good file with one piece of text replaced.
+std::string with(const std::string& from, const std::string& to) {
+  std::string text = kGood;
+  const auto at = text.find(from);
+  EXPECT_NE(at, std::string::npos) << from;
+  return text.replace(at, from.size(), to);
+}
+
+TEST(Config, ReadsEveryKey) {
+  const auto config = parse_config(kGood, "agent.toml");
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_EQ(config->host, "h1");
+  EXPECT_EQ(config->listen.size(), 2U);
+  EXPECT_EQ(config->memory_bytes, 8ULL << 30);
+  EXPECT_EQ(config->peers.at("h2"), "192.0.2.2:7400");
+  EXPECT_EQ(config->bits_per_second, 10'000'000'000ULL);
+  const auto& data_plane = config->data_plane;
+  EXPECT_EQ(data_plane.port, "memif:/run/m.sock");
+  EXPECT_TRUE(data_plane.memif_server);
+  EXPECT_EQ(data_plane.queues, 2U);
+  EXPECT_EQ(data_plane.hugepages, dpdk::Hugepages::kNo);
+  EXPECT_EQ(data_plane.memory_bytes, 128ULL << 20);
+  EXPECT_EQ(data_plane.cores, (std::vector<unsigned>{0, 1}));
+  EXPECT_NE(data_plane.file_prefix.find("h1"), std::string::npos);
+}
+
+struct Bad {
+  const char* from;
+  const char* to;
+  const char* place;
+  const char* word;
+};
+
+class BadConfig : public testing::TestWithParam<Bad> {};
+
+TEST_P(BadConfig, IsRefusedWithItsPlaceAndItsName) {
+  const auto& bad = GetParam();
+  const auto config = parse_config(with(bad.from, bad.to), "agent.toml");
+  ASSERT_FALSE(config);
+  EXPECT_EQ(config.error().kind, ErrorKind::kInvalid);
+  EXPECT_NE(config.error().message.find(std::string("agent.toml:") + bad.place), std::string::npos)
+      << config.error().message;
+  EXPECT_NE(config.error().message.find(bad.word), std::string::npos) << config.error().message;
+  EXPECT_EQ(config.error().message.find('\n'), std::string::npos);
+}
+
+INSTANTIATE_TEST_SUITE_P(Config, BadConfig,
+                         testing::Values(Bad{"memory = \"8G\"", "memory = 5 5", "4:", ""},
+                                         Bad{"memory = \"8G\"", "memry = \"8G\"", "4:", "memry"},
+                                         Bad{"memory = \"8G\"", "memory = \"lots\"", "4:", "lots"},
+                                         Bad{"192.0.2.1:7400", "0.0.0.0:7400", "3:", "0.0.0.0"},
+                                         Bad{"192.0.2.1:7400", "[::]:7400", "3:", "[::]"},
+                                         Bad{"192.0.2.1:7400", ":7400", "3:", ":7400"},
+                                         Bad{"192.0.2.1:7400", "nowhere", "3:", "listen"},
+                                         Bad{"host = \"h1\"", "host = 1", "1:", "host"},
+                                         Bad{"\"/run/sluice\"", "\"run\"", "2:", "run_dir"},
+                                         Bad{"mtu = 9000", "mtu = 100", "11:", "mtu"},
+                                         Bad{"mtu = 9000", "mtu = \"9000\"", "11:", "mtu"},
+                                         Bad{"\"server\"", "\"both\"", "9:", "both"},
+                                         Bad{"\"10G\"", "\"fast\"", "13:", "fast"},
+                                         Bad{"\"no\"", "\"perhaps\"", "14:", "perhaps"},
+                                         Bad{"workers = [0, 1]", "workers = [0]", "", "workers"},
+                                         Bad{"workers = [0, 1]", "workers = [-1, 1]",
+                                             "16:", "workers"},
+                                         Bad{"queues = 2", "queus = 2", "12:", "queus"}));
+
+TEST(Config, NamesWhatIsMissing) {
+  for (const char* line : {"host = \"h1\"\n", "run_dir = \"/run/sluice\"\n",
+                           "port = \"memif:/run/m.sock\"\n", "address = \"10.77.1.1/24\"\n"}) {
+    const auto config = parse_config(with(line, ""), "agent.toml");
+    ASSERT_FALSE(config) << line;
+    const std::string key = std::string(line).substr(0, std::string(line).find(' '));
+    EXPECT_NE(config.error().message.find(key + " is missing"), std::string::npos)
+        << config.error().message;
+  }
+}
+
+TEST(Config, AFileThatIsNotThereIsNamed) {
+  const auto config = load_config("/nonexistent/agent.toml");
+  ASSERT_FALSE(config);
+  EXPECT_EQ(config.error().kind, ErrorKind::kNotFound);
+  EXPECT_NE(config.error().message.find("/nonexistent/agent.toml"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace sluice::agent
