@@ -90,7 +90,10 @@ Expected<void> check_device(QmpClient& qmp, const std::string& guest, const std:
 
 Expected<void> check_devices_below(QmpClient& qmp, const std::string& guest,
                                    const std::string& parent) {
-  for (const Json& child : list_of(qmp.execute("qom-list", {{"path", parent}}))) {
+  const auto children = qmp.execute("qom-list", {{"path", parent}});
+  if (!children) return tl::unexpected(children.error());
+  if (!children->is_array()) return refuse(guest, "QEMU does not list its devices");
+  for (const Json& child : *children) {
     auto result = check_device(qmp, guest, parent, child);
     if (!result) return result;
   }

@@ -201,6 +201,12 @@ Expected<std::unique_ptr<Guest>> launch(const HostContext& context, Record recor
   description.qemu_version = *version;
   auto ram = find_ram(process.get().pid(), definition.memory_bytes);
   if (!ram) return explain(ram.error());
+  FileDescriptor state_input;
+  if (incoming) {
+    auto listening = start_incoming(**qmp, *version);
+    if (!listening) return explain(listening.error());
+    state_input = std::move(*listening);
+  }
 
   record.pid = process.get().pid();
   record.start_time = process.get().start_time();
@@ -208,9 +214,9 @@ Expected<std::unique_ptr<Guest>> launch(const HostContext& context, Record recor
   result = write_record(directory.path(), record);
   if (!result) return tl::unexpected(result.error());
   directory.keep();
-  return std::make_unique<QemuGuest>(GuestParts{directory.path(), std::move(record), process.take(),
-                                                std::move(*qmp), std::move(*ram), std::move(warden),
-                                                incoming ? Phase::kIncoming : Phase::kRunning});
+  return std::make_unique<QemuGuest>(GuestParts{
+      directory.path(), std::move(record), process.take(), std::move(*qmp), std::move(*ram),
+      std::move(warden), std::move(state_input), incoming ? Phase::kIncoming : Phase::kRunning});
 }
 
 Expected<std::vector<std::string>> read_command_line(pid_t pid) {
@@ -303,7 +309,7 @@ Expected<std::unique_ptr<Guest>> adopt_running(const HostContext& context,
   directory.keep();
   auto guest = std::make_unique<QemuGuest>(
       GuestParts{directory.path(), std::move(record), std::move(*process), std::move(*qmp),
-                 std::move(ram), std::nullopt, Phase::kRunning});
+                 std::move(ram), std::nullopt, FileDescriptor(), Phase::kRunning});
   (void)guest->phase();
   return guest;
 }
@@ -355,7 +361,7 @@ std::unique_ptr<Guest> find_again(const std::string& directory) {
     ram = std::move(*found);
   auto guest = std::make_unique<QemuGuest>(
       GuestParts{directory, std::move(*record), std::move(*process), std::move(*qmp),
-                 std::move(ram), std::nullopt, Phase::kRunning});
+                 std::move(ram), std::nullopt, FileDescriptor(), Phase::kRunning});
   if (!guest->settle_after_restart()) return nullptr;
   return guest;
 }

@@ -47,6 +47,7 @@ struct GuestParts {
   std::unique_ptr<QmpClient> qmp;
   Ram ram;                       // fd -1 for an adopted guest whose RAM is not shared
   std::optional<Warden> warden;  // of a twin
+  FileDescriptor state_input;    // of a twin: where load_state() writes
   Phase phase = Phase::kRunning;
 };
 
@@ -105,6 +106,12 @@ class QemuGuest final : public Guest {
   std::unique_ptr<StateReader>
       state_reader_;  // from pause_for_switchover() to the end of save_state() or cancel
 };
+
+// Makes a paused twin listen for its device state before the guest at the source stops, so that
+// none of this counts as downtime. Returns the end to write to; nothing happens in QEMU until
+// something is written.
+[[nodiscard]] Expected<FileDescriptor> start_incoming(QmpClient& qmp,
+                                                      const std::string& qemu_version);
 
 // Sets migration capabilities; those in `names` must exist.
 [[nodiscard]] Expected<void> set_migration_capabilities(QmpClient& qmp,

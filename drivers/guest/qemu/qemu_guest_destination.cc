@@ -16,39 +16,41 @@ constexpr TimeNs kLoadTimeoutNs = 30 * kSecondNs;
 
 }  // namespace
 
-Expected<void> QemuGuest::load_state(std::span<const std::byte> state) {
-  auto result = require_phase(Phase::kIncoming, "load a state");
-  if (!result) return result;
+Expected<FileDescriptor> start_incoming(QmpClient& qmp, const std::string& qemu_version) {
   std::array<int, 2> ends{};
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) {
     return fail(ErrorKind::kNoCapacity,
                 std::string("cannot make a socket pair: ") + std::strerror(errno));
   }
-  const FileDescriptor our_end(ends[0]);
-  {
-    const FileDescriptor qemus_end(ends[1]);
-    const auto passed = qmp().execute("getfd", {{"fdname", "sluice-state"}}, qemus_end.get());
-    if (!passed) return tl::unexpected(passed.error());
-  }
-  qmp().forget_events();
+  FileDescriptor our_end(ends[0]);
+  const FileDescriptor qemus_end(ends[1]);
+  auto reply = qmp.execute("getfd", {{"fdname", "sluice-state"}}, qemus_end.get());
+  if (!reply) return tl::unexpected(reply.error());
   Json arguments = {{"uri", "fd:sluice-state"}};
   // Before 9.1 a QEMU that cannot load the state exits; its log then says why.
-  if (parse_version(description().qemu_version).at_least(9, 1)) arguments["exit-on-error"] = false;
-  const auto command = qmp().send("migrate-incoming", arguments);
-  if (!command) return tl::unexpected(command.error());
+  if (parse_version(qemu_version).at_least(9, 1)) arguments["exit-on-error"] = false;
+  reply = qmp.execute("migrate-incoming", arguments);
+  if (!reply) return tl::unexpected(reply.error());
+  return our_end;
+}
 
-  qmp().set_side_channel({our_end.get(), POLLOUT, [&our_end, state]() mutable {
-                            const ssize_t count = send(our_end.get(), state.data(), state.size(),
+Expected<void> QemuGuest::load_state(std::span<const std::byte> state) {
+  auto result = require_phase(Phase::kIncoming, "load a state");
+  if (!result) return result;
+  if (!parts_.state_input.valid())
+    return fail(ErrorKind::kInvalid, "the twin of guest " + name() + " was given a state before");
+  const FileDescriptor input = std::move(parts_.state_input);
+  qmp().forget_events();
+  qmp().set_side_channel({input.get(), POLLOUT, [&input, state]() mutable {
+                            const ssize_t count = send(input.get(), state.data(), state.size(),
                                                        MSG_DONTWAIT | MSG_NOSIGNAL);
                             if (count > 0) state = state.subspan(static_cast<std::size_t>(count));
                             if (count < 0 && errno != EAGAIN && errno != EINTR) return false;
                             if (!state.empty()) return true;
-                            shutdown(our_end.get(), SHUT_WR);
+                            shutdown(input.get(), SHUT_WR);
                             return false;
                           }});
-  const auto reply = qmp().await_reply(*command);
-  result = reply ? wait_for_completion(monotonic_now_ns() + kLoadTimeoutNs)
-                 : tl::unexpected(with_qemu_reason(reply.error()));
+  result = wait_for_completion(monotonic_now_ns() + kLoadTimeoutNs);
   qmp().clear_side_channel();
   if (!result) return result;
   const auto run = run_state();

@@ -106,6 +106,9 @@ TEST(Movability, RepliesOfAnotherShapeDoNotPass) {
   answers["query-status"] = Json::array();
   EXPECT_FALSE(check(answers));
   answers = movable_guest();
+  answers["qom-list"] = 5;
+  EXPECT_FALSE(check(answers));
+  answers = movable_guest();
   answers["query-migrate"] = {{"blocked-reasons", 3}};
   EXPECT_TRUE(check(answers));
 }
