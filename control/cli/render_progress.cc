@@ -1,7 +1,6 @@
 #include "control/cli/render_progress.h"
 
 #include <algorithm>
-#include <cmath>
 #include <fmt/format.h>
 
 #include "control/cli/quantity.h"
@@ -9,16 +8,14 @@
 namespace sluice::cli {
 namespace {
 
-constexpr std::size_t kBarCells = 20;
-
 // How much of what is known by now has been sent. It falls back when an iteration ends with much
 // dirty again.
-std::string bar(const v1::MigrateProgress& progress) {
-  const double sent = static_cast<double>(progress.sent_bytes());
+std::string bar(const v1::MigrateProgress& progress, std::size_t cells) {
+  const auto sent = static_cast<double>(progress.sent_bytes());
   const double whole = sent + static_cast<double>(progress.remaining_bytes());
-  const auto full =
-      whole > 0 ? static_cast<std::size_t>(std::lround(kBarCells * sent / whole)) : std::size_t{0};
-  return std::string(full, '#') + std::string(kBarCells - full, '-');
+  const auto full = whole > 0 ? static_cast<std::size_t>(static_cast<double>(cells) * sent / whole)
+                              : std::size_t{0};
+  return "[" + std::string(full, '#') + std::string(cells - full, '-') + "]";
 }
 
 std::string phase_of(const v1::MigrateProgress& progress) {
@@ -44,13 +41,28 @@ std::string render_plan(const v1::MigratePlan& plan) {
 }
 
 std::string render_live_line(const v1::MigrateProgress& progress, unsigned columns) {
-  std::string line = fmt::format("{} [{}] {} left  {:.2f} Gb/s", phase_of(progress), bar(progress),
+  constexpr std::size_t kFewestCells = 8;
+  constexpr std::size_t kMostCells = 20;
+  const std::size_t width = columns > 1 ? columns - 1 : 1;
+  // Columns of fixed width, so that nothing moves but the figures.
+  const std::string head =
+      fmt::format("{:<10} {:<7} ", progress.phase(),
+                  progress.iteration() == 0 ? "" : fmt::format("iter {}", progress.iteration()));
+  std::string tail = fmt::format(" {:>10} left {:>6.2f} Gb/s",
                                  format_bytes(progress.remaining_bytes()), progress.rate_gbps());
-  if (progress.dirty_bytes_per_second() > 0)
-    line += fmt::format("  dirty {}/s", format_bytes(progress.dirty_bytes_per_second()));
+  // What does not fit beside the shortest bar is left out, the downtime last.
+  const auto add_if_it_fits = [&](const std::string& part) {
+    if (head.size() + 2 + kFewestCells + tail.size() + part.size() <= width) tail += part;
+  };
   if (progress.predicted_downtime_us() > 0)
-    line += fmt::format("  downtime about {}", format_ms(progress.predicted_downtime_us()));
-  return line.substr(0, columns > 1 ? columns - 1 : 1);
+    add_if_it_fits("  downtime " + format_ms(progress.predicted_downtime_us()));
+  if (progress.dirty_bytes_per_second() > 0)
+    add_if_it_fits("  dirty " + format_bytes(progress.dirty_bytes_per_second()) + "/s");
+
+  const std::size_t taken = head.size() + 2 + tail.size();
+  const std::size_t cells =
+      taken >= width ? kFewestCells : std::clamp(width - taken, kFewestCells, kMostCells);
+  return (head + bar(progress, cells) + tail).substr(0, width);
 }
 
 std::string render_plain_line(const v1::MigrateProgress& progress) {
