@@ -59,6 +59,8 @@ class Bench {
   // Removes the guest wherever it is; the hosts that could not be asked are named.
   void clean_up();
 
+  template <typename Value>
+  [[nodiscard]] Figure over_completed_moves(Value value) const;
   [[nodiscard]] Figure goodput() const;
   [[nodiscard]] Figure downtime_ms() const;
   [[nodiscard]] Figure busy_core_seconds() const;
@@ -75,7 +77,7 @@ class Bench {
   AgentClient& to_;
   AgentClient* at_;  // where the guest is
   std::string name_;
-  std::vector<v1::MigrateSummary> moves_;
+  std::vector<v1::MigrateSummary> moves_;  // the last one may have failed
   std::optional<v1::VerifyGuestResult> verified_;
 };
 
@@ -174,23 +176,28 @@ void Bench::clean_up() {
   }
 }
 
-Figure Bench::goodput() const {
+template <typename Value>
+Figure Bench::over_completed_moves(Value value) const {
   std::vector<double> values;
-  for (const auto& move : moves_) values.push_back(move.goodput_gbps());
+  for (const auto& move : moves_) {
+    if (move.status() == "completed") values.push_back(value(move));
+  }
   return figure_of(std::move(values));
+}
+
+Figure Bench::goodput() const {
+  return over_completed_moves([](const v1::MigrateSummary& move) { return move.goodput_gbps(); });
 }
 
 Figure Bench::downtime_ms() const {
-  std::vector<double> values;
-  for (const auto& move : moves_) values.push_back(static_cast<double>(move.downtime_us()) / 1e3);
-  return figure_of(std::move(values));
+  return over_completed_moves(
+      [](const v1::MigrateSummary& move) { return static_cast<double>(move.downtime_us()) / 1e3; });
 }
 
 Figure Bench::busy_core_seconds() const {
-  std::vector<double> values;
-  for (const auto& move : moves_)
-    values.push_back(move.busy_core_seconds_from() + move.busy_core_seconds_to());
-  return figure_of(std::move(values));
+  return over_completed_moves([](const v1::MigrateSummary& move) {
+    return move.busy_core_seconds_from() + move.busy_core_seconds_to();
+  });
 }
 
 void Bench::print_move(const v1::MigrateSummary& move) const {

@@ -328,6 +328,11 @@ TEST_F(CliTest, BenchFailsOnAMismatchAndCleansUpAfterAFailedMove) {
   };
   EXPECT_EQ(sluice(command), 1);
   expect_error({"move 1 from h1 to h2", "the link went quiet"});
+  std::vector<std::string> as_json = command;
+  as_json.emplace_back("--json");
+  EXPECT_EQ(sluice(as_json), 1);
+  EXPECT_EQ(document()["moves"][0]["status"], "failed");
+  EXPECT_EQ(document()["goodput_gbps"]["max"], 0.0);
   EXPECT_EQ(h1_.guest_count() + h2_.guest_count(), 0U);
   EXPECT_EQ(sluice({"bench", "--from", "h1", "--to", "h1", "--size", "4M"}), 1);
   expect_error({"h1", "two hosts"});
