@@ -10,6 +10,9 @@
 namespace sluice::agent {
 namespace {
 
+// How long a destination is given to end its twin.
+constexpr TimeNs kAbortTimeoutNs = 1 * kSecondNs;
+
 std::uint64_t new_session() {
   std::random_device device;
   const auto high = static_cast<std::uint64_t>(device());
@@ -134,7 +137,8 @@ void MigrationSource::cancel_migration(const Error& error) {
   if (peer_) {
     v1::SourceMessage abort;
     abort.mutable_abort()->set_reason(message);
-    (void)peer_->send(abort);
+    // A summary that says "failed" is read as "nothing is left on the other host".
+    if (peer_->send(abort)) peer_->await_end(monotonic_now_ns() + kAbortTimeoutNs);
   }
   agent_.handovers.remove(session_);
   end_session();

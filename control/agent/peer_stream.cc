@@ -35,6 +35,7 @@ struct PeerStream::Impl {
   std::condition_variable changed;
   std::deque<Reply> replies;
   std::optional<Error> broken;
+  bool ended = false;
   std::thread reader;
 
   void read();
@@ -56,7 +57,13 @@ void PeerStream::Impl::read() {
     }
     changed.notify_all();
   }
-  break_off(end_of_stream(), true);
+  const Error end = end_of_stream();
+  {
+    const std::lock_guard lock(mutex);
+    ended = true;
+  }
+  changed.notify_all();
+  break_off(end, true);
 }
 
 Error PeerStream::Impl::end_of_stream() {
@@ -133,6 +140,12 @@ Expected<PeerStream::Reply> PeerStream::await(v1::DestinationMessage::MessageCas
         fmt::format("host {} answered out of turn (message {}, expected {})", impl_->host,
                     static_cast<int>(reply.message.message_case()), static_cast<int>(kind)));
   return reply;
+}
+
+void PeerStream::await_end(TimeNs deadline_ns) {
+  const std::chrono::steady_clock::time_point deadline{std::chrono::nanoseconds(deadline_ns)};
+  std::unique_lock lock(impl_->mutex);
+  impl_->changed.wait_until(lock, deadline, [&] { return impl_->ended; });
 }
 
 void PeerStream::interrupt(const Error& error) { impl_->break_off(error, false); }

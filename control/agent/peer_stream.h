@@ -34,6 +34,9 @@ class PeerStream {
   // The next message, which must be of this kind. Fails as soon as the stream is broken or
   // interrupted.
   [[nodiscard]] Expected<Reply> await(v1::DestinationMessage::MessageCase kind, TimeNs deadline_ns);
+  // Waits until the destination has ended the stream, which it does once nothing is left of its
+  // twin.
+  void await_end(TimeNs deadline_ns);
   // Any thread: the present and later waits fail with `error`.
   void interrupt(const Error& error);
 

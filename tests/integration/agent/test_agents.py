@@ -1,0 +1,351 @@
+"""Two real agents on this machine, joined by memif: whole migrations, and what is left when either end is killed."""
+import json
+import os
+import random
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+SLUICED = os.environ["SLUICED"]
+SLUICE = os.environ["SLUICE"]
+COUNTER_ADDRESS = 0x10000
+BALLAST_ADDRESS = 16 << 20
+BALLAST_BYTES = 40 << 20
+
+
+def wait_until(condition, seconds, what):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.02)
+    pytest.fail(f"waited {seconds} s in vain for {what}")
+
+
+def rom():
+    """A ROM that counts at COUNTER_ADDRESS and rewrites 16 pages without a pause; it needs no firmware."""
+    code = bytes.fromhex("FA B80010 8ED8 B80020 8EC0 66FF060000 A10000 31FF B91000 268905 81C70010 E2F7 EBE8")
+    return code.ljust(65536 - 16, b"\0") + bytes.fromhex("E90D00").ljust(16, b"\0")
+
+
+class Agents:
+    def __init__(self, directory):
+        self.directory = Path(directory)
+        self.processes = {}
+        self.logs = []
+        (self.directory / "sluice.toml").write_text("[hosts]\n" + "".join(
+            f'{host} = "unix:{self.directory}/{host}/agent.sock"\n' for host in ("h1", "h2")))
+
+    def write_config(self, host, rate):
+        other = "h2" if host == "h1" else "h1"
+        (self.directory / f"{host}.toml").write_text(f"""
+host = "{host}"
+run_dir = "{self.directory}/{host}"
+listen = ["unix:{self.directory}/{host}/agent.sock"]
+memory = "1G"
+[peers]
+{other} = "unix:{self.directory}/{other}/agent.sock"
+[dataplane]
+port = "memif:{self.directory}/memif.sock"
+role = "{'server' if host == 'h1' else 'client'}"
+address = "10.77.99.{host[1]}/24"
+memory = "128M"
+{f'rate = "{rate}"' if rate else ''}
+""")
+
+    def start(self, *hosts, rate=None):
+        for host in hosts or ("h1", "h2"):
+            self.write_config(host, rate)
+            log = open(self.directory / f"{host}.log", "ab")
+            self.logs.append(log)
+            self.processes[host] = subprocess.Popen([SLUICED, "--config", self.directory / f"{host}.toml"], stderr=log)
+        for host in hosts or ("h1", "h2"):
+            wait_until(lambda: self.answers(host), 20, f"{host} to answer: {self.log(host)}")
+
+    def answers(self, host):
+        listed = json.loads(self.sluice("--json", "hosts").stdout or "{}")
+        return any(entry["name"] == host and "memory_bytes" in entry for entry in listed.get("hosts", []))
+
+    def log(self, host):
+        return (self.directory / f"{host}.log").read_text()
+
+    def kill(self, host, number=signal.SIGKILL):
+        self.processes[host].send_signal(number)
+        self.processes[host].wait(20)
+
+    def stop(self):
+        for process in self.processes.values():
+            if process.poll() is None:
+                process.terminate()
+        for process in self.processes.values():
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        for log in self.logs:
+            log.close()
+
+    def command(self, *arguments):
+        return [SLUICE, "--config", self.directory / "sluice.toml", *map(str, arguments)]
+
+    def sluice(self, *arguments):
+        return subprocess.run(self.command(*arguments), capture_output=True, text=True, check=False, timeout=60)
+
+    def json(self, *arguments):
+        result = self.sluice("--json", *arguments)
+        assert result.returncode == 0, f"{arguments}: {result.stdout}{result.stderr}{self.log('h1')}{self.log('h2')}"
+        return json.loads(result.stdout.strip().splitlines()[-1])
+
+    def guest(self, name):
+        found = [guest for guest in self.json("guests")["guests"]
+                 if guest["name"] == name and guest["state"] != "incoming"]
+        assert len(found) <= 1, f"{name} is on several hosts: {found}"
+        return found[0] if found else None
+
+    def start_memory_guest(self, name, memory="64M", rate="20M", host="h1"):
+        path = self.directory / f"{name}.toml"
+        path.write_text(f'name = "{name}"\ndriver = "memory"\nmemory = "{memory}"\n[memory]\ndirty_rate = "{rate}"\n')
+        return self.sluice("guest", "start", path, "--on", host)
+
+    def start_qemu_guest(self, name):
+        image = self.directory / "rom.bin"
+        image.write_bytes(rom())
+        path = self.directory / f"{name}.toml"
+        path.write_text(f'name = "{name}"\ndriver = "qemu"\nmemory = "64M"\n[qemu]\nbinary = "qemu-system-x86_64"\n'
+                        f'args = ["-machine", "pc", "-accel", "tcg", "-nographic", "-serial", "none", "-monitor", "none",'
+                        f' "-vga", "none", "-net", "none", "-bios", "{image}"]\n')
+        self.json("guest", "start", path, "--on", "h1")
+        return QemuGuest(self, name)
+
+    def begin_migration(self, name):
+        """Returns once pages are on their way."""
+        process = subprocess.Popen(self.command("--json", "migrate", name, "--to", "h2", "--watch"),
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for line in process.stdout:
+            update = json.loads(line)
+            if update.get("phase") == "streaming" and update.get("sent_bytes", 0) > 0:
+                return process
+        pytest.fail(f"the migration never streamed: {process.stderr.read()}")
+
+
+class QemuGuest:
+    """A guest that counts in its RAM, with pages of random data beside it."""
+
+    def __init__(self, agents, name):
+        self.agents = agents
+        self.name = name
+        self.ballast = random.Random(name).randbytes(BALLAST_BYTES)
+        with self.ram("r+b") as ram:
+            ram.seek(BALLAST_ADDRESS)
+            ram.write(self.ballast)
+        self.assert_counts()
+
+    def pid(self):
+        return self.agents.guest(self.name)["pid"]
+
+    def ram(self, mode="rb"):
+        directory = Path(f"/proc/{self.pid()}/fd")
+        for entry in directory.iterdir():
+            if f"sluice-ram-{self.name}" in os.readlink(entry):
+                return open(entry, mode)
+        pytest.fail("the guest's RAM is not found")
+
+    def counter(self):
+        with self.ram() as ram:
+            ram.seek(COUNTER_ADDRESS)
+            return int.from_bytes(ram.read(4), "little")
+
+    def assert_counts(self):
+        before = self.counter()
+        wait_until(lambda: self.counter() != before, 20, f"{self.name} to count on")
+
+    def assert_unharmed(self):
+        self.assert_counts()
+        with self.ram() as ram:
+            ram.seek(BALLAST_ADDRESS)
+            assert ram.read(BALLAST_BYTES) == self.ballast
+
+
+def twins(agents, host, name):
+    """Processes of QEMU that serve this guest on this host."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            command = (entry / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if "qemu-system" in command and f"{agents.directory}/{host}/guests/{name}/" in command:
+            found.append(int(entry.name))
+    return found
+
+
+@pytest.fixture(name="agents")
+def make_agents():
+    with tempfile.TemporaryDirectory(prefix="sluice-agents-", dir="/dev/shm") as directory:
+        agents = Agents(directory)
+        yield agents
+        agents.stop()
+        for host in ("h1", "h2"):
+            for path in Path(directory).glob(f"{host}/guests/*"):
+                for pid in twins(agents, host, path.name):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def assert_refused(result, *words):
+    assert result.returncode == 1, result.stdout + result.stderr
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    for word in words:
+        assert word in lines[0]
+
+
+def assert_sound(summary):
+    assert summary["status"] == "completed"
+    assert summary["proof"]["match"]
+    assert sum(summary["downtime"].values()) == pytest.approx(summary["downtime_ms"], abs=1e-6)
+
+
+def test_memory_guest_moves_there_and_back(agents):
+    agents.start()
+    assert agents.start_memory_guest("pages", rate="50M").returncode == 0
+    for to, options in (("h2", []), ("h1", ["--mode", "quick"]), ("h2", ["--proof", "full"]),
+                        ("h1", ["--max-iterations", "1"])):
+        summary = agents.json("migrate", "pages", "--to", to, *options)
+        assert_sound(summary)
+        assert agents.guest("pages")["host"] == to
+        assert agents.guest("pages")["state"] == "running"
+    assert summary["iterations"] == 1
+    assert agents.json("hosts")["hosts"][1]["memory_used_bytes"] == 0
+
+
+def test_bench_verifies_every_page(agents):
+    agents.start()
+    result = agents.json("bench", "--from", "h1", "--to", "h2", "--size", "128M", "--dirty-rate", "100M", "--time", "1")
+    assert "mismatches" not in json.dumps(result) or '"mismatches": 0' in json.dumps(result)
+    assert agents.json("guests")["guests"] == []
+
+
+def test_qemu_guest_moves_there_and_back(agents):
+    agents.start()
+    guest = agents.start_qemu_guest("tiny")
+    for to in ("h2", "h1", "h2"):
+        before = guest.counter()
+        assert_sound(agents.json("migrate", "tiny", "--to", to))
+        assert guest.counter() >= before
+        guest.assert_unharmed()
+        assert len(twins(agents, "h1", "tiny")) + len(twins(agents, "h2", "tiny")) == 1
+
+
+def test_wrong_requests_change_nothing(agents):
+    agents.start()
+    assert agents.start_memory_guest("pages").returncode == 0
+    assert_refused(agents.start_memory_guest("pages"), "pages", "h1")
+    assert_refused(agents.start_memory_guest("huge", memory="2G"), "huge", "memory", "2048", "1024")
+    assert_refused(agents.sluice("migrate", "nobody", "--to", "h2"), "nobody")
+    assert_refused(agents.sluice("migrate", "pages", "--to", "h1"), "pages", "h1")
+    assert agents.start_memory_guest("large", memory="1000M", rate="0", host="h2").returncode == 0
+    assert_refused(agents.sluice("migrate", "pages", "--to", "h2"), "h2", "memory")
+    agents.kill("h2")
+    assert_refused(agents.sluice("migrate", "pages", "--to", "h2"), "h2")
+    assert agents.guest("pages")["state"] == "running"
+
+
+def test_a_moving_guest_is_busy_and_can_be_watched(agents):
+    agents.start(rate="100M")
+    assert agents.start_memory_guest("pages", rate="0").returncode == 0
+    process = agents.begin_migration("pages")
+    assert_refused(agents.sluice("migrate", "pages", "--to", "h2"), "pages", "moving", "h2")
+    assert_refused(agents.sluice("guest", "stop", "pages"), "pages", "moving")
+    # Its first watcher goes away; the migration does not.
+    process.kill()
+    process.communicate()
+    assert agents.sluice("migrate", "pages", "--watch").returncode == 0
+    assert agents.guest("pages")["host"] == "h2"
+
+
+def test_two_agents_cannot_share_a_run_directory(agents):
+    agents.start()
+    second = subprocess.run([SLUICED, "--config", agents.directory / "h1.toml"], capture_output=True, text=True,
+                            check=False, timeout=20)
+    assert second.returncode == 1
+    assert f"{agents.directory}/h1" in second.stderr
+    assert agents.answers("h1")
+
+
+def test_destination_agent_killed_while_streaming(agents):
+    agents.start(rate="80M")
+    guest = agents.start_qemu_guest("tiny")
+    process = agents.begin_migration("tiny")
+    killed_at = time.monotonic()
+    agents.kill("h2")
+    _, errors = process.communicate(timeout=20)
+    assert time.monotonic() - killed_at < 5
+    assert process.returncode == 1, errors
+    assert agents.guest("tiny")["state"] == "running"
+    guest.assert_unharmed()
+    wait_until(lambda: not twins(agents, "h2", "tiny"), 5, "the twin's end")
+    agents.start("h2")
+    assert_sound(agents.json("migrate", "tiny", "--to", "h2"))
+    guest.assert_unharmed()
+
+
+def test_source_agent_killed_while_streaming(agents):
+    agents.start(rate="80M")
+    guest = agents.start_qemu_guest("tiny")
+    process = agents.begin_migration("tiny")
+    agents.kill("h1")
+    process.communicate(timeout=20)
+    assert process.returncode != 0
+    wait_until(lambda: not twins(agents, "h2", "tiny"), 5, "the twin's end")
+    agents.start("h1")
+    assert agents.guest("tiny")["state"] == "running"
+    guest.assert_unharmed()
+    assert_sound(agents.json("migrate", "tiny", "--to", "h2"))
+    guest.assert_unharmed()
+
+
+def test_twin_killed_while_streaming(agents):
+    agents.start(rate="80M")
+    guest = agents.start_qemu_guest("tiny")
+    process = agents.begin_migration("tiny")
+    [twin] = twins(agents, "h2", "tiny")
+    killed_at = time.monotonic()
+    os.kill(twin, signal.SIGKILL)
+    _, errors = process.communicate(timeout=20)
+    assert time.monotonic() - killed_at < 2
+    assert process.returncode == 1
+    assert "twin" in errors and "h2" in errors
+    assert [entry["host"] for entry in agents.json("guests")["guests"]] == ["h1"]
+    assert agents.json("hosts")["hosts"][1]["memory_used_bytes"] == 0
+    guest.assert_unharmed()
+
+
+def test_source_qemu_killed_while_streaming(agents):
+    agents.start(rate="80M")
+    guest = agents.start_qemu_guest("tiny")
+    process = agents.begin_migration("tiny")
+    os.kill(guest.pid(), signal.SIGKILL)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "exited" in errors
+    wait_until(lambda: not twins(agents, "h2", "tiny"), 5, "the twin's end")
+    wait_until(lambda: agents.guest("tiny") is None, 5, "the guest to be forgotten")
+
+
+def test_an_agent_that_is_told_to_end_cancels_and_leaves_the_guest_running(agents):
+    agents.start(rate="80M")
+    guest = agents.start_qemu_guest("tiny")
+    process = agents.begin_migration("tiny")
+    agents.kill("h1", signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert agents.processes["h1"].returncode == 0
+    agents.start("h1")
+    assert agents.guest("tiny")["state"] == "running"
+    guest.assert_unharmed()
