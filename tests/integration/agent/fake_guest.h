@@ -1,0 +1,168 @@
+// A guest made of nothing but its phases, to see what a handover does to it in every case.
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+#include "drivers/guest/guest.h"
+
+namespace sluice::agent::test {
+
+inline constexpr std::uint64_t kFakeBytes = 4UL << 20;
+
+// What outlives the guest object and is seen by the test. Any thread.
+class FakeFate {
+ public:
+  explicit FakeFate(guest::Phase phase) : phase_(phase), death_fd_(eventfd(0, EFD_CLOEXEC)) {}
+  ~FakeFate() { close(death_fd_); }
+  FakeFate(const FakeFate&) = delete;
+  FakeFate& operator=(const FakeFate&) = delete;
+
+  // The next call of this name fails; the guest is in `phase` afterwards.
+  void fail_at(std::string call, guest::Phase phase) {
+    const std::lock_guard lock(mutex_);
+    failing_call_ = std::move(call);
+    failing_phase_ = phase;
+  }
+  void die() {
+    {
+      const std::lock_guard lock(mutex_);
+      phase_ = guest::Phase::kGone;
+    }
+    eventfd_write(death_fd_, 1);
+  }
+  [[nodiscard]] guest::Phase phase() const {
+    const std::lock_guard lock(mutex_);
+    return phase_;
+  }
+  // Names of the calls that changed something, in order.
+  [[nodiscard]] std::vector<std::string> calls() const {
+    const std::lock_guard lock(mutex_);
+    return calls_;
+  }
+  [[nodiscard]] bool called(const std::string& call) const {
+    const auto all = calls();
+    return std::find(all.begin(), all.end(), call) != all.end();
+  }
+  [[nodiscard]] int death_fd() const { return death_fd_; }
+
+  [[nodiscard]] Expected<void> call(const std::string& name, guest::Phase next) {
+    const std::lock_guard lock(mutex_);
+    calls_.push_back(name);
+    if (name == failing_call_) {
+      phase_ = failing_phase_;
+      return fail(ErrorKind::kFailed, name + " was told to fail");
+    }
+    phase_ = next;
+    return {};
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  guest::Phase phase_;
+  const int death_fd_;
+  std::string failing_call_;
+  guest::Phase failing_phase_ = guest::Phase::kGone;
+  std::vector<std::string> calls_;
+};
+
+inline guest::Description fake_description(const std::string& name) {
+  guest::Description description;
+  description.definition.name = name;
+  description.definition.driver = "fake";
+  description.definition.memory_bytes = kFakeBytes;
+  return description;
+}
+
+class FakeGuest final : public guest::Guest {
+ public:
+  FakeGuest(const std::string& name, std::shared_ptr<FakeFate> fate)
+      : description_(fake_description(name)),
+        fate_(std::move(fate)),
+        fd_(memfd_create("sluice-fake", MFD_CLOEXEC)) {
+    if (ftruncate(fd_, kFakeBytes) != 0) std::abort();
+    address_ = mmap(nullptr, kFakeBytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd_, 0);
+  }
+  ~FakeGuest() override {
+    munmap(address_, kFakeBytes);
+    close(fd_);
+  }
+  FakeGuest(const FakeGuest&) = delete;
+  FakeGuest& operator=(const FakeGuest&) = delete;
+
+  const guest::Description& description() const override { return description_; }
+  guest::Memory memory() const override {
+    return {fd_, 0, kFakeBytes, getpid(), reinterpret_cast<std::uint64_t>(address_)};
+  }
+  guest::Phase phase() override { return fate_->phase(); }
+  bool alive() const override { return fate_->phase() != guest::Phase::kGone; }
+  pid_t pid() const override { return getpid(); }
+  int death_fd() const override { return fate_->death_fd(); }
+
+  Expected<void> check_movable() override { return {}; }
+  Expected<TimeNs> pause_for_switchover() override {
+    timespec now{};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    const auto at = static_cast<TimeNs>(now.tv_sec) * kSecondNs + static_cast<TimeNs>(now.tv_nsec);
+    return fate_->call("pause", guest::Phase::kPaused).map([&] { return at; });
+  }
+  Expected<std::size_t> save_state(std::span<std::byte> /*out*/) override {
+    return fate_->call("save", guest::Phase::kHandedOver).map([] { return std::size_t{0}; });
+  }
+  Expected<void> cancel_handover() override {
+    return fate_->call("cancel", guest::Phase::kRunning);
+  }
+  Expected<void> destroy() override { return fate_->call("destroy", guest::Phase::kGone); }
+  Expected<void> load_state(std::span<const std::byte> /*state*/) override {
+    return fate_->call("load", guest::Phase::kIncoming);
+  }
+  Expected<void> keep_after_agent_exit() override {
+    return fate_->call("keep", guest::Phase::kIncoming);
+  }
+  Expected<void> resume() override { return fate_->call("resume", guest::Phase::kRunning); }
+  void announce() override { (void)fate_->call("announce", guest::Phase::kRunning); }
+
+ private:
+  guest::Description description_;
+  std::shared_ptr<FakeFate> fate_;
+  int fd_;
+  void* address_;
+};
+
+// Hands out guests whose fate the test has named before.
+class FakeDriver final : public guest::Driver {
+ public:
+  std::shared_ptr<FakeFate> next;                                        // of the next twin
+  std::vector<std::pair<std::string, std::shared_ptr<FakeFate>>> found;  // by rediscover()
+
+  Expected<std::unique_ptr<guest::Guest>> start(const guest::Definition& definition) override {
+    return make(definition.name);
+  }
+  Expected<std::unique_ptr<guest::Guest>> prepare_incoming(
+      const guest::Description& description) override {
+    return make(description.definition.name);
+  }
+  Expected<std::unique_ptr<guest::Guest>> adopt(const std::string& /*qmp_socket*/) override {
+    return fail(ErrorKind::kUnsupported, "fake guests have no monitor");
+  }
+  std::vector<std::unique_ptr<guest::Guest>> rediscover() override {
+    std::vector<std::unique_ptr<guest::Guest>> guests;
+    for (const auto& [name, fate] : found)
+      guests.push_back(std::make_unique<FakeGuest>(name, fate));
+    return guests;
+  }
+
+ private:
+  Expected<std::unique_ptr<guest::Guest>> make(const std::string& name) {
+    return std::unique_ptr<guest::Guest>(std::make_unique<FakeGuest>(name, next));
+  }
+};
+
+}  // namespace sluice::agent::test

@@ -1,0 +1,306 @@
+// The destination's side of a handover against a source that says what the test makes it say.
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <gtest/gtest.h>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <xxhash.h>
+
+#include "control/agent/migration_destination.h"
+#include "control/model/description.h"
+#include "tests/integration/agent/fake_host.h"
+
+namespace sluice::agent::test {
+namespace {
+
+using Calls = std::vector<std::string>;
+using guest::Phase;
+
+class FakeLink final : public SourceLink {
+ public:
+  bool read(v1::SourceMessage& message) override {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return closed_ || !incoming_.empty(); });
+    if (incoming_.empty()) return false;
+    message = incoming_.front();
+    incoming_.pop_front();
+    return true;
+  }
+  bool write(const v1::DestinationMessage& message) override {
+    {
+      const std::lock_guard lock(mutex_);
+      outgoing_.push_back(message);
+    }
+    changed_.notify_all();
+    return true;
+  }
+
+  void send(const v1::SourceMessage& message) {
+    {
+      const std::lock_guard lock(mutex_);
+      incoming_.push_back(message);
+    }
+    changed_.notify_all();
+  }
+  void close() {
+    {
+      const std::lock_guard lock(mutex_);
+      closed_ = true;
+    }
+    changed_.notify_all();
+  }
+  v1::DestinationMessage next() {
+    std::unique_lock lock(mutex_);
+    if (!changed_.wait_for(lock, std::chrono::seconds(20), [&] { return !outgoing_.empty(); }))
+      return {};
+    auto message = outgoing_.front();
+    outgoing_.pop_front();
+    return message;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<v1::SourceMessage> incoming_;
+  std::deque<v1::DestinationMessage> outgoing_;
+  bool closed_ = false;
+};
+
+class DestinationHandover : public testing::Test {
+ protected:
+  void SetUp() override {
+    start_agent();
+    begin(kSession);
+  }
+  void TearDown() override { end(); }
+
+  void start_agent(std::vector<std::pair<std::string, std::shared_ptr<FakeFate>>> survivors = {},
+                   std::uint64_t capacity_bytes = 1UL << 30) {
+    host_.reset();
+    host_ = std::make_unique<FakeHost>(directory_.path(), "unix:/nobody", std::move(survivors),
+                                       capacity_bytes);
+    host_->driver().next = fate_;
+  }
+  void begin(std::uint64_t session) {
+    session_ = session;
+    link_.emplace();
+    thread_ = std::thread([this] { MigrationDestination(host_->agent().context(), *link_).run(); });
+  }
+  // The source's agent has gone.
+  void end() {
+    if (!thread_.joinable()) return;
+    link_->close();
+    thread_.join();
+  }
+
+  v1::DestinationMessage prepare() {
+    const auto& info = SharedDataPlane::get().data_plane->info();
+    v1::SourceMessage message;
+    auto& prepare = *message.mutable_prepare();
+    prepare.set_session(session_);
+    prepare.set_from("there");
+    prepare.set_guest_description_json(model::to_json(fake_description("db")));
+    prepare.add_region_pages(kFakeBytes / kPageBytes);
+    prepare.add_region_pages(kStateRegionBytes / kPageBytes);
+    *prepare.mutable_source() = describe_endpoint(info);
+    prepare.set_mtu(static_cast<std::uint32_t>(info.mtu));
+    return say(message);
+  }
+  v1::DestinationMessage prove(bool matching = true) {
+    std::array<page::PageHash, kExtentPages> zeros{};
+    zeros.fill(page::zero_page_hash());
+    v1::SourceMessage message;
+    message.mutable_prove()->set_mode(v1::PROOF_MODE_FULL);
+    auto& flow = *message.mutable_prove()->add_flow();
+    for (std::uint64_t i = 0; i < (kFakeBytes + kStateRegionBytes) / kExtentBytes; ++i)
+      flow.add_digest(page::fold_extent(zeros));
+    if (!matching) flow.set_digest(1, flow.digest(1) + 1);
+    return say(message);
+  }
+  v1::DestinationMessage load_state() {
+    v1::SourceMessage message;
+    message.mutable_load_state()->set_xxh3(XXH3_64bits("", 0));
+    return say(message);
+  }
+  v1::DestinationMessage commit(std::uint64_t token) {
+    v1::SourceMessage message;
+    message.mutable_commit()->set_token(token);
+    return say(message);
+  }
+  v1::DestinationMessage say(const v1::SourceMessage& message) {
+    link_->send(message);
+    return link_->next();
+  }
+  void reach_ready() {
+    ASSERT_TRUE(prepare().has_prepared());
+    ASSERT_TRUE(prove().proven().match());
+    ASSERT_TRUE(load_state().has_state_loaded());
+  }
+  Ownership outcome() { return host_->outcomes().outcome(session_); }
+  void expect_nothing_left() {
+    end();
+    EXPECT_EQ(fate_->phase(), Phase::kGone);
+    EXPECT_FALSE(fate_->called("resume"));
+    EXPECT_EQ(outcome(), Ownership::kNever);
+    EXPECT_TRUE(host_->registry().list().empty());
+    EXPECT_EQ(host_->registry().used_bytes(), 0U);
+  }
+
+  static constexpr std::uint64_t kSession = 42;
+  TemporaryDirectory directory_;
+  std::uint64_t session_ = 0;
+  std::shared_ptr<FakeFate> fate_ = std::make_shared<FakeFate>(Phase::kIncoming);
+  std::unique_ptr<FakeHost> host_;
+  std::optional<FakeLink> link_;
+  std::thread thread_;
+};
+
+TEST_F(DestinationHandover, OwnsTheGuestFromTheCommitOn) {
+  ASSERT_TRUE(prepare().has_prepared());
+  EXPECT_EQ(host_->registry().list().front().state, "incoming");
+  EXPECT_EQ(outcome(), Ownership::kUndecided);
+  ASSERT_TRUE(prove().proven().match());
+  ASSERT_TRUE(load_state().has_state_loaded());
+  EXPECT_EQ(fate_->calls(), (Calls{"load", "keep"}))
+      << "the twin must outlive this agent before the source may commit";
+  EXPECT_EQ(outcome(), Ownership::kUndecided);
+  EXPECT_TRUE(commit(kSession).has_running());
+  EXPECT_EQ(outcome(), Ownership::kOwned);
+  end();
+  EXPECT_EQ(fate_->phase(), Phase::kRunning);
+  EXPECT_TRUE(fate_->called("announce"));
+  EXPECT_EQ(host_->registry().list().front().state, "running");
+  EXPECT_TRUE(host_->registry().claim("db", ClaimPurpose::kMove, "there"));
+}
+
+TEST_F(DestinationHandover, DiscardsTheTwinWhenTheSourceGoesBeforeTheCommit) {
+  ASSERT_TRUE(prepare().has_prepared());
+  expect_nothing_left();
+}
+
+TEST_F(DestinationHandover, DiscardsAKeptTwinWhenTheSourceGoesBeforeTheCommit) {
+  reach_ready();
+  expect_nothing_left();
+}
+
+TEST_F(DestinationHandover, DiscardsTheTwinWhenTheSourceAborts) {
+  ASSERT_TRUE(prepare().has_prepared());
+  v1::SourceMessage message;
+  message.mutable_abort()->set_reason("the guest has exited");
+  link_->send(message);
+  expect_nothing_left();
+}
+
+TEST_F(DestinationHandover, RefusesATokenOfAnotherSession) {
+  reach_ready();
+  const auto reply = commit(kSession + 1);
+  ASSERT_TRUE(reply.has_failed());
+  EXPECT_NE(reply.failed().message().find("commit refused"), std::string::npos);
+  expect_nothing_left();
+}
+
+TEST_F(DestinationHandover, RefusesACommitOfATwinThatIsNotReady) {
+  ASSERT_TRUE(prepare().has_prepared());
+  EXPECT_TRUE(commit(kSession).has_failed());
+  expect_nothing_left();
+}
+
+TEST_F(DestinationHandover, RefusesMessagesOutOfTurn) {
+  ASSERT_TRUE(prepare().has_prepared());
+  EXPECT_TRUE(load_state().has_failed()) << "state before the proof";
+  expect_nothing_left();
+  fate_ = std::make_shared<FakeFate>(Phase::kIncoming);
+  host_->driver().next = fate_;
+  begin(kSession + 1);
+  ASSERT_TRUE(prepare().has_prepared());
+  EXPECT_TRUE(prepare().has_failed());
+  expect_nothing_left();
+}
+
+TEST_F(DestinationHandover, RefusesASessionThatWasUsedBefore) {
+  reach_ready();
+  ASSERT_TRUE(commit(kSession).has_running());
+  end();
+  begin(kSession);
+  EXPECT_TRUE(prepare().has_failed());
+  end();
+  EXPECT_EQ(fate_->phase(), Phase::kRunning) << "the guest of the earlier session is not touched";
+  EXPECT_EQ(outcome(), Ownership::kOwned);
+}
+
+TEST_F(DestinationHandover, NamesTheExtentThatDiffers) {
+  ASSERT_TRUE(prepare().has_prepared());
+  const auto reply = prove(/*matching=*/false);
+  EXPECT_FALSE(reply.proven().match());
+  ASSERT_EQ(reply.proven().mismatching_extent_size(), 1);
+  EXPECT_EQ(reply.proven().mismatching_extent(0), 1U);
+  expect_nothing_left();
+}
+
+TEST_F(DestinationHandover, SaysAtOnceThatTheTwinHasExited) {
+  ASSERT_TRUE(prepare().has_prepared());
+  fate_->die();
+  const auto reply = link_->next();
+  ASSERT_TRUE(reply.has_failed());
+  EXPECT_NE(reply.failed().message().find("exited"), std::string::npos);
+  expect_nothing_left();
+}
+
+TEST_F(DestinationHandover, GivesTheGuestBackWhenItCertainlyNeverRan) {
+  reach_ready();
+  fate_->fail_at("resume", Phase::kIncoming);
+  const auto reply = commit(kSession);
+  ASSERT_TRUE(reply.has_failed());
+  EXPECT_EQ(outcome(), Ownership::kNever) << "the source asks as soon as it hears of the failure";
+  EXPECT_EQ(fate_->phase(), Phase::kGone);
+}
+
+TEST_F(DestinationHandover, KeepsAGuestThatMayHaveRun) {
+  reach_ready();
+  fate_->fail_at("resume", Phase::kGone);
+  ASSERT_TRUE(commit(kSession).has_failed());
+  end();
+  EXPECT_EQ(outcome(), Ownership::kOwned);
+}
+
+TEST_F(DestinationHandover, RefusesAGuestThatDoesNotFit) {
+  end();
+  start_agent({}, kFakeBytes - 1);
+  begin(kSession + 1);
+  const auto reply = prepare();
+  ASSERT_TRUE(reply.has_failed());
+  EXPECT_EQ(static_cast<ErrorKind>(reply.failed().error_kind()), ErrorKind::kNoCapacity);
+  end();
+  EXPECT_EQ(fate_->calls(), Calls{});
+  EXPECT_EQ(host_->registry().used_bytes(), 0U);
+}
+
+TEST_F(DestinationHandover, ARestartedAgentEndsAKeptTwinWithoutACommit) {
+  start_agent({{"db", fate_}});
+  EXPECT_EQ(fate_->calls(), Calls{"destroy"});
+  EXPECT_TRUE(host_->registry().list().empty());
+}
+
+TEST_F(DestinationHandover, ARestartedAgentResumesATwinThatWasCommitted) {
+  EXPECT_TRUE(host_->outcomes().begin(7));
+  EXPECT_TRUE(host_->outcomes().own(7, "db"));
+  end();
+  start_agent({{"db", fate_}});
+  EXPECT_EQ(fate_->calls(), Calls{"resume"});
+  EXPECT_EQ(host_->registry().list().front().state, "running");
+  EXPECT_EQ(host_->outcomes().outcome(7), Ownership::kOwned);
+}
+
+TEST_F(DestinationHandover, AnOldArrivalOfTheSameGuestDoesNotCountAsItsCommit) {
+  EXPECT_TRUE(host_->outcomes().begin(7));
+  EXPECT_TRUE(host_->outcomes().own(7, "db"));
+  host_->outcomes().mark_running(7, "db");
+  end();
+  start_agent({{"db", fate_}});
+  EXPECT_EQ(fate_->calls(), Calls{"destroy"});
+}
+
+}  // namespace
+}  // namespace sluice::agent::test

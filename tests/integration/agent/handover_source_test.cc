@@ -1,0 +1,259 @@
+// The source's side of a handover against a destination that does what the test says.
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <grpcpp/security/server_credentials.h>
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
+#include <gtest/gtest.h>
+#include <thread>
+
+#include "control/agent/channel.h"
+#include "control/proto/sluice.grpc.pb.h"
+#include "tests/integration/agent/fake_host.h"
+
+namespace sluice::agent::test {
+namespace {
+
+using Calls = std::vector<std::string>;
+using guest::Phase;
+
+enum class Misbehaviour : std::uint8_t {
+  kNone = 1,
+  kProofMismatch,
+  kStateFails,
+  kClosesAtCommit,
+  kFailsAtCommit
+};
+
+class FakePeer final : public v1::Peer::Service {
+ public:
+  std::atomic<Misbehaviour> misbehaviour{Misbehaviour::kNone};
+  std::atomic<v1::Outcome::Kind> outcome{v1::Outcome::UNDECIDED};
+  std::atomic<int> questions{0};
+  std::function<void()> on_commit = [] {};
+
+  grpc::Status Receive(
+      grpc::ServerContext* /*context*/,
+      grpc::ServerReaderWriter<v1::DestinationMessage, v1::SourceMessage>* stream) override {
+    v1::SourceMessage message;
+    while (stream->Read(&message)) {
+      v1::DestinationMessage reply;
+      if (message.has_prepare()) {
+        auto& endpoint = *reply.mutable_prepared()->mutable_destination();
+        endpoint.set_mac("\x02\x01\x01\x01\x01\x01");
+        endpoint.set_ipv4(0x0A4D6202);
+        endpoint.set_udp_port(7401);
+        endpoint.set_queues(1);
+        reply.mutable_prepared()->set_flows(1);
+        reply.mutable_prepared()->set_mtu(9000);
+      } else if (message.has_prove()) {
+        reply.mutable_proven()->set_match(misbehaviour != Misbehaviour::kProofMismatch);
+        if (misbehaviour == Misbehaviour::kProofMismatch)
+          reply.mutable_proven()->add_mismatching_extent(1);
+      } else if (message.has_load_state()) {
+        if (misbehaviour == Misbehaviour::kStateFails)
+          reply.mutable_failed()->set_message("no such device");
+        else
+          reply.mutable_state_loaded();
+      } else if (message.has_commit()) {
+        on_commit();
+        if (misbehaviour == Misbehaviour::kClosesAtCommit) return grpc::Status::OK;
+        if (misbehaviour == Misbehaviour::kFailsAtCommit)
+          reply.mutable_failed()->set_message("the twin has exited");
+        else
+          reply.mutable_running();
+      } else {
+        return grpc::Status::OK;
+      }
+      stream->Write(reply);
+    }
+    return grpc::Status::OK;
+  }
+
+  grpc::Status GetOutcome(grpc::ServerContext* /*context*/, const v1::OutcomeRequest* /*request*/,
+                          v1::Outcome* reply) override {
+    ++questions;
+    reply->set_kind(outcome);
+    return grpc::Status::OK;
+  }
+};
+
+class SourceHandover : public testing::Test {
+ protected:
+  void SetUp() override { serve(); }
+
+  void serve() {
+    grpc::ServerBuilder builder;
+    set_keepalive(builder);
+    builder.AddListeningPort(address_, grpc::InsecureServerCredentials());
+    builder.RegisterService(&peer_);
+    server_ = builder.BuildAndStart();
+    ASSERT_TRUE(server_);
+  }
+
+  // One agent with one running guest.
+  void start_agent() {
+    host_ = std::make_unique<FakeHost>(
+        directory_.path(), address_,
+        std::vector<std::pair<std::string, std::shared_ptr<FakeFate>>>{{"db", fate_}});
+  }
+
+  v1::MigrateSummary migrate() {
+    v1::MigrateRequest request;
+    request.set_guest("db");
+    request.set_to("there");
+    const auto migration = host_->agent().migrate(request);
+    EXPECT_TRUE(migration);
+    v1::MigrateSummary summary;
+    (*migration)->follow([&](const v1::MigrateUpdate& update) {
+      if (update.has_summary()) summary = update.summary();
+      return true;
+    });
+    return summary;
+  }
+
+  bool becomes(Phase phase) {
+    for (int attempt = 0; attempt < 500 && fate_->phase() != phase; ++attempt)
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    return fate_->phase() == phase;
+  }
+
+  TemporaryDirectory directory_;
+  const std::string address_ = "unix:" + directory_.path() + "/peer.sock";
+  FakePeer peer_;
+  std::unique_ptr<grpc::Server> server_;
+  std::shared_ptr<FakeFate> fate_ = std::make_shared<FakeFate>(Phase::kRunning);
+  std::unique_ptr<FakeHost> host_;  // last: it uses all of the above
+};
+
+TEST_F(SourceHandover, EndsTheGuestHereOnceItRunsThere) {
+  start_agent();
+  std::size_t records_at_commit = 0;
+  Calls calls_at_commit;
+  peer_.on_commit = [&] {
+    records_at_commit = host_->handovers().read_all().size();
+    calls_at_commit = fate_->calls();
+  };
+  const auto summary = migrate();
+  EXPECT_EQ(summary.status(), "completed") << summary.error();
+  EXPECT_EQ(records_at_commit, 1U) << "the record must stand before the commit is sent";
+  EXPECT_EQ(calls_at_commit, (Calls{"pause", "save"}));
+  EXPECT_EQ(fate_->calls(), (Calls{"pause", "save", "destroy"}));
+  EXPECT_TRUE(host_->handovers().read_all().empty());
+  EXPECT_TRUE(host_->registry().list().empty());
+  const auto& downtime = summary.downtime();
+  EXPECT_EQ(downtime.stop_us() + downtime.final_scan_us() + downtime.final_copy_us() +
+                downtime.proof_us() + downtime.state_us() + downtime.resume_us(),
+            summary.downtime_us());
+}
+
+TEST_F(SourceHandover, RunsOnHereWhenTheProofDoesNotMatch) {
+  start_agent();
+  peer_.misbehaviour = Misbehaviour::kProofMismatch;
+  const auto summary = migrate();
+  EXPECT_EQ(summary.status(), "failed");
+  EXPECT_NE(summary.error().find("extent 1"), std::string::npos) << summary.error();
+  EXPECT_EQ(fate_->calls(), (Calls{"pause", "cancel"}));
+  EXPECT_EQ(host_->registry().list().front().state, "running");
+}
+
+TEST_F(SourceHandover, RunsOnHereWhenTheStateDoesNotLoad) {
+  start_agent();
+  peer_.misbehaviour = Misbehaviour::kStateFails;
+  const auto summary = migrate();
+  EXPECT_EQ(summary.status(), "failed");
+  EXPECT_EQ(summary.error(), "no such device");
+  EXPECT_EQ(fate_->calls(), (Calls{"pause", "save", "cancel"}));
+}
+
+TEST_F(SourceHandover, RunsOnHereWhenItCannotBePaused) {
+  start_agent();
+  fate_->fail_at("pause", Phase::kRunning);
+  EXPECT_EQ(migrate().status(), "failed");
+  EXPECT_EQ(fate_->phase(), Phase::kRunning);
+}
+
+TEST_F(SourceHandover, RunsOnHereWhenNobodyAnswers) {
+  start_agent();
+  server_->Shutdown();
+  const auto summary = migrate();
+  EXPECT_EQ(summary.status(), "failed");
+  EXPECT_NE(summary.error().find("there"), std::string::npos);
+  EXPECT_EQ(fate_->calls(), Calls{});
+}
+
+TEST_F(SourceHandover, AskedDestinationOwnsTheGuest) {
+  start_agent();
+  peer_.misbehaviour = Misbehaviour::kClosesAtCommit;
+  peer_.outcome = v1::Outcome::OWNED;
+  const auto summary = migrate();
+  EXPECT_EQ(summary.status(), "completed") << summary.error();
+  EXPECT_EQ(fate_->calls(), (Calls{"pause", "save", "destroy"}));
+}
+
+TEST_F(SourceHandover, AskedDestinationNeverOwnedTheGuest) {
+  start_agent();
+  for (const auto misbehaviour : {Misbehaviour::kClosesAtCommit, Misbehaviour::kFailsAtCommit}) {
+    peer_.misbehaviour = misbehaviour;
+    peer_.outcome = v1::Outcome::NEVER_OWNED;
+    const auto summary = migrate();
+    EXPECT_EQ(summary.status(), "failed");
+    EXPECT_EQ(fate_->phase(), Phase::kRunning);
+    EXPECT_EQ(fate_->calls().back(), "cancel");
+    EXPECT_TRUE(host_->handovers().read_all().empty());
+  }
+}
+
+TEST_F(SourceHandover, StaysPausedWhileTheOutcomeIsUnknownAndIsSettledLater) {
+  start_agent();
+  peer_.misbehaviour = Misbehaviour::kClosesAtCommit;
+  const auto summary = migrate();
+  EXPECT_EQ(summary.status(), "unknown");
+  EXPECT_EQ(fate_->calls(), (Calls{"pause", "save"}));
+  EXPECT_EQ(host_->handovers().read_all().size(), 1U);
+  v1::MigrateRequest again;
+  again.set_guest("db");
+  again.set_to("there");
+  EXPECT_EQ(host_->agent().migrate(again).error().kind, ErrorKind::kBusy);
+  peer_.outcome = v1::Outcome::OWNED;
+  EXPECT_TRUE(becomes(Phase::kGone));
+}
+
+TEST_F(SourceHandover, ARestartedAgentGoesOnAsking) {
+  for (const auto outcome : {v1::Outcome::OWNED, v1::Outcome::NEVER_OWNED}) {
+    fate_ = std::make_shared<FakeFate>(Phase::kHandedOver);
+    peer_.outcome = v1::Outcome::UNDECIDED;
+    peer_.questions = 0;
+    ASSERT_TRUE(HandoverRecords::open(directory_.path())->write({7, "db", "there", address_}));
+    start_agent();
+    for (int attempt = 0; attempt < 500 && peer_.questions == 0; ++attempt)
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    EXPECT_GT(peer_.questions, 0);
+    EXPECT_EQ(fate_->calls(), Calls{}) << "nothing may happen before the destination has said";
+    peer_.outcome = outcome;
+    EXPECT_TRUE(becomes(outcome == v1::Outcome::OWNED ? Phase::kGone : Phase::kRunning));
+    host_.reset();
+  }
+}
+
+TEST_F(SourceHandover, ARestartedAgentTakesBackWhatWasNeverCommitted) {
+  fate_ = std::make_shared<FakeFate>(Phase::kHandedOver);
+  start_agent();
+  EXPECT_EQ(fate_->calls(), Calls{"cancel"});
+  EXPECT_EQ(peer_.questions, 0);
+}
+
+TEST_F(SourceHandover, AGuestThatDiesOnItsWayIsForgotten) {
+  start_agent();
+  peer_.on_commit = [&] { ADD_FAILURE() << "a dead guest was committed"; };
+  fate_->fail_at("pause", Phase::kGone);
+  EXPECT_EQ(migrate().status(), "failed");
+  fate_->die();
+  for (int attempt = 0; attempt < 500 && !host_->registry().list().empty(); ++attempt)
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  EXPECT_TRUE(host_->registry().list().empty());
+}
+
+}  // namespace
+}  // namespace sluice::agent::test
