@@ -2,17 +2,12 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <cstring>
 #include <sstream>
-#include <sys/mman.h>
 
 namespace sluice::protocol {
 namespace {
 
-constexpr std::size_t kGapBytes = 2 * kPageBytes;
-constexpr std::size_t kRegionsMax = 4;
-constexpr std::size_t kArenaBytes = Arena::kPagesMax * kPageBytes + kRegionsMax * kGapBytes;
 constexpr std::size_t kFinishRoundsMax = 20'000;
 
 template <typename T, std::size_t N>
@@ -66,28 +61,6 @@ std::string ModelOptions::to_string() const {
       << ", data loss " << data_loss << ", ack loss " << ack_loss << ", duplication " << duplication
       << ", reordering " << reordering << ", port full " << port_full << ", steps " << steps;
   return out.str();
-}
-
-Arena::Arena() {
-  void* memory = mmap(nullptr, kArenaBytes, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory == MAP_FAILED) {
-    std::abort();
-  }
-  madvise(memory, kArenaBytes, MADV_NOHUGEPAGE);
-  memory_ = static_cast<std::byte*>(memory);
-}
-
-Arena::~Arena() { munmap(memory_, kArenaBytes); }
-
-void Arena::reset() { madvise(memory_, kArenaBytes, MADV_DONTNEED); }
-
-std::vector<std::byte*> Arena::bases(const page::Layout& layout) const {
-  std::vector<std::byte*> bases;
-  for (std::size_t i = 0; i < layout.regions(); ++i) {
-    bases.push_back(memory_ + layout.region(i).first * kPageBytes + i * kGapBytes);
-  }
-  return bases;
 }
 
 LinkModel::Flow::Flow(const ModelOptions& options, std::uint32_t shard, const page::Layout& layout,
@@ -355,7 +328,7 @@ bool LinkModel::memories_equal() const {
   for (std::size_t i = 0; i < layout_.regions(); ++i) {
     const page::RegionExtent& region = layout_.region(i);
     // Beyond the region's end too: nothing may be written there.
-    const std::size_t bytes = region.pages * kPageBytes + kGapBytes;
+    const std::size_t bytes = region.pages * kPageBytes + Arena::kGapBytes;
     if (std::memcmp(source_.address(region.first), destination_.address(region.first), bytes) !=
         0) {
       return false;

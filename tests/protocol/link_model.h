@@ -14,6 +14,7 @@
 #include "dataplane/page/layout.h"
 #include "dataplane/protocol/receiver.h"
 #include "dataplane/protocol/sender.h"
+#include "tests/protocol/arena.h"
 
 namespace sluice::protocol {
 
@@ -34,25 +35,6 @@ struct ModelOptions {
 
   static ModelOptions draw(Random& random);
   [[nodiscard]] std::string to_string() const;
-};
-
-// Zeroed memory for a page space of at most kPagesMax pages; pages cost nothing until they are
-// touched.
-class Arena {
- public:
-  static constexpr std::uint64_t kPagesMax = 80 * kExtentPages;
-  Arena();
-  ~Arena();
-  Arena(const Arena&) = delete;
-  Arena& operator=(const Arena&) = delete;
-
-  void reset();
-  // One base per region, with a gap between neighbours, so that nothing may run from one into the
-  // next.
-  [[nodiscard]] std::vector<std::byte*> bases(const page::Layout& layout) const;
-
- private:
-  std::byte* memory_;
 };
 
 class LinkModel {
