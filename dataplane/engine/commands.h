@@ -51,7 +51,9 @@ enum class EventKind : std::uint8_t {
   kFolded,
   kStopped,
   kTrackerFailed,  // value: port::HarvestStatus; the flow sends nothing more until kStop
-  kPeerSilent,     // no ack for kPeerSilentNs while frames were in flight; as above
+  // No ack for kPeerSilentNs although there were frames to send or in flight, also when the port
+  // took none of them; as above.
+  kPeerSilent,
 };
 
 struct Event {

@@ -127,7 +127,7 @@ void Worker<Q>::reap_losses(TimeNs now) {
     if (!may_send(senders_[i]) || flow.sender.settled()) {
       continue;
     }
-    const TimeNs heard = std::max(flow.sender.last_heard_ns(), senders_[i].phase_began_ns);
+    const TimeNs heard = std::max(flow.sender.last_heard_ns(), senders_[i].silence_began_ns);
     if (now > heard + kPeerSilentNs) {
       fail_flow(flow, EventKind::kPeerSilent, 0);
     }
@@ -202,9 +202,9 @@ bool Worker<Q>::harvest_chunk(SendFlow& flow) {
 
 template <port::Queue Q>
 bool Worker<Q>::transmit_burst(TimeNs now) {
-  const std::size_t made = fill_burst(now);
+  const auto [made, looked] = fill_burst(now);
   if (made == 0) {
-    return false;
+    return looked;
   }
   const std::size_t accepted =
       queue_.transmit(std::span<const port::OutgoingPacket>(burst_.data(), made));
@@ -221,22 +221,30 @@ bool Worker<Q>::transmit_burst(TimeNs now) {
 // the queue holds no more references to memory, and those of other flows cannot be told from its
 // own.
 template <port::Queue Q>
-std::size_t Worker<Q>::fill_burst(TimeNs now) {
-  std::size_t made = 0;
+typename Worker<Q>::Filled Worker<Q>::fill_burst(TimeNs now) {
+  Filled filled;
   std::size_t refusals = any_stopping() ? senders_count_ : 0;
-  while (made < burst_limit_ && refusals < senders_count_) {
+  while (filled.frames < burst_limit_ && refusals < senders_count_) {
     next_sender_ = (next_sender_ + 1) % senders_count_;
-    const SendSlot& slot = senders_[next_sender_];
-    if (may_send(slot) && slot.flow->sender.next_frame(now, frame_)) {
-      pack_frame(*slot.flow, burst_[made]);
-      burst_owner_[made] = slot.flow;
-      ++made;
+    SendSlot& slot = senders_[next_sender_];
+    ++refusals;
+    if (!may_send(slot)) {
+      continue;
+    }
+    protocol::Sender& sender = slot.flow->sender;
+    const std::uint64_t pending_before = sender.pending_pages();
+    if (sender.next_frame(now, frame_)) {
+      pack_frame(*slot.flow, burst_[filled.frames]);
+      burst_owner_[filled.frames++] = slot.flow;
       refusals = 0;
-    } else {
-      ++refusals;
+      continue;
+    }
+    filled.looked |= sender.pending_pages() < pending_before;
+    if (sender.in_flight_frames() == 0) {
+      slot.silence_began_ns = now;
     }
   }
-  return made;
+  return filled;
 }
 
 template <port::Queue Q>
@@ -354,7 +362,7 @@ void Worker<Q>::start_receiving(const Command& command) {
 template <port::Queue Q>
 void Worker<Q>::run_send_command(const Command& command, SendSlot& slot, TimeNs now) {
   SendFlow& flow = *slot.flow;
-  slot.phase_began_ns = now;
+  slot.silence_began_ns = now;
   flow.harvested_in_phase = 0;
   switch (command.kind) {
     case CommandKind::kRunIteration:

@@ -72,9 +72,9 @@ class Worker {
  private:
   struct SendSlot {
     SendFlow* flow = nullptr;
-    // Since when the peer's silence counts: the start of the phase, as the peer has nothing to
-    // acknowledge between phases.
-    TimeNs phase_began_ns = 0;
+    // Since when the peer's silence counts: it has nothing to acknowledge between phases, nor while
+    // only pages are looked at that are zero on both sides.
+    TimeNs silence_began_ns = 0;
     bool stopping = false;
   };
 
@@ -100,7 +100,11 @@ class Worker {
   [[nodiscard]] static bool may_send(const SendSlot& slot) {
     return slot.flow->phase != SendFlow::Phase::kIdle && !slot.flow->failed && !slot.stopping;
   }
-  std::size_t fill_burst(TimeNs now);
+  struct Filled {
+    std::size_t frames = 0;  // in burst_
+    bool looked = false;     // pages were looked at that need not be sent
+  };
+  Filled fill_burst(TimeNs now);
   void pack_frame(const SendFlow& flow, port::OutgoingPacket& out);
   bool harvest_chunk(SendFlow& flow);
   void fail_flow(SendFlow& flow, EventKind kind, std::uint64_t value);

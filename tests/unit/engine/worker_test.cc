@@ -386,6 +386,32 @@ TEST(Worker, DoesNotBlameThePeerForAPauseBetweenPhases) {
   link.expect(link.left, EventKind::kSettled);
 }
 
+TEST(Worker, DoesNotBlameThePeerWhileItOnlyLooksAtZeros) {
+  OneSession link;
+  link.session.send.sender.mark_dirty(0, kRamPages);
+  link.session.start();
+  link.session.run_iteration(false);
+  link.run(1);
+  for (int looks = 0; looks < 2; ++looks) {
+    ASSERT_GT(link.session.send.sender.pending_pages(), 0U) << "nothing is left to look at";
+    fake_now += kPeerSilentNs * 2 / 3;
+    EXPECT_EQ(link.left.worker->step(fake_now), Activity::kBusy);
+  }
+  link.expect(link.left, EventKind::kIterationDone);
+  EXPECT_EQ(link.to_right.accepted, 0U);
+}
+
+TEST(Worker, GivesUpAPeerWhosePortTakesNothing) {
+  OneSession link;
+  link.send_all_pages_first();
+  link.to_right.depth = 0;
+  link.session.start();
+  link.session.run_iteration(false);
+  const auto event = link.await(link.left, 2 * kPeerSilentNs);
+  ASSERT_TRUE(event.has_value());
+  EXPECT_EQ(event->kind, EventKind::kPeerSilent);
+}
+
 TEST(Worker, KeepsAStoppedFlowUntilTheDeviceReadsItsMemoryNoMore) {
   OneSession link;
   link.session.start();
