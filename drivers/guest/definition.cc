@@ -63,11 +63,13 @@ class Reader {
                       bool required) {
     const toml::node* node = find(table, key, title, required);
     if (node == nullptr) return 0;
-    if (const auto value = node->value_exact<std::string>()) {
+    const auto value = node->value_exact<std::string>();
+    if (value) {
       if (const auto parsed = parse_bytes(*value)) return *parsed;
     }
-    complain(node->source(),
-             "'" + std::string(key) + "' must be a size in quotes such as \"512M\" or \"4G\"");
+    complain(node->source(), "'" + std::string(key) +
+                                 "' must be a size in quotes such as \"512M\" or \"4G\"" +
+                                 (value ? ", not \"" + *value + "\"" : ""));
     return 0;
   }
 
@@ -146,7 +148,8 @@ Definition read_document(Reader& reader, const toml::table& root) {
   definition.name = reader.text(root, "name", "the guest file", true);
   if (root.contains("name") && !is_valid_guest_name(definition.name)) {
     reader.complain(root.get("name")->source(),
-                    "'name' must be 1 to 63 of a-z, 0-9 and -, and must not start with -");
+                    "'name' must be 1 to 63 of a-z, 0-9 and -, and must not start with -: \"" +
+                        definition.name + "\" is not");
   }
 
   definition.memory_bytes = reader.bytes(root, "memory", "the guest file", true);
@@ -168,7 +171,8 @@ Definition read_document(Reader& reader, const toml::table& root) {
     read_memory_driver(reader, root, definition);
     refuse_table("qemu", "[qemu]");
   } else if (root.contains("driver")) {
-    reader.complain(root.get("driver")->source(), "'driver' must be \"qemu\" or \"memory\"");
+    reader.complain(root.get("driver")->source(),
+                    "'driver' must be \"qemu\" or \"memory\", not \"" + definition.driver + "\"");
   }
   return definition;
 }

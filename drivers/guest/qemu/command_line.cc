@@ -130,6 +130,14 @@ std::string unrepeatable(const Option& option) {
 
 }  // namespace
 
+std::string machine_argument(const std::vector<std::string>& args) {
+  std::string merged;
+  for (const Option& option : parse_options(args)) {
+    if (is_machine(option)) merged += (merged.empty() ? "" : ",") + std::string(option.value);
+  }
+  return merged;
+}
+
 Expected<void> check_user_args(const std::vector<std::string>& args) {
   const auto refuse = [](const Option& option, const std::string& remedy) {
     return fail(ErrorKind::kInvalid,

@@ -34,6 +34,9 @@ struct LaunchPlan {
 [[nodiscard]] std::vector<std::string> build_argv(const Definition& definition,
                                                   const LaunchPlan& plan);
 
+// The values of -machine and -M among a user's arguments, separated by commas as QEMU merges them.
+[[nodiscard]] std::string machine_argument(const std::vector<std::string>& args);
+
 // A running QEMU's arguments (without the program) minus what the agent adds itself for a twin.
 // kUnsupported names what a twin could not be given.
 [[nodiscard]] Expected<std::vector<std::string>> strip_owned_args(

@@ -183,6 +183,9 @@ Expected<std::unique_ptr<Guest>> launch(const HostContext& context, Record recor
     const std::string line =
         process.get().wait_exit(100 * kMillisecondNs) ? last_log_lines(log_path) : "";
     if (!line.empty()) error.message += ": " + line;
+    // QEMU 7.2 says that the machine type is wrong, but not which one that was.
+    if (line.find("machine type") != std::string::npos)
+      error.message += " (-machine " + machine_argument(definition.qemu_args) + ")";
     return tl::unexpected(error);
   };
   auto qmp = QmpClient::connect(record.qmp_socket, definition.name, kStartTimeoutNs,

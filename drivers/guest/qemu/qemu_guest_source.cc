@@ -69,7 +69,16 @@ Expected<void> QemuGuest::check_movable() {
   if (!alive()) return fail(ErrorKind::kUnreachable, "QEMU of guest " + name() + " has exited");
   if (parts_.phase == Phase::kIncoming || parts_.phase == Phase::kHandedOver)
     return fail(ErrorKind::kBusy, "guest " + name() + " is being moved already");
-  return check_guest_movable(qmp(), description());
+  auto result = check_guest_movable(qmp(), description());
+  // Shared RAM that could not be opened: the agent was restarted without the right to look into
+  // QEMU.
+  if (result && !parts_.ram.fd.valid()) {
+    return fail(ErrorKind::kPermission,
+                "the agent may not trace QEMU of guest " + name() + " (process " +
+                    std::to_string(pid()) +
+                    "), so its RAM cannot be read; give the agent CAP_SYS_PTRACE");
+  }
+  return result;
 }
 
 // Gives QEMU one end of a socket pair: no path, nobody else can connect, and the other end is ours

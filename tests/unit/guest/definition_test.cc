@@ -91,13 +91,14 @@ TEST(Definition, ErrorsPointAtTheFault) {
       << error_of("name = 'a'\nname = 'b'");
   EXPECT_TRUE(error_of("name = \n").starts_with("g.toml:1:8"));
   EXPECT_EQ(error_of("name = 'A B'\ndriver = 'qemu'\nmemory = '2M'"),
-            "g.toml:1:8: 'name' must be 1 to 63 of a-z, 0-9 and -, and must not start with -");
+            "g.toml:1:8: 'name' must be 1 to 63 of a-z, 0-9 and -, and must not start with -: "
+            "\"A B\" is not");
   EXPECT_EQ(error_of("name = 'a'\ndriver = 'qemu'\nmemory = 512"),
             "g.toml:3:10: 'memory' must be a size in quotes such as \"512M\" or \"4G\"");
   EXPECT_EQ(error_of("name = 'a'\ndriver = 'qemu'\nmemory = '3M'"),
             "g.toml:3:10: 'memory' must be a multiple of 2M, and not 0");
   EXPECT_EQ(error_of("name = 'a'\ndriver = 'xen'\nmemory = '2M'"),
-            "g.toml:2:10: 'driver' must be \"qemu\" or \"memory\"");
+            "g.toml:2:10: 'driver' must be \"qemu\" or \"memory\", not \"xen\"");
   EXPECT_EQ(error_of("name='a'\ndriver='memory'\nmemory='2M'\n[memory]\npattern='zipf'"),
             "g.toml:5:9: 'pattern' must be \"uniform\" or \"hotset\"");
   EXPECT_EQ(error_of("name='a'\ndriver='qemu'\nmemory='2M'\n[qemu]\nargs=['-s', 3]"),
