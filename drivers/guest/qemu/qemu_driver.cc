@@ -171,6 +171,12 @@ Expected<std::unique_ptr<Guest>> launch(const HostContext& context, Record recor
   auto spawned = Process::spawn({build_argv(definition, plan), log.get(), {memory->get()}});
   if (!spawned) return tl::unexpected(spawned.error());
   NewProcess process(std::move(*spawned));
+  // At once: QEMU may not answer for minutes, and an agent that dies meanwhile is followed by one
+  // that must end it.
+  record.pid = process.get().pid();
+  record.start_time = process.get().start_time();
+  result = write_record(directory.path(), record);
+  if (!result) return tl::unexpected(result.error());
 
   std::optional<Warden> warden;
   if (incoming) {
@@ -211,8 +217,6 @@ Expected<std::unique_ptr<Guest>> launch(const HostContext& context, Record recor
     state_input = std::move(*listening);
   }
 
-  record.pid = process.get().pid();
-  record.start_time = process.get().start_time();
   record.phase = incoming ? RecordedPhase::kIncoming : RecordedPhase::kRunning;
   result = write_record(directory.path(), record);
   if (!result) return tl::unexpected(result.error());

@@ -26,6 +26,8 @@ class StateReader {
   [[nodiscard]] int fd() const { return fd_.get(); }
   // From here on into `out`, beginning with what was kept.
   void redirect(std::span<std::byte> out);
+  // From here on to nowhere: QEMU can still end its stream, and `out` is not used any more.
+  void discard();
   // Reads what is there; false at the stream's end.
   [[nodiscard]] bool read_some();
   // Size of the whole stream so far, which may be more than `out` holds.
@@ -98,6 +100,8 @@ class QemuGuest final : public Guest {
   [[nodiscard]] Expected<TimeNs> wait_for_pre_switchover();
   // Waits until the migration has one of QEMU's final states; an error unless it is "completed".
   [[nodiscard]] Expected<void> wait_for_completion(TimeNs deadline_ns);
+  // The rest of save_state() once it is allowed.
+  [[nodiscard]] Expected<std::size_t> stream_state(std::span<std::byte> out);
   [[nodiscard]] Expected<bool> migration_is_active();
   // `error` and what QEMU itself said about it: in query-migrate, or in its log if it has exited.
   [[nodiscard]] Error with_qemu_reason(Error error);

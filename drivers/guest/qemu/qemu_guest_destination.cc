@@ -68,7 +68,10 @@ Expected<void> QemuGuest::keep_after_agent_exit() {
   // A twin found after a restart has no warden: it was kept before.
   if (!parts_.warden) return {};
   result = record_phase(RecordedPhase::kKept);
-  if (result) result = parts_.warden->release();
+  if (!result) return result;
+  result = parts_.warden->release();
+  // Not kept after all: it ends with this object or, by its record, with the next agent.
+  if (!result) (void)record_phase(RecordedPhase::kIncoming);
   return result;
 }
 

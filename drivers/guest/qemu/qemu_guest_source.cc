@@ -35,6 +35,12 @@ void StateReader::redirect(std::span<std::byte> out) {
   early_ = {};
 }
 
+void StateReader::discard() {
+  out_ = {};
+  early_ = {};
+  redirected_ = true;
+}
+
 bool StateReader::read_some() {
   constexpr std::size_t kChunkBytes = 256U << 10U;
   std::array<std::byte, 4096> discarded;
@@ -159,6 +165,13 @@ Expected<std::size_t> QemuGuest::save_state(std::span<std::byte> out) {
   if (!allowed) return tl::unexpected(allowed.error());
   if (!state_reader_)
     return fail(ErrorKind::kInvalid, "guest " + name() + " was not paused for a move");
+  const auto size = stream_state(out);
+  // `out` is the caller's again, but QEMU may still be writing.
+  if (!size && state_reader_) state_reader_->discard();
+  return size;
+}
+
+Expected<std::size_t> QemuGuest::stream_state(std::span<std::byte> out) {
   const TimeNs deadline_ns = monotonic_now_ns() + kSaveTimeoutNs;
   state_reader_->redirect(out);
   const auto command = qmp().send("migrate-continue", {{"state", "pre-switchover"}});
@@ -174,13 +187,13 @@ Expected<std::size_t> QemuGuest::save_state(std::span<std::byte> out) {
   if (!result) return tl::unexpected(result.error());
 
   const std::size_t size = state_reader_->size();
-  state_reader_.reset();
   parts_.phase = Phase::kHandedOver;
   if (size > out.size()) {
     return fail(ErrorKind::kNoCapacity, "the device state of guest " + name() + " takes " +
                                             std::to_string(size) + " bytes, the room for it is " +
                                             std::to_string(out.size()));
   }
+  state_reader_.reset();
   return size;
 }
 

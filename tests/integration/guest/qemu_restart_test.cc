@@ -2,6 +2,7 @@
 #include <array>
 #include <csignal>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <gtest/gtest.h>
 #include <memory>
@@ -149,6 +150,37 @@ TEST_F(QemuRestart, TwinThatWasKeptWaitsForTheNextAgent) {
   EXPECT_EQ(twin->phase(), Phase::kRunning);
   EXPECT_TRUE(counts_on(*twin));
   EXPECT_TRUE(twin->destroy());
+}
+
+// The warden that this process started last.
+std::optional<Process> find_warden() {
+  const std::string self = "/proc/" + std::to_string(getpid());
+  std::ifstream children(self + "/task/" + std::to_string(getpid()) + "/children");
+  for (pid_t pid = 0; children >> pid;) {
+    std::string name;
+    std::ifstream("/proc/" + std::to_string(pid) + "/comm") >> name;
+    if (name == "sluice-warden") return Process::open(pid, 0).value();
+  }
+  return std::nullopt;
+}
+
+TEST_F(QemuRestart, TwinWhoseWardenHasDiedIsNotKept) {
+  auto source = make_qemu_driver(host1_)->start(busy_guest(scratch_, "microvm"));
+  ASSERT_TRUE(source) << source.error().message;
+  source_.emplace(Process::open((*source)->pid(), 0).value());
+  auto twin = make_qemu_driver(host2_)->prepare_incoming((*source)->description());
+  ASSERT_TRUE(twin) << twin.error().message;
+  twin_.emplace(Process::open((*twin)->pid(), 0).value());
+  std::optional<Process> warden;
+  for (int i = 0; i < 1000 && !(warden = find_warden()); ++i) usleep(5000);
+  ASSERT_TRUE(warden);
+  warden->kill();
+  EXPECT_FALSE((*twin)->keep_after_agent_exit());
+  EXPECT_FALSE((*twin)->resume());
+  twin->reset();
+  EXPECT_FALSE(twin_->alive());
+  EXPECT_TRUE(std::filesystem::is_empty(host2_.run_dir + "/guests"));
+  EXPECT_TRUE((*source)->destroy());
 }
 
 TEST_F(QemuRestart, LeftoversAreEndedAndStaleDirectoriesRemoved) {
