@@ -150,6 +150,11 @@ std::string device_name(const PortName& name) {
   return {};
 }
 
+// A memif's rings are paired one to one; elsewhere a packet can arrive on another flow's queue.
+bool steers(const PortOptions& options) {
+  return options.queues > 1 && options.name.kind != PortKind::kMemif;
+}
+
 std::string describe(const PortName& name) {
   const char* kind = name.kind == PortKind::kPci      ? "pci:"
                      : name.kind == PortKind::kKernel ? "kernel:"
@@ -244,9 +249,10 @@ Expected<void> Port::set_up() {
       return ready;
     }
   }
-  if (options_.queues > 1 && options_.name.kind != PortKind::kMemif) {
-    for (const auto& queue : queues_) {
-      queue->steer_among(queues_);
+  if (steers(options_)) {
+    if (!Queue::steer_among(queues_)) {
+      return fail(ErrorKind::kNoCapacity,
+                  "no room for the rings between queues; raise the data plane's memory");
     }
     remarks_.emplace_back("steering: receive-side scaling, corrected in software");
   }
@@ -307,7 +313,9 @@ Expected<void> Port::set_up_queue(std::uint32_t index) {
   const std::string suffix = "-" + std::to_string(index);
   const bool rings_hold_buffers = options_.name.kind == PortKind::kPci;
   // Virtual ports take receive buffers one burst at a time: a small pool stays in the cache.
-  const unsigned receive_buffers = rings_hold_buffers ? 2 * kRingSlots : 4 * kPoolCache;
+  const unsigned passed_on = steers(options_) ? (options_.queues - 1) * kSteeringRingSlots : 0;
+  const unsigned receive_buffers =
+      (rings_hold_buffers ? 2 * kRingSlots : 4 * kPoolCache) + passed_on;
   const unsigned packets = rings_hold_buffers ? 2 * kRingSlots : 4 * kPoolCache;
   const std::size_t head_room = references_memory_ ? kHeadRoomBytes : receive_room_bytes(options_);
   rte_mempool* receive =

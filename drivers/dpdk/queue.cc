@@ -1,5 +1,6 @@
 #include "drivers/dpdk/queue.h"
 
+#include <algorithm>
 #include <cstring>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
@@ -16,7 +17,6 @@ namespace {
 // Offset of the UDP destination port behind an IPv4 header without options, which is what a flow's
 // peer sends.
 constexpr std::size_t kUdpDestinationOffset = wire::kEthernetBytes + wire::kIpv4Bytes + 2;
-constexpr unsigned kSteeringRingSlots = 1024;
 
 void nothing_to_free(void* /*address*/, void* /*opaque*/) {}
 
@@ -59,7 +59,7 @@ Queue::~Queue() {
   }
 }
 
-void Queue::steer_among(const std::vector<std::unique_ptr<Queue>>& queues) {
+bool Queue::steer_among(const std::vector<std::unique_ptr<Queue>>& queues) {
   std::vector<rte_ring*> rings;
   for (const auto& queue : queues) {
     const std::string name = "steer-" + std::to_string(queue->config_.queue_id);
@@ -69,6 +69,7 @@ void Queue::steer_among(const std::vector<std::unique_ptr<Queue>>& queues) {
   for (const auto& queue : queues) {
     queue->steered_ = rings;
   }
+  return std::find(rings.begin(), rings.end(), nullptr) == rings.end();
 }
 
 void Queue::wait_until_outside() const {

@@ -17,6 +17,10 @@ struct rte_ring;
 
 namespace sluice::dpdk {
 
+// What can lie ready for one queue's worker that arrived on others. Their receive pools must be
+// larger by as much: a worker that sleeps leaves it there, at no other queue's cost.
+inline constexpr unsigned kSteeringRingSlots = 256;
+
 struct QueueConfig {
   std::uint16_t port_id = 0;
   std::uint16_t queue_id = 0;
@@ -36,9 +40,9 @@ class Queue {
   Queue(const Queue&) = delete;
   Queue& operator=(const Queue&) = delete;
 
-  // All queues of the port, so that a packet which the NIC put in the wrong one is passed on. Not
-  // needed with one.
-  void steer_among(const std::vector<std::unique_ptr<Queue>>& queues);
+  // Lets all queues of a port pass on packets that the NIC put in the wrong one. Not needed with
+  // one queue. False if there is no memory for it.
+  [[nodiscard]] static bool steer_among(const std::vector<std::unique_ptr<Queue>>& queues);
 
   std::size_t receive(std::span<port::ReceivedPacket> out) noexcept;
   void release(std::span<port::ReceivedPacket> packets) noexcept;
