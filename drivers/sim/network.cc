@@ -242,7 +242,7 @@ std::size_t Port::transmit(std::span<const port::OutgoingPacket> packets) noexce
   const TimeNs now = read_virtual_clock();
   std::size_t sent = 0;
   for (; sent < packets.size(); ++sent) {
-    if (transmit_ring_.size() == options_.transmit_ring || random_.chance(options_.refusal)) {
+    if (refuses(now)) {
       break;
     }
     const port::OutgoingPacket& packet = packets[sent];
@@ -255,6 +255,11 @@ std::size_t Port::transmit(std::span<const port::OutgoingPacket> packets) noexce
     transmit_ring_.push_back({packet, line_free_ns_});
   }
   return sent;
+}
+
+bool Port::refuses(TimeNs now) {
+  return transmit_ring_.size() == options_.transmit_ring ||
+         (now < options_.refuses_until_ns && random_.chance(options_.refusal));
 }
 
 TimeNs Port::next_departure_ns() const {

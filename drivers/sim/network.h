@@ -116,7 +116,9 @@ class Path {
 struct PortOptions {
   std::size_t transmit_ring = 256;  // packets
   std::size_t receive_ring = 512;   // packets; what arrives beyond is lost
-  double refusal = 0;  // probability that a packet and the rest of its burst are refused
+  // Probability that a packet and the rest of its burst are refused, and until when.
+  double refusal = 0;
+  TimeNs refuses_until_ns = kNeverNs;
   std::uint64_t bits_per_second = 0;  // line rate; 0: packets leave at once
 };
 
@@ -138,6 +140,8 @@ class Port {
   [[nodiscard]] TimeNs next_departure_ns() const;
 
  private:
+  [[nodiscard]] bool refuses(TimeNs now);
+
   struct Waiting {
     port::OutgoingPacket packet;
     TimeNs departure_ns = 0;

@@ -59,6 +59,7 @@ HostOptions draw_host(Random& random) {
   options.port.transmit_ring = one_of<std::size_t>(random, {1, 8, 64, 256, 1024});
   options.port.receive_ring = one_of<std::size_t>(random, {16, 256, 1024});
   options.port.refusal = sometimes(random, 0.15, 0.5);
+  options.port.refuses_until_ns = 5 * kMillisecondNs << random.below(7);
   options.port.bits_per_second =
       one_of<std::uint64_t>(random, {0, 10'000'000'000, 100'000'000'000});
   options.step_ns = one_of<TimeNs>(random, {500, 2'000, 20'000});
@@ -95,7 +96,7 @@ PathOptions draw_path(Random& random) {
     options.bits_per_second = one_of<std::uint64_t>(random, {500'000'000, 5'000'000'000});
     options.queue_bytes = 20'000 << random.below(6);
   }
-  options.heals_at_ns = 5 * kMillisecondNs << random.below(9);
+  options.heals_at_ns = 5 * kMillisecondNs << random.below(7);
   if (random.chance(0.03)) {
     options.mtu_shrinks_at_ns = random.below(3 * kMillisecondNs);
     options.mtu_shrunk = one_of<std::size_t>(random, {576, 1500, 4000});
@@ -139,8 +140,9 @@ void print_intervals(std::ostream& out, const char* name, const std::vector<Inte
 
 std::ostream& operator<<(std::ostream& out, const HostOptions& options) {
   out << "transmit ring " << options.port.transmit_ring << " receive ring "
-      << options.port.receive_ring << " refusal " << options.port.refusal << " line rate "
-      << options.port.bits_per_second << " step " << options.step_ns << "ns";
+      << options.port.receive_ring << " refusal " << options.port.refusal << " until "
+      << options.port.refuses_until_ns << "ns line rate " << options.port.bits_per_second
+      << " step " << options.step_ns << "ns";
   print_intervals(out, "stall", options.stalls);
   return out;
 }
@@ -187,7 +189,8 @@ Options Options::draw(std::uint64_t seed) {
   // lost in step with the sender, no page ever gets through whole: somebody has to give up.
   for (SessionOptions& session : options.sessions) {
     if (options.paths[session.forward ? 0 : 1].bits_per_second != 0) {
-      session.operator_cancels_at_ns = std::min(session.operator_cancels_at_ns, kSecondNs / 2);
+      session.operator_cancels_at_ns =
+          std::min(session.operator_cancels_at_ns, 200 * kMillisecondNs);
     }
   }
   return options;

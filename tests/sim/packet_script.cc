@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <cstring>
 #include <functional>
 #include <map>
@@ -48,7 +49,7 @@ TimeNs parse_time(std::string_view text) {
   if (error != std::errc{} || scale == 0) {
     throw Mismatch("not a time: " + std::string(text));
   }
-  return static_cast<TimeNs>(value * scale + 0.5);
+  return static_cast<TimeNs>(std::llround(value * scale));
 }
 
 std::string print_time(TimeNs time_ns) {
