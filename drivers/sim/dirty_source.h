@@ -19,6 +19,8 @@ class DirtySource final : public port::DirtySource {
 
   port::HarvestResult harvest(std::uint64_t first_page, std::uint64_t page_count,
                               std::span<port::PageRun> out) noexcept override {
+    ++scans;
+    pages_scanned += page_count;
     if (status != port::HarvestStatus::kOk) {
       return {status, 0, first_page};
     }
@@ -41,6 +43,9 @@ class DirtySource final : public port::DirtySource {
   port::HarvestStatus status = port::HarvestStatus::kOk;
   // Bounds the runs of one scan besides its caller's buffer.
   std::size_t runs_max = SIZE_MAX;
+  // How often it was asked, and for how many pages altogether.
+  std::uint64_t scans = 0;
+  std::uint64_t pages_scanned = 0;
 
  private:
   page::PageBitmap dirty_;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "dataplane/engine/event_loop.h"
+#include "drivers/sim/dirty_source.h"
 #include "tests/unit/engine/memory_link.h"
 
 namespace sluice::engine {
@@ -16,48 +17,6 @@ constexpr std::uint64_t kSession = 0xA11CE;
 
 TimeNs fake_now = 0;
 TimeNs read_fake_clock() noexcept { return fake_now; }
-
-// What a tracker would report: pages marked here, once each.
-class ModelTracker final : public port::DirtySource {
- public:
-  explicit ModelTracker(std::uint64_t pages) : dirty_(pages, false) {}
-
-  void write(std::uint64_t page) { dirty_[page] = true; }
-
-  port::HarvestResult harvest(std::uint64_t first, std::uint64_t count,
-                              std::span<port::PageRun> out) noexcept override {
-    ++scans;
-    pages_scanned += count;
-    if (status != port::HarvestStatus::kOk) {
-      return {status, 0, first};
-    }
-    port::HarvestResult result;
-    std::uint64_t page = first;
-    for (; page < first + count; ++page) {
-      if (!dirty_[page]) {
-        continue;
-      }
-      if (result.runs > 0 && out[result.runs - 1].first + out[result.runs - 1].count == page) {
-        ++out[result.runs - 1].count;
-      } else if (result.runs == std::min(out.size(), runs_max)) {
-        break;
-      } else {
-        out[result.runs++] = {page, 1};
-      }
-      dirty_[page] = false;
-    }
-    result.next_page = page;
-    return result;
-  }
-
-  port::HarvestStatus status = port::HarvestStatus::kOk;
-  std::size_t runs_max = 7;
-  std::uint64_t scans = 0;
-  std::uint64_t pages_scanned = 0;
-
- private:
-  std::vector<bool> dirty_;
-};
 
 wire::Endpoint endpoint(std::uint8_t host) {
   return {{2, 0, 0, 0, 0, host}, 0x0A4D0100U + host, 7401};
@@ -170,6 +129,7 @@ struct Session {
         send({id, 1, 9000, {}}, layout, shards, map_here,
              wire::PacketTemplate(source, destination, 0)),
         receive({id, 1}, layout, shards, map_there, wire::PacketTemplate(destination, source, 0)) {
+    tracker.runs_max = 7;  // scans take several calls
     send.tracker = &tracker;
     send.tracked_pages = kRamPages;
   }
@@ -209,7 +169,7 @@ struct Session {
   page::ShardMap shards;
   Memory ram_here, ram_there, state_here, state_there;
   page::MemoryMap map_here, map_there;
-  ModelTracker tracker;
+  sim::DirtySource tracker;
   SendFlow send;
   ReceiveFlow receive;
 };
