@@ -123,14 +123,16 @@ void Agent::restore(std::unique_ptr<guest::Guest> guest) {
 
 Expected<MigrationRequest> Agent::check(const v1::MigrateRequest& request) const {
   const auto& config = context_.config;
-  if (request.to() == config.host)
+  if (request.to() == config.host) {
     return fail(ErrorKind::kInvalid,
                 fmt::format("guest {} is on {} already", request.guest(), config.host));
+  }
   const auto peer = config.peers.find(request.to());
-  if (peer == config.peers.end())
+  if (peer == config.peers.end()) {
     return fail(ErrorKind::kNotFound,
                 fmt::format("{} knows no host {}; name it under [peers] in its agent.toml",
                             config.host, request.to()));
+  }
   MigrationRequest checked;
   checked.to = request.to();
   checked.address = peer->second;
@@ -172,9 +174,10 @@ Expected<std::shared_ptr<Migration>> Agent::migrate(const v1::MigrateRequest& re
 Expected<std::shared_ptr<Migration>> Agent::migration_of(const std::string& guest) {
   const std::lock_guard lock(mutex_);
   const auto found = migrations_.find(guest);
-  if (found == migrations_.end() || found->second.migration->finished())
+  if (found == migrations_.end() || found->second.migration->finished()) {
     return fail(ErrorKind::kNotFound,
                 fmt::format("guest {} is not moving away from {}", guest, context_.config.host));
+  }
   return found->second.migration;
 }
 

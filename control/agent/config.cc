@@ -113,14 +113,15 @@ std::optional<std::uint64_t> parse_bit_rate(std::string_view text) {
   if (status != std::errc{}) return std::nullopt;
   const std::string_view suffix(end, static_cast<std::size_t>(text.data() + text.size() - end));
   std::uint64_t factor = 1;
-  if (suffix == "K")
+  if (suffix == "K") {
     factor = 1'000;
-  else if (suffix == "M")
+  } else if (suffix == "M") {
     factor = 1'000'000;
-  else if (suffix == "G")
+  } else if (suffix == "G") {
     factor = 1'000'000'000;
-  else if (!suffix.empty())
+  } else if (!suffix.empty()) {
     return std::nullopt;
+  }
   if (number > std::numeric_limits<std::uint64_t>::max() / factor) return std::nullopt;
   return number * factor;
 }
@@ -161,9 +162,10 @@ void read_peers(const toml::node* node, TableReader& root, Config& config) {
   if (peers == nullptr) return root.complain(node->source(), "peers must be a table");
   for (const auto& [host, address] : *peers) {
     const auto value = address.value_exact<std::string>();
-    if (!value || value->find(':') == std::string::npos)
+    if (!value || value->find(':') == std::string::npos) {
       return root.complain(address.source(),
                            fmt::format("peers.{} must be \"ADDRESS:PORT\"", host.str()));
+    }
     config.peers.emplace(host.str(), *value);
   }
 }
@@ -193,16 +195,18 @@ void read_data_plane(const toml::node* node, TableReader& root, const std::strin
   reader.parsed("memory", out.memory_bytes, "a size as in \"256M\"", parse_bytes);
   reader.array("workers", false, [&](const toml::node& core) {
     const auto value = core.value_exact<std::int64_t>();
-    if (value && *value >= 0 && *value < 4096)
+    if (value && *value >= 0 && *value < 4096) {
       out.cores.push_back(static_cast<unsigned>(*value));
-    else
+    } else {
       reader.complain(core.source(), "dataplane.workers must hold numbers of cores");
+    }
   });
-  if (!error && !out.cores.empty() && out.cores.size() != out.queues)
+  if (!error && !out.cores.empty() && out.cores.size() != out.queues) {
     reader.complain(
         table->source(),
         fmt::format("dataplane.workers names {} cores for {} queues; one each is needed",
                     out.cores.size(), out.queues));
+  }
 }
 
 }  // namespace

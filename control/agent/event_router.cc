@@ -28,12 +28,13 @@ const char* name_of(engine::EventKind kind) {
 }
 
 std::optional<Error> failure_in(const engine::Event& event) {
-  if (event.kind == engine::EventKind::kPeerSilent)
+  if (event.kind == engine::EventKind::kPeerSilent) {
     return Error{
         ErrorKind::kUnreachable,
         fmt::format(
             "no frame was acknowledged for {} s on flow {}; look at the data plane's link and MTU",
             engine::kPeerSilentNs / kSecondNs, event.flow)};
+  }
   if (event.kind == engine::EventKind::kTrackerFailed) {
     const bool gone =
         static_cast<port::HarvestStatus>(event.value) == port::HarvestStatus::kTargetGone;

@@ -29,6 +29,7 @@ template <typename Flow>
 ExtentDigests gather_from(const std::vector<std::unique_ptr<Flow>>& flows,
                           const page::Layout& layout) {
   std::vector<std::span<const page::ExtentDigest>> digests;
+  digests.reserve(flows.size());
   for (const auto& flow : flows) digests.emplace_back(flow->digests);
   return gather(digests, layout);
 }

@@ -60,10 +60,11 @@ GuestClaim& GuestClaim::operator=(GuestClaim&& other) noexcept {
 void GuestClaim::on_exit(std::function<void()> callback) {
   const std::lock_guard lock(registry_->mutex_);
   auto& entry = registry_->guests_.at(name_);
-  if (entry.exited)
+  if (entry.exited) {
     callback();
-  else
+  } else {
     entry.on_exit = std::move(callback);
+  }
 }
 
 Expected<void> GuestClaim::destroy() {
@@ -127,16 +128,18 @@ Expected<void> GuestRegistry::reserve(const std::string& name, std::uint64_t byt
   const std::lock_guard lock(mutex_);
   if (const auto found = guests_.find(name); found != guests_.end())
     return fail(ErrorKind::kBusy, fmt::format("{} on {}", busy_text(found->second), host_));
-  if (used + bytes > capacity_bytes_)
+  if (used + bytes > capacity_bytes_) {
     return fail(ErrorKind::kNoCapacity,
                 fmt::format("guest {} needs {} of memory, {} has {} left of the {} it offers", name,
                             in_mebibytes(bytes), host_,
                             in_mebibytes(capacity_bytes_ > used ? capacity_bytes_ - used : 0),
                             in_mebibytes(capacity_bytes_)));
-  if (bytes > available)
+  }
+  if (bytes > available) {
     return fail(ErrorKind::kNoCapacity,
                 fmt::format("guest {} needs {} of memory, {} has {} free just now", name,
                             in_mebibytes(bytes), host_, in_mebibytes(available)));
+  }
   Entry entry;
   entry.view = {name, "", incoming_from.empty() ? "starting" : "incoming", bytes, "", 0, ""};
   entry.claimed = true;

@@ -71,10 +71,11 @@ Expected<std::unique_ptr<grpc::Server>> serve(const Config& config, AgentService
   auto server = builder.BuildAndStart();
   umask(mask);
   for (std::size_t i = 0; i < ports.size(); ++i) {
-    if (!server || ports[i] == 0)
+    if (!server || ports[i] == 0) {
       return fail(ErrorKind::kFailed,
                   fmt::format("cannot listen on {}; is the address this host's, and free?",
                               config.listen[i]));
+    }
   }
   return server;
 }
@@ -136,9 +137,10 @@ Expected<void> run_agent(const std::string& config_file) {
 }  // namespace
 }  // namespace sluice::agent
 
-int main(int argc, char** argv) {
-  if (sluice::guest::qemu::is_warden_invocation(argc, argv))
+int main(int argc, char** argv) try {
+  if (sluice::guest::qemu::is_warden_invocation(argc, argv)) {
     return sluice::guest::qemu::warden_main(argc, argv);
+  }
   CLI::App app{"The host agent of Sluice: runs and moves this host's guests"};
   std::string config_file = "/etc/sluice/agent.toml";
   app.add_option("--config", config_file, "Configuration file")->capture_default_str();
@@ -149,5 +151,8 @@ int main(int argc, char** argv) {
   const auto result = sluice::agent::run_agent(config_file);
   if (result) return 0;
   std::fprintf(stderr, "sluiced: %s\n", result.error().message.c_str());
+  return 1;
+} catch (const std::exception& failure) {
+  std::fprintf(stderr, "sluiced: %s\n", failure.what());
   return 1;
 }

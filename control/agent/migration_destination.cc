@@ -92,10 +92,11 @@ Expected<void> MigrationDestination::handle(const v1::SourceMessage& message) {
 
 Expected<void> MigrationDestination::advance(model::DestinationEvent event) {
   const auto to = model::next(state_, event);
-  if (!to)
+  if (!to) {
     return fail(ErrorKind::kInvalid,
                 fmt::format("message out of turn: event {} while {}", static_cast<int>(event),
                             model::to_string(state_.load())));
+  }
   state_ = *to;
   spdlog::info("arrival session={:016x} guest={} from={} state=\"{}\"", session_, guest_.name(),
                from_, model::to_string(*to));
@@ -120,9 +121,10 @@ void MigrationDestination::report(const Error& error) {
 Expected<void> MigrationDestination::prepare(const v1::Prepare& request) {
   if (session_ != 0) return fail(ErrorKind::kInvalid, "message out of turn: prepare came twice");
   if (request.session() == 0) return fail(ErrorKind::kInvalid, "session 0 is not valid");
-  if (!agent_.outcomes.begin(request.session()))
+  if (!agent_.outcomes.begin(request.session())) {
     return fail(ErrorKind::kBusy,
                 fmt::format("session {:016x} was used before", request.session()));
+  }
   session_ = request.session();
   from_ = request.from();
   events_ = agent_.router.open(session_);
@@ -134,9 +136,10 @@ Expected<void> MigrationDestination::make_twin(const v1::Prepare& request) {
   if (!description) return tl::unexpected<Error>(description.error());
   const auto& definition = description->definition;
   const auto driver = agent_.drivers.find(definition.driver);
-  if (driver == agent_.drivers.end())
+  if (driver == agent_.drivers.end()) {
     return fail(ErrorKind::kUnsupported, fmt::format("{} cannot run guests of driver \"{}\"",
                                                      agent_.config.host, definition.driver));
+  }
   auto claim = agent_.registry.create(definition.name, definition.memory_bytes, from_, [&] {
     return driver->second->prepare_incoming(*description);
   });
@@ -154,9 +157,10 @@ Expected<void> MigrationDestination::make_twin(const v1::Prepare& request) {
   memory_ = std::move(*memory);
   const std::vector<std::uint64_t> offered(request.region_pages().begin(),
                                            request.region_pages().end());
-  if (offered != memory_->region_pages())
+  if (offered != memory_->region_pages()) {
     return fail(ErrorKind::kUnsupported,
                 fmt::format("the twin's memory differs in size from guest {}'s", guest_.name()));
+  }
   return clear_memory(*memory_);
 }
 
@@ -298,9 +302,10 @@ void MigrationDestination::discard_twin(const std::string& reason) {
                from_, reason);
   end_session();
   if (guest_.valid()) {
-    if (auto destroyed = guest_.destroy(); !destroyed)
+    if (auto destroyed = guest_.destroy(); !destroyed) {
       spdlog::error("guest {}: its twin could not be ended: {}", guest_.name(),
                     destroyed.error().message);
+    }
   }
   // Last: while the twin is there the outcome stays undecided.
   if (session_ != 0) agent_.outcomes.discard(session_);

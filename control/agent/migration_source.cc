@@ -48,13 +48,16 @@ MigrationSource::~MigrationSource() = default;
 void MigrationSource::interrupt(const Error& error) {
   events_->interrupt(error);
   const std::lock_guard lock(peer_mutex_);
-  if (peer_)
+  if (peer_) {
     peer_->interrupt(error);
-  else
+  } else {
     interruption_ = error;
+  }
 }
 
 void MigrationSource::cancel(const std::string& reason) {
+  // From the commit on only the destination's word counts.
+  if (state_ >= model::SourceState::kCommitted) return;
   cancelled_ = true;
   interrupt({ErrorKind::kFailed, reason});
 }
@@ -62,9 +65,10 @@ void MigrationSource::cancel(const std::string& reason) {
 Expected<void> MigrationSource::advance(model::SourceEvent event) {
   const auto from = state_.load();
   const auto to = model::next(from, event);
-  if (!to)
+  if (!to) {
     return fail(ErrorKind::kFailed, fmt::format("event {} is illegal while {}",
                                                 static_cast<int>(event), model::to_string(from)));
+  }
   state_ = *to;
   spdlog::info("migration session={:016x} guest={} state=\"{}\" ms={:.1f}", session_, guest_.name(),
                model::to_string(*to), static_cast<double>(monotonic_now_ns() - began_ns_) / 1e6);
@@ -130,9 +134,10 @@ void MigrationSource::cancel_migration(const Error& error) {
   std::string message = error.message;
   if (state_ != model::SourceState::kCancelled) (void)advance(model::SourceEvent::kFailure);
   if (paused_ && guest_.guest().alive()) {
-    if (auto resumed = guest_.guest().cancel_handover(); !resumed)
+    if (auto resumed = guest_.guest().cancel_handover(); !resumed) {
       message += fmt::format("; and guest {} could not be resumed: {}", guest_.name(),
                              resumed.error().message);
+    }
   }
   if (peer_) {
     v1::SourceMessage abort;
@@ -185,9 +190,10 @@ void MigrationSource::fill_summary() {
     summary_.set_frames_lost(totals.frames_lost);
     summary_.set_retransmitted_pages(totals.resent_pages);
     const TimeNs end = marks_.copied_ns != 0 ? marks_.copied_ns : now;
-    if (stream_began_ns_ != 0 && end > stream_began_ns_)
+    if (stream_began_ns_ != 0 && end > stream_began_ns_) {
       summary_.set_goodput_gbps(static_cast<double>(totals.payload_bytes() * 8) /
                                 static_cast<double>(end - stream_began_ns_));
+    }
   }
   if (marks_.running_ns != 0) fill_downtime();
 }
@@ -204,10 +210,11 @@ void MigrationSource::fill_downtime() {
   downtime.set_resume_us(since_stop(marks_.running_ns) - since_stop(marks_.state_loaded_ns));
   summary_.set_downtime_us(since_stop(marks_.running_ns));
   const TimeNs limit_ns = request_.policy.downtime_limit_ns;
-  if (!request_.quick && marks_.running_ns - marks_.stopped_ns > limit_ns)
+  if (!request_.quick && marks_.running_ns - marks_.stopped_ns > limit_ns) {
     summary_.add_remarks(fmt::format("the downtime was {:.1f} ms, above the limit of {:.1f} ms",
                                      static_cast<double>(summary_.downtime_us()) / 1e3,
                                      static_cast<double>(limit_ns) / 1e6));
+  }
   spdlog::info(
       "migration session={:016x} guest={} downtime_us={} stop={} final_scan={} final_copy={} "
       "proof={} state={} resume={}",

@@ -78,9 +78,10 @@ Expected<model::Iteration> MigrationSource::run_iteration(std::uint32_t number,
   iteration.floor_ns = floor.fixed_ns;
   iteration.proof_ns = floor.proof_ns;
   iteration.stop_latency_ns = floor.stop_latency_ns;
-  if (request_.proof == v1::PROOF_MODE_FULL)
+  if (request_.proof == v1::PROOF_MODE_FULL) {
     iteration.proof_ns += static_cast<TimeNs>(
         static_cast<double>(count_pages(populated_) * kPageBytes) * 1e9 / kFullProofBytesPerSecond);
+  }
   return iteration;
 }
 
@@ -94,13 +95,14 @@ double MigrationSource::measured_rate(const SendTotals& before, const SendTotals
 
 void MigrationSource::note_decision(const model::StopDecision& decision) {
   summary_.set_stop_reason(model::to_string(decision.reason));
-  if (decision.limit_exceeded)
+  if (decision.limit_exceeded) {
     summary_.add_remarks(
         fmt::format("the downtime limit of {:.1f} ms could not be held: {:.1f} ms were predicted "
                     "when the guest was stopped ({})",
                     static_cast<double>(request_.policy.downtime_limit_ns) / 1e6,
                     static_cast<double>(decision.predicted_downtime_ns) / 1e6,
                     model::to_string(decision.reason)));
+  }
 }
 
 }  // namespace sluice::agent

@@ -76,9 +76,10 @@ Expected<void> MigrationSource::send_punched_holes() {
   auto now = memory_->populated_runs();
   if (!now) return tl::unexpected<Error>(now.error());
   const auto holes = pages_missing(populated_, *now, kHoleMergeGapPages);
-  if (!holes.empty())
+  if (!holes.empty()) {
     summary_.add_remarks(
         fmt::format("{} pages were given back by the guest while it moved", count_pages(holes)));
+  }
   for (const auto& run : holes) {
     engine::Command command;
     command.kind = engine::CommandKind::kSendPages;

@@ -39,7 +39,7 @@ struct PeerStream::Impl {
   std::thread reader;
 
   void read();
-  void break_off(Error error, bool report);
+  void break_off(const Error& error, bool report);
   [[nodiscard]] Error end_of_stream();
 };
 
@@ -76,7 +76,7 @@ Error PeerStream::Impl::end_of_stream() {
   return error;
 }
 
-void PeerStream::Impl::break_off(Error error, bool report) {
+void PeerStream::Impl::break_off(const Error& error, bool report) {
   {
     const std::lock_guard lock(mutex);
     if (broken) return;
@@ -93,9 +93,10 @@ Expected<std::unique_ptr<PeerStream>> PeerStream::open(
   impl->host = host;
   impl->on_broken = std::move(on_broken);
   impl->channel = open_channel(address);
-  if (!impl->channel->WaitForConnected(std::chrono::system_clock::now() + kConnectTimeout))
+  if (!impl->channel->WaitForConnected(std::chrono::system_clock::now() + kConnectTimeout)) {
     return fail(ErrorKind::kUnreachable,
                 fmt::format("host {} does not answer at {}; is its agent running?", host, address));
+  }
   impl->stub = v1::Peer::NewStub(impl->channel);
   impl->stream = impl->stub->Receive(&impl->context);
   impl->reader = std::thread([raw = impl.get()] { raw->read(); });
@@ -127,18 +128,20 @@ Expected<PeerStream::Reply> PeerStream::await(v1::DestinationMessage::MessageCas
   std::unique_lock lock(impl_->mutex);
   const std::chrono::steady_clock::time_point deadline{std::chrono::nanoseconds(deadline_ns)};
   if (!impl_->changed.wait_until(lock, deadline,
-                                 [&] { return impl_->broken || !impl_->replies.empty(); }))
+                                 [&] { return impl_->broken || !impl_->replies.empty(); })) {
     return fail(ErrorKind::kUnreachable,
                 fmt::format("host {} did not answer in time", impl_->host));
+  }
   // What arrived before the stream broke still counts.
   if (impl_->replies.empty()) return tl::unexpected<Error>(*impl_->broken);
   Reply reply = std::move(impl_->replies.front());
   impl_->replies.pop_front();
-  if (reply.message.message_case() != kind)
+  if (reply.message.message_case() != kind) {
     return fail(
         ErrorKind::kFailed,
         fmt::format("host {} answered out of turn (message {}, expected {})", impl_->host,
                     static_cast<int>(reply.message.message_case()), static_cast<int>(kind)));
+  }
   return reply;
 }
 

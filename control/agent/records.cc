@@ -17,9 +17,10 @@ Expected<std::string> make_directory(const std::string& run_dir, const char* nam
   std::string directory = run_dir + "/" + name;
   std::error_code error;
   fs::create_directories(directory, error);
-  if (error)
+  if (error) {
     return fail(ErrorKind::kPermission,
                 fmt::format("{} cannot be made: {}", directory, error.message()));
+  }
   return directory;
 }
 
@@ -108,9 +109,10 @@ bool OutcomeRecords::begin(std::uint64_t session) {
 
 Expected<void> OutcomeRecords::own(std::uint64_t session, const std::string& guest) {
   const std::lock_guard lock(mutex_);
-  if (!undecided_.contains(session))
+  if (!undecided_.contains(session)) {
     return fail(ErrorKind::kFailed,
                 fmt::format("commit refused: session {:016x} was discarded", session));
+  }
   if (auto written = write_whole(path(session), Json{{"guest", guest}, {"state", "owned"}});
       !written)
     return written;

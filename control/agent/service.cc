@@ -77,10 +77,11 @@ grpc::Status AgentService::StartGuest(grpc::ServerContext* /*context*/,
   const auto definition = guest::parse_definition(request->definition_toml(), request->file_name());
   if (!definition) return model::to_status(definition.error());
   const auto driver = context.drivers.find(definition->driver);
-  if (driver == context.drivers.end())
+  if (driver == context.drivers.end()) {
     return model::to_status(
         Error{ErrorKind::kUnsupported, fmt::format("{} cannot run guests of driver \"{}\"",
                                                    context.config.host, definition->driver)});
+  }
   {
     auto claim = context.registry.create(definition->name, definition->memory_bytes, "",
                                          [&] { return driver->second->start(*definition); });

@@ -17,9 +17,10 @@ Expected<std::span<std::byte>> map_shared(int fd, std::uint64_t offset, std::uin
                                           const char* what) {
   void* address =
       mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, static_cast<off_t>(offset));
-  if (address == MAP_FAILED)
+  if (address == MAP_FAILED) {
     return fail(ErrorKind::kNoCapacity, fmt::format("{} MiB of {} cannot be mapped: {}",
                                                     bytes >> 20, what, std::strerror(errno)));
+  }
   return std::span(static_cast<std::byte*>(address), bytes);
 }
 
@@ -101,10 +102,11 @@ std::vector<port::PageRun> pages_missing(const std::vector<port::PageRun>& befor
   std::vector<port::PageRun> missing;
   const auto add = [&](std::uint64_t first, std::uint64_t end) {
     if (first >= end) return;
-    if (!missing.empty() && first - (missing.back().first + missing.back().count) <= merge_gap)
+    if (!missing.empty() && first - (missing.back().first + missing.back().count) <= merge_gap) {
       missing.back().count = end - missing.back().first;
-    else
+    } else {
       missing.push_back({first, end - first});
+    }
   };
   auto present = after.begin();
   for (const auto& run : before) {

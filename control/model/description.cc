@@ -57,10 +57,11 @@ Expected<guest::Description> parse_description(std::string_view text) {
   const auto& definition = description.definition;
   if (!guest::is_valid_guest_name(definition.name))
     return fail(ErrorKind::kInvalid, "the guest's description has no valid name");
-  if (definition.memory_bytes == 0 || definition.memory_bytes % kExtentBytes != 0)
+  if (definition.memory_bytes == 0 || definition.memory_bytes % kExtentBytes != 0) {
     return fail(ErrorKind::kInvalid,
                 fmt::format("guest {}: {} bytes of memory are not a multiple of 2 MiB",
                             definition.name, definition.memory_bytes));
+  }
   return description;
 }
 

@@ -52,17 +52,19 @@ class FakePeer final : public v1::Peer::Service {
         if (misbehaviour == Misbehaviour::kProofMismatch)
           reply.mutable_proven()->add_mismatching_extent(1);
       } else if (message.has_load_state()) {
-        if (misbehaviour == Misbehaviour::kStateFails)
+        if (misbehaviour == Misbehaviour::kStateFails) {
           reply.mutable_failed()->set_message("no such device");
-        else
+        } else {
           reply.mutable_state_loaded();
+}
       } else if (message.has_commit()) {
         on_commit();
         if (misbehaviour == Misbehaviour::kClosesAtCommit) return grpc::Status::OK;
-        if (misbehaviour == Misbehaviour::kFailsAtCommit)
+        if (misbehaviour == Misbehaviour::kFailsAtCommit) {
           reply.mutable_failed()->set_message("the twin has exited");
-        else
+        } else {
           reply.mutable_running();
+}
       } else {
         return grpc::Status::OK;
       }
