@@ -41,6 +41,7 @@ bool Worker<Q>::receive_burst(TimeNs now) {
   for (const port::ReceivedPacket& packet : packets) {
     handle_packet(packet.bytes, now);
   }
+  apply_decoded(now);
   queue_.release(packets);
   add_relaxed(probe_.packets_received, count);
   return true;
@@ -64,6 +65,8 @@ void Worker<Q>::handle_packet(std::span<const std::byte> packet, TimeNs now) {
   }
 }
 
+// Decodes a data frame and applies the one before it: meanwhile the memory of this one's pages is
+// on its way to the cache.
 template <port::Queue Q>
 void Worker<Q>::handle_data(std::span<const std::byte> frame, const wire::FlowKey& key,
                             TimeNs now) {
@@ -73,10 +76,25 @@ void Worker<Q>::handle_data(std::span<const std::byte> frame, const wire::FlowKe
     return;
   }
   wire::DropReason reason{};
-  if (!wire::decode_data(frame, data_frame_, reason) ||
-      !flow->receiver.on_data(data_frame_, now, reason)) {
+  DecodedData& decoded = decoded_[1 - waiting_];
+  if (!wire::decode_data(frame, decoded.frame, reason)) {
+    drop(reason);
+    return;
+  }
+  decoded.flow = flow;
+  flow->receiver.prefetch(decoded.frame);
+  apply_decoded(now);
+  waiting_ = 1 - waiting_;
+}
+
+template <port::Queue Q>
+void Worker<Q>::apply_decoded(TimeNs now) {
+  DecodedData& decoded = decoded_[waiting_];
+  wire::DropReason reason{};
+  if (decoded.flow != nullptr && !decoded.flow->receiver.on_data(decoded.frame, now, reason)) {
     drop(reason);
   }
+  decoded.flow = nullptr;
 }
 
 template <port::Queue Q>

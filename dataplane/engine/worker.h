@@ -78,6 +78,12 @@ class Worker {
     bool stopping = false;
   };
 
+  // A data frame between decoding and applying, both within one burst. No flow: there is none.
+  struct DecodedData {
+    ReceiveFlow* flow = nullptr;
+    wire::DataFrame frame;
+  };
+
   // ---- stages, in the loop's order ----
   bool receive_burst(TimeNs now);
   void acknowledge(TimeNs now, bool received);
@@ -91,6 +97,7 @@ class Worker {
   // ---- receiving ----
   void handle_packet(std::span<const std::byte> packet, TimeNs now);
   void handle_data(std::span<const std::byte> frame, const wire::FlowKey& key, TimeNs now);
+  void apply_decoded(TimeNs now);
   void handle_ack(std::span<const std::byte> frame, const wire::FlowKey& key, TimeNs now);
   void drop(wire::DropReason reason) {
     add_relaxed(probe_.drops[static_cast<std::size_t>(reason)], 1);
@@ -148,7 +155,8 @@ class Worker {
   std::array<SendFlow*, kTransmitBurst> burst_owner_{};
   protocol::OutgoingFrame frame_{};
   port::OutgoingPacket ack_{};
-  wire::DataFrame data_frame_{};
+  std::array<DecodedData, 2> decoded_{};
+  std::size_t waiting_ = 0;  // index of the data frame to apply next; the other is decoded into
   wire::AckFrame ack_frame_{};
   std::array<port::PageRun, kHarvestRunsMax> runs_{};
 };

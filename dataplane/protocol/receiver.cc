@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 
+#include "dataplane/page/prefetch.h"
 #include "dataplane/wire/packet.h"
 
 namespace sluice::protocol {
@@ -13,6 +14,9 @@ namespace {
 // What a page counts as while only some fragments of its newest version have arrived: no content
 // hashes to it, save by the chance of any other mismatch that XXH3 cannot see.
 constexpr page::PageHash kIncompleteHash = 0xBAD0'1BAD'2BAD'3BADULL;
+
+// Of one frame. More would push out of the first-level cache what the frame before still needs.
+constexpr std::size_t kPrefetchPages = 2;
 
 bool run_owned(const page::Layout& layout, const page::ShardMap& shards, PageNumber page,
                std::uint64_t pages) {
@@ -50,6 +54,23 @@ bool Receiver::on_data(const wire::DataFrame& frame, TimeNs now, wire::DropReaso
   }
   note_arrival(frame.header, now);
   return true;
+}
+
+void Receiver::prefetch(const wire::DataFrame& frame) const {
+  std::size_t pages_left = kPrefetchPages;
+  for (std::size_t i = 0; i < frame.header.records && pages_left > 0; ++i) {
+    const wire::Record& record = frame.records[i];
+    // Zero pages are rarely written.
+    if (record.type == wire::RecordType::kZero ||
+        !layout_.contains_run(record.page, record.pages)) {
+      continue;
+    }
+    const std::size_t pages = std::min<std::size_t>(record.pages, pages_left);
+    for (std::size_t page = 0; page < pages; ++page) {
+      page::prefetch_page(memory_.address(record.page + page));
+    }
+    pages_left -= pages;
+  }
 }
 
 bool Receiver::admit_sequence(const wire::FrameHeader& header, wire::DropReason& reason) const {

@@ -51,6 +51,10 @@ class Receiver {
   // hashed.
   [[nodiscard]] bool on_data(const wire::DataFrame& frame, TimeNs now, wire::DropReason& reason);
 
+  // A hint that on_data() is about to be called with a decoded frame: asks for the memory it will
+  // write. The frame may be any.
+  void prefetch(const wire::DataFrame& frame) const;
+
   // True when an ack should go now: enough frames, or the delay has passed, or `idle` and anything
   // new arrived.
   [[nodiscard]] bool ack_due(TimeNs now, bool idle) const;

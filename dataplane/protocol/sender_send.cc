@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cassert>
 
+#include "dataplane/page/prefetch.h"
 #include "dataplane/protocol/sender.h"
 #include "dataplane/wire/packet.h"
 
@@ -60,16 +61,26 @@ bool Sender::within_window() const {
          next_sequence_ - oldest_ < wire::kAckSpanMax - kProbeFrames;
 }
 
+// While a page is hashed, the next one is on its way from memory.
 void Sender::collect_pages(Draft& draft) {
-  for (std::size_t i = 0; i < kPagesExaminedMax && !pending_.empty(); ++i) {
-    const std::uint64_t local_page = next_pending();
+  if (pending_.empty()) {
+    return;  // a superseded fragment was all there was to send
+  }
+  std::uint64_t local_page = next_pending();
+  for (std::size_t i = 0; i < kPagesExaminedMax; ++i) {
+    const auto following = pending_.find_next(local_page + 1);
+    if (following) {
+      page::prefetch_page(memory_.address(shards_.to_global(*following)));
+    }
     if (!take_page(draft, local_page)) {
       return;
     }
     cursor_ = local_page + 1;
-    if (fragmented_.active) {
+    const bool full = fragments_ == 0 && draft.frame.raw_pages == raw_pages_max_;
+    if (full || fragmented_.active || pending_.empty()) {
       return;
     }
+    local_page = following ? *following : next_pending();
   }
 }
 
@@ -83,9 +94,6 @@ std::uint64_t Sender::next_pending() const {
 }
 
 bool Sender::take_page(Draft& draft, std::uint64_t local_page) {
-  if (fragments_ == 0 && draft.frame.raw_pages == raw_pages_max_) {
-    return false;  // full: before the page is read for nothing
-  }
   const PageNumber page = shards_.to_global(local_page);
   if (!page::is_zero_page(memory_.address(page))) {
     return take_raw(draft, local_page, page);
