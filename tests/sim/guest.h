@@ -33,7 +33,7 @@ class Guest {
   // A single write, sometimes: called at inconvenient moments.
   void maybe_write();
   void stop() { stopped_ = true; }
-  // Fills the device state. Returns nothing tracked.
+  // Fills the device state, which nobody tracks.
   void write_state();
   // Calls mark(page, count) for the runs of pages to be sent at first.
   void for_each_populated(const std::function<void(PageNumber, std::uint64_t)>& mark) const;

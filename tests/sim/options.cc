@@ -164,10 +164,25 @@ std::ostream& operator<<(std::ostream& out, const PathOptions& options) {
   return out;
 }
 
+bool all_shorter(const std::vector<Interval>& intervals, TimeNs length_ns) {
+  return std::all_of(intervals.begin(), intervals.end(), [&](const Interval& interval) {
+    return interval.until_ns - interval.from_ns <= length_ns;
+  });
+}
+
 bool mild_path(const PathOptions& path) {
   return path.loss <= 0.1 && path.ack_loss <= 0.1 && path.burst_begin == 0 &&
-         path.corruption == 0 && path.bits_per_second == 0 && path.mtu_shrinks_at_ns == kNeverNs &&
-         path.partitions.empty();
+         path.bits_per_second == 0 && path.mtu_shrinks_at_ns == kNeverNs &&
+         all_shorter(path.partitions, 300 * kMillisecondNs);
+}
+
+bool mild_host(const HostOptions& host) {
+  return host.port.receive_ring > 16 && host.port.refusal <= 0.2 &&
+         all_shorter(host.stalls, kSecondNs);
+}
+
+bool mild_session(const SessionOptions& session) {
+  return session.tracker_fails_at_ns == kNeverNs && session.operator_cancels_at_ns == kNeverNs;
 }
 
 }  // namespace
@@ -209,24 +224,9 @@ std::string Options::to_string() const {
 }
 
 bool Options::mild() const {
-  const auto stall_short = [](const Interval& stall) {
-    return stall.until_ns - stall.from_ns <= kSecondNs;
-  };
   return std::all_of(paths.begin(), paths.end(), mild_path) &&
-         std::all_of(hosts.begin(), hosts.end(),
-                     [&](const HostOptions& host) {
-                       return host.port.receive_ring > 16 && host.port.refusal <= 0.2 &&
-                              std::all_of(host.stalls.begin(), host.stalls.end(), stall_short);
-                     }) &&
-         std::all_of(sessions.begin(), sessions.end(), [](const SessionOptions& session) {
-           return session.tracker_fails_at_ns == kNeverNs &&
-                  session.operator_cancels_at_ns == kNeverNs;
-         });
-}
-
-bool Options::corrupts() const {
-  return std::any_of(paths.begin(), paths.end(),
-                     [](const PathOptions& path) { return path.corruption > 0; });
+         std::all_of(hosts.begin(), hosts.end(), mild_host) &&
+         std::all_of(sessions.begin(), sessions.end(), mild_session);
 }
 
 }  // namespace sluice::sim

@@ -1,6 +1,7 @@
 // What one simulated run is like; all of it follows from its seed.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -37,9 +38,8 @@ struct Options {
   static Options draw(std::uint64_t seed);
   [[nodiscard]] std::string to_string() const;
 
-  // Faults so mild that every session has to reach its end.
+  // Faults so mild that every session has to commit, unless contents were corrupted on the way.
   [[nodiscard]] bool mild() const;
-  [[nodiscard]] bool corrupts() const;
 
   std::vector<SessionOptions> sessions;
   std::array<HostOptions, 2> hosts;

@@ -27,11 +27,15 @@ struct Memories {
 // What many runs have exercised.
 struct Totals {
   std::uint64_t runs = 0;
+  std::uint64_t mild_runs = 0;  // Options::mild()
   std::uint64_t sessions = 0;
   std::uint64_t steps = 0;
   TimeNs virtual_ns = 0;
   std::uint64_t guest_writes = 0;
   std::uint64_t corrupted_frames_believed = 0;
+  // Sessions that believed such a frame, by how they ended. Committed: newer contents came after
+  // it.
+  std::array<std::uint64_t, static_cast<std::size_t>(Outcome::kCount)> corrupted_outcomes{};
   std::uint64_t stale_pages = 0;
   std::array<std::uint64_t, static_cast<std::size_t>(Outcome::kCount)> outcomes{};
   FateCounters fates{};
