@@ -4,7 +4,6 @@
 #include <cstring>
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
-#include <sys/mman.h>
 #include <utility>
 #include <xxhash.h>
 
@@ -14,7 +13,6 @@
 namespace sluice::agent {
 namespace {
 
-constexpr std::size_t kPopulateChunkBytes = 4UL << 20;
 constexpr std::size_t kMismatchesNamed = 4;
 
 // A twin may hold firmware that it loaded when it started. Both hosts begin with memory that counts
@@ -32,18 +30,6 @@ Expected<void> clear_memory(const SessionMemory& memory) {
 }
 
 }  // namespace
-
-Populator::Populator(std::span<std::byte> ram, std::vector<port::PageRun> runs)
-    : thread_([ram, runs = std::move(runs)](const std::stop_token& stop) {
-        for (const auto& run : runs) {
-          const std::size_t end = (run.first + run.count) * kPageBytes;
-          for (std::size_t at = run.first * kPageBytes; at < end; at += kPopulateChunkBytes) {
-            if (stop.stop_requested()) return;
-            // What fails here is populated by the worker's writes instead.
-            madvise(ram.data() + at, std::min(kPopulateChunkBytes, end - at), MADV_POPULATE_WRITE);
-          }
-        }
-      }) {}
 
 MigrationDestination::~MigrationDestination() = default;
 
@@ -183,7 +169,8 @@ Expected<void> MigrationDestination::receive(const v1::Prepare& request) {
       return fail(ErrorKind::kInvalid, "the source named pages beyond the guest's memory");
     runs.push_back({run.first(), run.count()});
   }
-  populator_ = std::make_unique<Populator>(memory_->ram(), std::move(runs));
+  populator_ =
+      std::make_unique<Populator>(memory_->ram(), std::move(runs), Populator::Access::kWrite);
 
   if (auto ready = advance(model::DestinationEvent::kTwinReady); !ready) return ready;
   v1::DestinationMessage message;

@@ -8,7 +8,6 @@
 #include <memory>
 #include <mutex>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "control/agent/context.h"
@@ -28,16 +27,6 @@ class SourceLink {
   // False when the stream has ended.
   [[nodiscard]] virtual bool read(v1::SourceMessage& message) = 0;
   virtual bool write(const v1::DestinationMessage& message) = 0;
-};
-
-// Populates pages that are known to come, ahead of the stream: the first touch of a page costs many
-// times its copy.
-class Populator {
- public:
-  Populator(std::span<std::byte> ram, std::vector<port::PageRun> runs);
-
- private:
-  std::jthread thread_;
 };
 
 class MigrationDestination {

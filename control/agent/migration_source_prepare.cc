@@ -23,6 +23,9 @@ Expected<void> MigrationSource::prepare() {
   auto populated = memory_->populated_runs();
   if (!populated) return tl::unexpected<Error>(populated.error());
   populated_ = std::move(*populated);
+  // While the destination prepares, and no longer: a hole that the guest punches while it is
+  // tracked must stay one, or the final pass would not see it.
+  const Populator populator(memory_->ram(), populated_, Populator::Access::kRead);
 
   auto peer =
       PeerStream::open(request_.to, request_.address,

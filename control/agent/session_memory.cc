@@ -7,11 +7,14 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <utility>
 
 #include "drivers/tracker/dirty_tracker.h"
 
 namespace sluice::agent {
 namespace {
+
+constexpr std::size_t kPopulateChunkBytes = 4UL << 20;
 
 Expected<std::span<std::byte>> map_shared(int fd, std::uint64_t offset, std::uint64_t bytes,
                                           const char* what) {
@@ -89,6 +92,19 @@ std::uint64_t SessionMemory::allocated_pages() const {
   if (fstat(memory_fd_, &status) != 0) return 0;
   return static_cast<std::uint64_t>(status.st_blocks) * 512 / kPageBytes;
 }
+
+Populator::Populator(std::span<std::byte> ram, std::vector<port::PageRun> runs, Access access)
+    : thread_([ram, runs = std::move(runs), access](const std::stop_token& stop) {
+        const int advice = access == Access::kRead ? MADV_POPULATE_READ : MADV_POPULATE_WRITE;
+        for (const auto& run : runs) {
+          const std::size_t end = (run.first + run.count) * kPageBytes;
+          for (std::size_t at = run.first * kPageBytes; at < end; at += kPopulateChunkBytes) {
+            if (stop.stop_requested()) return;
+            // What fails here is populated by the worker's accesses instead.
+            madvise(ram.data() + at, std::min(kPopulateChunkBytes, end - at), advice);
+          }
+        }
+      }) {}
 
 std::uint64_t count_pages(const std::vector<port::PageRun>& runs) {
   std::uint64_t pages = 0;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <thread>
 #include <vector>
 
 #include "dataplane/base/expected.h"
@@ -59,6 +60,20 @@ class SessionMemory {
   std::span<std::byte> state_;
   page::Layout layout_;
   page::MemoryMap map_;
+};
+
+// Makes this process's mapping of pages ready on a thread of its own, so that workers do not wait
+// for page faults. Its destructor waits for at most the few milliseconds of what it is at.
+class Populator {
+ public:
+  enum class Access : std::uint8_t {
+    kRead = 1,  // pages that hold data. A hole among them would be filled with zeros
+    kWrite,     // pages that are to come: the first touch of a page costs many times its copy
+  };
+  Populator(std::span<std::byte> ram, std::vector<port::PageRun> runs, Access access);
+
+ private:
+  std::jthread thread_;
 };
 
 [[nodiscard]] std::uint64_t count_pages(const std::vector<port::PageRun>& runs);
