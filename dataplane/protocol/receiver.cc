@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 
+#include "dataplane/page/copy.h"
 #include "dataplane/page/prefetch.h"
 #include "dataplane/wire/packet.h"
 
@@ -126,7 +127,7 @@ void Receiver::apply_record(const wire::Record& record, Sequence sequence,
       continue;
     }
     if (record.type == wire::RecordType::kRaw) {
-      std::memcpy(page, payload.data() + i * kPageBytes, kPageBytes);
+      page::copy_page(page, payload.data() + i * kPageBytes);
       hashes_.set(first + i, page::hash_page(page));
       ++counters_.raw_pages_applied;
     } else {
