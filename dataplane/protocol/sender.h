@@ -158,6 +158,15 @@ class Sender {
     congestion::RateController::Pacing pacing_before;
     std::array<RecordRef, wire::kRecordsMax> record{};
 
+    // Takes the place of an older frame. Its records stay: what is not used need not be touched.
+    void begin(Sequence number) {
+      sequence = number;
+      state = FrameState::kFree;
+      records = 0;
+      fragment_index = 0;
+      raw_pages = 0;
+      zero_pages = 0;
+    }
     // What sent_sequence_ holds for the frame's pages as long as it carries their newest version.
     [[nodiscard]] Sequence version() const { return sequence - fragment_index; }
   };

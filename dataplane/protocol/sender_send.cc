@@ -28,8 +28,7 @@ bool Sender::next_frame(TimeNs now, OutgoingFrame& out) {
     return false;
   }
   SentFrame& frame = ring_[next_sequence_ % ring_.size()];
-  frame = SentFrame{};
-  frame.sequence = next_sequence_;
+  frame.begin(next_sequence_);
   frame.probe = !within_window();
   out.slices = 0;
   Draft draft{{}, frame, out};
