@@ -5,7 +5,7 @@
 #include <spdlog/spdlog.h>
 #include <utility>
 
-#include "control/agent/clock.h"
+#include "drivers/base/clock.h"
 
 namespace sluice::agent {
 namespace {

@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
-#include "control/agent/clock.h"
 #include "control/agent/migration_source.h"
 #include "control/model/description.h"
 #include "control/model/version.h"
+#include "drivers/base/clock.h"
 
 namespace sluice::agent {
 namespace {

@@ -4,8 +4,8 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
-#include "control/agent/clock.h"
 #include "control/agent/migration_source.h"
+#include "drivers/base/clock.h"
 
 namespace sluice::agent {
 namespace {

@@ -6,8 +6,8 @@
 #include <thread>
 #include <xxhash.h>
 
-#include "control/agent/clock.h"
 #include "control/agent/migration_source.h"
+#include "drivers/base/clock.h"
 
 namespace sluice::agent {
 namespace {

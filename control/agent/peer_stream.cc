@@ -11,9 +11,9 @@
 #include <utility>
 
 #include "control/agent/channel.h"
-#include "control/agent/clock.h"
 #include "control/model/status.h"
 #include "control/proto/sluice.grpc.pb.h"
+#include "drivers/base/clock.h"
 
 namespace sluice::agent {
 namespace {

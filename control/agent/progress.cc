@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
-#include "control/agent/clock.h"
+#include "drivers/base/clock.h"
 
 namespace sluice::agent {
 namespace {

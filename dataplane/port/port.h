@@ -1,6 +1,8 @@
-// What the engine asks of a network port. Implemented by drivers/dpdk; by an in-memory link in tests.
+// What the engine asks of a network port. Implemented by drivers/dpdk; by an in-memory link in
+// tests.
 //
-// A worker has one queue pair to itself. It takes the queue as a template parameter, so that no call per frame is virtual.
+// A worker has one queue pair to itself. It takes the queue as a template parameter, so that no
+// call per frame is virtual.
 #pragma once
 
 #include <array>
@@ -20,8 +22,9 @@ struct ReceivedPacket {
   void* handle = nullptr;  // the queue's own
 };
 
-// A packet for the network: `head` is copied by transmit(), the slices are referenced where the port can (they are guest
-// memory registered with the port, and stay mapped until references_outstanding() is 0) and copied where it cannot.
+// A packet for the network: `head` is copied by transmit(), the slices are referenced where the
+// port can (they are guest memory registered with the port, and stay mapped until
+// references_outstanding() is 0) and copied where it cannot.
 struct OutgoingPacket {
   static constexpr std::size_t kHeadBytesMax = wire::kPacketPrefixBytes + wire::kDataPrefixBytesMax;
   static_assert(wire::kPacketPrefixBytes + wire::kAckBytesMax <= kHeadBytesMax);
@@ -36,15 +39,21 @@ struct OutgoingPacket {
 inline constexpr std::size_t kBurstMax = 32;
 
 template <typename Q>
-concept Queue = requires(Q queue, std::span<ReceivedPacket> received, std::span<const OutgoingPacket> outgoing) {
+concept Queue = requires(Q queue, std::span<ReceivedPacket> received,
+                         std::span<const OutgoingPacket> outgoing) {
   // Fills at most received.size() (≤ kBurstMax) entries and returns how many.
-  { queue.receive(received) } noexcept -> std::same_as<std::size_t>;
+  { queue.receive(received) }
+  noexcept->std::same_as<std::size_t>;
   // Gives the packets back; their bytes are invalid afterwards.
-  { queue.release(received) } noexcept;
-  // Sends packets in order and returns how many were accepted; the rest was not sent and may be offered again.
-  { queue.transmit(outgoing) } noexcept -> std::same_as<std::size_t>;
+  { queue.release(received) }
+  noexcept;
+  // Sends packets in order and returns how many were accepted; the rest was not sent and may be
+  // offered again.
+  { queue.transmit(outgoing) }
+  noexcept->std::same_as<std::size_t>;
   // Slices of earlier packets that the device may still read. 0 for ports that copy.
-  { queue.references_outstanding() } noexcept -> std::same_as<std::size_t>;
+  { queue.references_outstanding() }
+  noexcept->std::same_as<std::size_t>;
 };
 
 }  // namespace sluice::port

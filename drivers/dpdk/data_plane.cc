@@ -17,6 +17,7 @@
 
 #include "dataplane/engine/event_loop.h"
 #include "dataplane/engine/idle.h"
+#include "drivers/base/clock.h"
 #include "drivers/dpdk/eal.h"
 #include "drivers/dpdk/memif_grace.h"
 #include "drivers/dpdk/placement.h"
@@ -28,12 +29,6 @@ namespace {
 constexpr int kSuperviseEveryMs = 100;
 constexpr std::chrono::milliseconds kSubmitRetry{1};
 constexpr int kSubmitRetriesMax = 1000;
-
-TimeNs monotonic_ns() noexcept {
-  timespec time{};
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return static_cast<TimeNs>(time.tv_sec) * kSecondNs + static_cast<TimeNs>(time.tv_nsec);
-}
 
 // A counter that a thread can sleep on.
 class Bell {
@@ -97,7 +92,7 @@ class WorkerThread {
  public:
   WorkerThread(Queue& queue, const wire::Endpoint& local, unsigned core, const Bell& events_bell)
       : worker_(std::make_unique<engine::Worker<Queue>>(queue, local, commands_, events_, probe_,
-                                                        monotonic_ns)),
+                                                        monotonic_now_ns)),
         core_(core),
         events_bell_(events_bell) {}
 
@@ -141,14 +136,14 @@ class WorkerThread {
     rte_thread_register();
     engine::IdleBackoff backoff;
     std::uint64_t announced = 0;
-    TimeNs now = monotonic_ns();
+    TimeNs now = monotonic_now_ns();
     while (!stopping_.load(std::memory_order_relaxed)) {
       const engine::Activity activity = worker_->step(now);
       if (worker_->events_emitted() != announced) {
         announced = worker_->events_emitted();
         events_bell_.ring();
       }
-      const TimeNs after = monotonic_ns();
+      const TimeNs after = monotonic_now_ns();
       const bool busy = activity == engine::Activity::kBusy;
       engine::add_relaxed(busy ? probe_.busy_ns : probe_.idle_poll_ns, after - now);
       now = after;
@@ -156,7 +151,7 @@ class WorkerThread {
         backoff.on_busy();
       } else {
         rest(backoff);
-        now = monotonic_ns();
+        now = monotonic_now_ns();
       }
     }
     rte_thread_unregister();
@@ -214,7 +209,7 @@ DataPlane::Impl::~Impl() {
 
 // Hands events to the control side, and looks after the port's link now and then.
 void DataPlane::Impl::dispatch() {
-  TimeNs supervised_at = monotonic_ns();
+  TimeNs supervised_at = monotonic_now_ns();
   while (!stopping.load()) {
     events_bell.wait(kSuperviseEveryMs);
     engine::Event event;
@@ -223,7 +218,7 @@ void DataPlane::Impl::dispatch() {
         on_event(event);
       }
     }
-    const TimeNs now = monotonic_ns();
+    const TimeNs now = monotonic_now_ns();
     if (now - supervised_at >= kSuperviseEveryMs * kMillisecondNs) {
       supervised_at = now;
       port->supervise();

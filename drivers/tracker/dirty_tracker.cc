@@ -19,7 +19,7 @@
 #include <unistd.h>
 #include <utility>
 
-#include "drivers/tracker/file_descriptor.h"
+#include "drivers/base/file_descriptor.h"
 #include "drivers/tracker/kernel_abi.h"
 #include "drivers/tracker/proc_files.h"
 #include "drivers/tracker/syscall_injection.h"

@@ -18,7 +18,7 @@
 #include <unistd.h>
 #include <vector>
 
-#include "drivers/tracker/file_descriptor.h"
+#include "drivers/base/file_descriptor.h"
 #include "drivers/tracker/proc_files.h"
 
 namespace sluice::tracker {

@@ -1,7 +1,8 @@
 #include "drivers/guest/memory/writer.h"
 
 #include <chrono>
-#include <ctime>
+
+#include "drivers/base/clock.h"
 
 namespace sluice::guest::memory {
 namespace {
@@ -21,12 +22,6 @@ std::uint64_t pages_in(TimeNs duration_ns, std::uint64_t bytes_per_second) {
 
 }  // namespace
 
-TimeNs monotonic_ns() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<TimeNs>(now.tv_sec) * kSecondNs + static_cast<TimeNs>(now.tv_nsec);
-}
-
 Writer::Writer(Contents& contents, std::uint64_t bytes_per_second)
     : contents_(contents), bytes_per_second_(bytes_per_second) {}
 
@@ -34,7 +29,7 @@ void Writer::run() {
   if (bytes_per_second_ == 0) return;
   {
     const std::scoped_lock lock(mutex_);
-    origin_ns_ = monotonic_ns();
+    origin_ns_ = monotonic_now_ns();
     written_ = 0;
     pause_requested_ = false;
   }
@@ -43,7 +38,7 @@ void Writer::run() {
 }
 
 TimeNs Writer::pause() {
-  const TimeNs stopped_at_ns = monotonic_ns();
+  const TimeNs stopped_at_ns = monotonic_now_ns();
   pause_requested_ = true;
   const std::scoped_lock lock(mutex_);
   return stopped_at_ns;
@@ -68,7 +63,7 @@ void Writer::loop() {
       wake_.wait(lock, [this] { return stopping_ || !pause_requested_; });
       continue;
     }
-    const TimeNs now = monotonic_ns();
+    const TimeNs now = monotonic_now_ns();
     burst(now);
     const TimeNs next_tick_ns = now - (now - origin_ns_) % kTickNs + kTickNs;
     // steady_clock is CLOCK_MONOTONIC.

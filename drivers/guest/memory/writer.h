@@ -48,7 +48,4 @@ class Writer {
   std::thread thread_;
 };
 
-// CLOCK_MONOTONIC.
-[[nodiscard]] TimeNs monotonic_ns();
-
 }  // namespace sluice::guest::memory

@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include "drivers/guest/qemu/clock.h"
+#include "drivers/base/clock.h"
 #include "drivers/guest/qemu/pidfd.h"
 
 extern char** environ;

@@ -10,7 +10,7 @@
 
 #include "dataplane/base/expected.h"
 #include "dataplane/base/units.h"
-#include "drivers/guest/qemu/file_descriptor.h"
+#include "drivers/base/file_descriptor.h"
 
 namespace sluice::guest::qemu {
 

@@ -3,7 +3,7 @@
 #include <filesystem>
 #include <system_error>
 
-#include "drivers/guest/qemu/clock.h"
+#include "drivers/base/clock.h"
 #include "drivers/guest/qemu/movability.h"
 
 namespace sluice::guest::qemu {

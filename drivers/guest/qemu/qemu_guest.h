@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "drivers/base/file_descriptor.h"
 #include "drivers/guest/guest.h"
-#include "drivers/guest/qemu/file_descriptor.h"
 #include "drivers/guest/qemu/process.h"
 #include "drivers/guest/qemu/qmp_client.h"
 #include "drivers/guest/qemu/ram.h"

@@ -7,7 +7,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
-#include "drivers/guest/qemu/clock.h"
+#include "drivers/base/clock.h"
 #include "drivers/guest/qemu/movability.h"
 #include "drivers/guest/qemu/qemu_guest.h"
 

@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#include "drivers/guest/qemu/clock.h"
+#include "drivers/base/clock.h"
 
 namespace sluice::guest::qemu {
 namespace {

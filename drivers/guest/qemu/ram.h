@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "dataplane/base/expected.h"
-#include "drivers/guest/qemu/file_descriptor.h"
+#include "drivers/base/file_descriptor.h"
 
 namespace sluice::guest::qemu {
 

@@ -11,7 +11,7 @@
 #include <optional>
 #include <string_view>
 
-#include "drivers/guest/qemu/file_descriptor.h"
+#include "drivers/base/file_descriptor.h"
 
 namespace sluice::guest::qemu {
 namespace {

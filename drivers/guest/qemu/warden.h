@@ -6,7 +6,7 @@
 #include <string>
 
 #include "dataplane/base/expected.h"
-#include "drivers/guest/qemu/file_descriptor.h"
+#include "drivers/base/file_descriptor.h"
 #include "drivers/guest/qemu/process.h"
 
 namespace sluice::guest::qemu {

@@ -6,7 +6,7 @@
 #include <sys/wait.h>
 #include <vector>
 
-#include "drivers/guest/qemu/clock.h"
+#include "drivers/base/clock.h"
 #include "tests/integration/guest/tiny_guest.h"
 
 namespace sluice::guest::qemu::test {

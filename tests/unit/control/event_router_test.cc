@@ -3,8 +3,8 @@
 #include <gtest/gtest.h>
 #include <thread>
 
-#include "control/agent/clock.h"
 #include "dataplane/port/dirty_source.h"
+#include "drivers/base/clock.h"
 
 namespace sluice::agent {
 namespace {

@@ -7,6 +7,7 @@
 #include <set>
 #include <thread>
 
+#include "drivers/base/clock.h"
 #include "drivers/guest/memory/contents.h"
 
 namespace sluice::guest {
@@ -158,21 +159,21 @@ TEST_F(ContentsTest, HotsetSendsMostWritesToFewPages) {
 TEST(MemoryGuest, WriterKeepsAboutTheRateAndStandsStillWhenPaused) {
   constexpr std::uint64_t kRate = 40 << 20;
   auto guest = start(kRate);
-  const TimeNs begun = memory::monotonic_ns();
+  const TimeNs begun = monotonic_now_ns();
   const std::uint64_t first = wait_for_writes(*guest, 200);
   const std::uint64_t second = wait_for_writes(*guest, first + 200);
   EXPECT_GE(first, 200U);
   EXPECT_GE(second, first + 200);
   // Never ahead of its schedule; how far behind depends on the machine. verify() restarts the
   // schedule, so the rounding of one tick is allowed for generously.
-  const auto elapsed_ns = static_cast<double>(memory::monotonic_ns() - begun);
+  const auto elapsed_ns = static_cast<double>(monotonic_now_ns() - begun);
   EXPECT_LT(static_cast<double>(second * kPageBytes), 2.0 * kRate * elapsed_ns / kSecondNs);
 
-  const TimeNs before = memory::monotonic_ns();
+  const TimeNs before = monotonic_now_ns();
   const auto stopped = guest->pause_for_switchover();
   ASSERT_TRUE(stopped);
   EXPECT_GE(*stopped, before);
-  EXPECT_LE(*stopped, memory::monotonic_ns());
+  EXPECT_LE(*stopped, monotonic_now_ns());
   const auto paused = verify(*guest);
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
   EXPECT_EQ(verify(*guest).writes, paused.writes);

@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "drivers/guest/qemu/clock.h"
+#include "drivers/base/clock.h"
 #include "tests/unit/guest/scripted_server.h"
 
 namespace sluice::guest::qemu {

@@ -1,13 +1,13 @@
-// CLOCK_MONOTONIC, the clock of every timestamp and deadline of this driver.
+// CLOCK_MONOTONIC, the clock of every timestamp and deadline outside pure code.
 #pragma once
 
 #include <ctime>
 
 #include "dataplane/base/units.h"
 
-namespace sluice::guest::qemu {
+namespace sluice {
 
-[[nodiscard]] inline TimeNs monotonic_now_ns() {
+[[nodiscard]] inline TimeNs monotonic_now_ns() noexcept {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
   return static_cast<TimeNs>(now.tv_sec) * kSecondNs + static_cast<TimeNs>(now.tv_nsec);
@@ -20,4 +20,4 @@ namespace sluice::guest::qemu {
   return {static_cast<time_t>(left / kSecondNs), static_cast<long>(left % kSecondNs)};
 }
 
-}  // namespace sluice::guest::qemu
+}  // namespace sluice

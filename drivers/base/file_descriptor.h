@@ -4,7 +4,7 @@
 #include <unistd.h>
 #include <utility>
 
-namespace sluice::guest::qemu {
+namespace sluice {
 
 class FileDescriptor {
  public:
@@ -30,4 +30,4 @@ class FileDescriptor {
   int fd_ = -1;
 };
 
-}  // namespace sluice::guest::qemu
+}  // namespace sluice
