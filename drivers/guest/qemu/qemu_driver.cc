@@ -226,6 +226,16 @@ Expected<std::unique_ptr<Guest>> launch(const HostContext& context, Record recor
       std::move(warden), std::move(state_input), incoming ? Phase::kIncoming : Phase::kRunning});
 }
 
+// What a record and a description can hold: both are JSON.
+bool is_utf8(const std::string& text) {
+  try {
+    (void)Json(text).dump();
+    return true;
+  } catch (const Json::exception&) {
+    return false;
+  }
+}
+
 Expected<std::vector<std::string>> read_command_line(pid_t pid) {
   std::ifstream file("/proc/" + std::to_string(pid) + "/cmdline");
   std::vector<std::string> args;
@@ -233,6 +243,13 @@ Expected<std::vector<std::string>> read_command_line(pid_t pid) {
   if (args.empty()) {
     return fail(ErrorKind::kPermission,
                 "cannot read the command line of process " + std::to_string(pid));
+  }
+  for (std::size_t i = 0; i < args.size(); ++i) {
+    if (!is_utf8(args[i])) {
+      return fail(ErrorKind::kUnsupported, "argument " + std::to_string(i) + " of process " +
+                                               std::to_string(pid) +
+                                               " is not UTF-8; rename what it names");
+    }
   }
   args.erase(args.begin());
   return args;

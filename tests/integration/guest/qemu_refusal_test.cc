@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <memory>
 #include <optional>
+#include <unistd.h>
 
 #include "drivers/guest/qemu/process.h"
 #include "drivers/guest/qemu/qmp_client.h"
@@ -164,6 +165,21 @@ TEST_F(QemuRefusal, AdoptedGuestWithTwoRamBackends) {
   ram.insert(ram.end(), {"-object", "memory-backend-ram,id=extra,size=2M"});
   ASSERT_NO_FATAL_FAILURE(adopt_foreign(ram));
   expect_not_movable("2 RAM backends");
+}
+
+TEST_F(QemuRefusal, AdoptedGuestWithAnArgumentThatIsNotUtf8) {
+  const auto binary = find_executable("qemu-system-x86_64");
+  ASSERT_TRUE(binary);
+  const std::string socket = scratch_.path() + "/foreign.sock";
+  auto process = Process::spawn(
+      {{*binary, "-machine", "pc", "-m", "64M", "-S", "-display", "none", "-serial",
+        "file:" + scratch_.path() + "/caf\xE9", "-qmp", "unix:" + socket + ",server=on,wait=off"},
+       -1,
+       {}});
+  ASSERT_TRUE(process);
+  foreign_.emplace(std::move(*process));
+  for (int i = 0; i < 1000 && !std::filesystem::exists(socket); ++i) usleep(5000);
+  expect_refused(driver_->adopt(socket), ErrorKind::kUnsupported, "not UTF-8");
 }
 
 TEST_F(QemuRefusal, GuestPausedByItsUser) {
