@@ -84,6 +84,7 @@ class MigrationSource {
   [[nodiscard]] Expected<void> pause();
   [[nodiscard]] Expected<void> final_pass();
   [[nodiscard]] Expected<void> send_punched_holes();
+  [[nodiscard]] Expected<void> send_untracked_writes();
   [[nodiscard]] Expected<void> prove();
   [[nodiscard]] Expected<void> check_whole_memory(const ExtentDigests& sent);
   [[nodiscard]] Expected<void> hand_over_state();
@@ -117,6 +118,7 @@ class MigrationSource {
   std::vector<port::PageRun> populated_;
   std::unique_ptr<SendFlows> flows_;
   std::uint64_t allocated_before_pause_ = 0;
+  bool untracked_writes_ = false;  // by the guest's devices: see Guest::has_untracked_writes()
 
   bool paused_ = false;
   DowntimeMarks marks_;

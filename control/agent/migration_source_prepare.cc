@@ -17,6 +17,9 @@ constexpr TimeNs kPrepareTimeoutNs = 30 * kSecondNs;
 
 Expected<void> MigrationSource::prepare() {
   if (auto movable = guest_.guest().check_movable(); !movable) return movable;
+  const auto untracked = guest_.guest().has_untracked_writes();
+  if (!untracked) return tl::unexpected<Error>(untracked.error());
+  untracked_writes_ = *untracked;
   auto memory = SessionMemory::map(guest_.guest().memory(), agent_.data_plane, /*sending=*/true);
   if (!memory) return tl::unexpected<Error>(memory.error());
   memory_ = std::move(*memory);

@@ -78,10 +78,11 @@ Expected<model::Iteration> MigrationSource::run_iteration(std::uint32_t number,
   iteration.floor_ns = floor.fixed_ns;
   iteration.proof_ns = floor.proof_ns;
   iteration.stop_latency_ns = floor.stop_latency_ns;
-  if (request_.proof == v1::PROOF_MODE_FULL) {
-    iteration.proof_ns += static_cast<TimeNs>(
-        static_cast<double>(count_pages(populated_) * kPageBytes) * 1e9 / kFullProofBytesPerSecond);
-  }
+  const int whole_memory_hashes =
+      int{request_.proof == v1::PROOF_MODE_FULL} + int{untracked_writes_};
+  iteration.proof_ns += static_cast<TimeNs>(
+      whole_memory_hashes * static_cast<double>(count_pages(populated_) * kPageBytes) * 1e9 /
+      kFullProofBytesPerSecond);
   return iteration;
 }
 

@@ -63,6 +63,7 @@ Expected<void> MigrationSource::final_pass() {
   auto settled = flows_->await(engine::EventKind::kSettled);
   if (!settled) return tl::unexpected<Error>(settled.error());
   if (auto sent = send_punched_holes(); !sent) return sent;
+  if (auto sent = send_untracked_writes(); !sent) return sent;
   marks_.copied_ns = std::max(monotonic_now_ns(), marks_.scanned_ns);
   return advance(model::SourceEvent::kSettled);
 }
@@ -88,6 +89,33 @@ Expected<void> MigrationSource::send_punched_holes() {
     if (auto settled = flows_->run(command, engine::EventKind::kSettled); !settled)
       return tl::unexpected<Error>(settled.error());
   }
+  return {};
+}
+
+// What came into memory by DMA while the guest ran is known only from the contents.
+Expected<void> MigrationSource::send_untracked_writes() {
+  if (request_.quick || !untracked_writes_) return {};
+  auto sent = flows_->fold(memory_->layout());
+  if (!sent) return tl::unexpected<Error>(sent.error());
+  auto populated = memory_->populated_runs();
+  if (!populated) return tl::unexpected<Error>(populated.error());
+  const auto now = hash_memory(memory_->ram(), *populated);
+  const auto extents = differing_extents(now, *sent, now.size());
+  for (std::size_t i = 0; i < extents.size();) {
+    std::size_t end = i + 1;
+    while (end < extents.size() && extents[end] == extents[end - 1] + 1) ++end;
+    engine::Command command;
+    command.kind = engine::CommandKind::kSendPages;
+    command.page = extents[i] * kExtentPages;
+    command.pages = (end - i) * kExtentPages;
+    if (auto settled = flows_->run(command, engine::EventKind::kSettled); !settled)
+      return tl::unexpected<Error>(settled.error());
+    i = end;
+  }
+  summary_.add_remarks(
+      fmt::format("the guest has a disk with direct I/O, whose reads no tracker sees: all of its "
+                  "memory was compared after the stop, {} MiB were sent again",
+                  extents.size() * kExtentBytes >> 20));
   return {};
 }
 

@@ -10,8 +10,10 @@
 // Costs the target: page tables for the whole range (2 MiB a GiB) and, where its memory was mapped
 // in transparent huge pages, their split into 4 KiB mappings.
 //
-// What it cannot see, so that callers must refuse it: writes through another mapping of the same
-// memory (vhost-user back ends), hole punches (balloons) and device DMA (VFIO).
+// What it cannot see, so that callers must refuse it or compare all memory in the end: writes
+// through another mapping of the same memory (vhost-user back ends), hole punches (balloons) and
+// DMA: of devices (VFIO), and of reads with O_DIRECT, whose pages count as written when the read
+// begins and not when the data comes.
 #pragma once
 
 #include <cstdint>

@@ -36,6 +36,7 @@ class MemoryGuest final : public Guest {
   [[nodiscard]] int death_fd() const override { return -1; }
 
   [[nodiscard]] Expected<void> check_movable() override;
+  [[nodiscard]] Expected<bool> has_untracked_writes() override { return false; }
   [[nodiscard]] Expected<TimeNs> pause_for_switchover() override;
   [[nodiscard]] Expected<std::size_t> save_state(std::span<std::byte> out) override;
   [[nodiscard]] Expected<void> cancel_handover() override;

@@ -1,5 +1,6 @@
 #include "drivers/guest/qemu/movability.h"
 
+#include <algorithm>
 #include <cctype>
 #include <cstdio>
 #include <optional>
@@ -70,6 +71,8 @@ std::string device_obstacle(QmpClient& qmp, const std::string& path, const std::
     return "a vhost-user back end writes RAM through a mapping of its own, unseen";
   if (type.find("vhost-vdpa") != std::string::npos)
     return "writes of its vDPA device cannot be tracked";
+  if (type.starts_with("vhost-scsi"))
+    return "the kernel's vhost-scsi writes RAM by DMA, unseen; use virtio-scsi";
   if (type.starts_with("virtio-balloon") &&
       is_true(qmp.execute("qom-get", {{"path", path}, {"property", "free-page-reporting"}})))
     return "free-page-reporting punches holes into RAM, unseen; turn it off";
@@ -176,6 +179,19 @@ Expected<RamBackend> query_ram_backend(QmpClient& qmp, const std::string& guest)
   if (!type) return tl::unexpected(type.error());
   if (type->is_string()) backend.type = type->get<std::string>();
   return backend;
+}
+
+Expected<bool> uses_direct_io(QmpClient& qmp, const std::string& guest) {
+  const auto nodes = qmp.execute("query-named-block-nodes", {{"flat", true}});
+  if (!nodes) return tl::unexpected(nodes.error());
+  if (!nodes->is_array())
+    return fail(ErrorKind::kFailed, "QEMU of guest " + guest + " does not list its block nodes");
+  return std::any_of(nodes->begin(), nodes->end(), [](const Json& node) {
+    const Json cache = node.is_object() ? node.value("cache", Json()) : Json();
+    const std::string driver = text_at(node, "drv");
+    return (cache.is_object() && cache.value("direct", Json()) == true) ||
+           driver.starts_with("nvme") || driver.starts_with("virtio-blk-");
+  });
 }
 
 bool has_migration_capability(QmpClient& qmp, const std::string& name) {

@@ -36,6 +36,12 @@ struct RamBackend {
 // kUnsupported names what makes the move impossible or would lose writes unseen.
 [[nodiscard]] Expected<void> check_guest_movable(QmpClient& qmp, const Description& description);
 
+// True if a block node reads with direct I/O (cache=none), or by a driver of QEMU's own for the
+// device: RAM is then written by DMA to pages that the kernel pinned when the request began.
+// Write-protecting such a page again does not make the rest of the request seen. QEMU ends all
+// requests before pre-switchover.
+[[nodiscard]] Expected<bool> uses_direct_io(QmpClient& qmp, const std::string& guest);
+
 // A capability in this QEMU's list.
 [[nodiscard]] bool has_migration_capability(QmpClient& qmp, const std::string& name);
 

@@ -8,6 +8,7 @@
 
 #include "drivers/base/file_descriptor.h"
 #include "drivers/guest/guest.h"
+#include "drivers/guest/qemu/movability.h"
 #include "drivers/guest/qemu/process.h"
 #include "drivers/guest/qemu/qmp_client.h"
 #include "drivers/guest/qemu/ram.h"
@@ -71,6 +72,9 @@ class QemuGuest final : public Guest {
   [[nodiscard]] int death_fd() const override { return parts_.process.pidfd(); }
 
   [[nodiscard]] Expected<void> check_movable() override;
+  [[nodiscard]] Expected<bool> has_untracked_writes() override {
+    return uses_direct_io(qmp(), name());
+  }
   [[nodiscard]] Expected<TimeNs> pause_for_switchover() override;
   [[nodiscard]] Expected<std::size_t> save_state(std::span<std::byte> out) override;
   [[nodiscard]] Expected<void> cancel_handover() override;

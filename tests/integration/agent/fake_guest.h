@@ -107,6 +107,7 @@ class FakeGuest final : public guest::Guest {
   int death_fd() const override { return fate_->death_fd(); }
 
   Expected<void> check_movable() override { return {}; }
+  Expected<bool> has_untracked_writes() override { return false; }
   Expected<TimeNs> pause_for_switchover() override {
     timespec now{};
     clock_gettime(CLOCK_MONOTONIC, &now);

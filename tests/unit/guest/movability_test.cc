@@ -2,6 +2,7 @@
 // another version. The others are tested with a real QEMU in tests/integration/guest.
 #include "drivers/guest/qemu/movability.h"
 
+#include <functional>
 #include <gtest/gtest.h>
 #include <map>
 
@@ -25,9 +26,9 @@ Answers movable_guest() {
           {"human-monitor-command", " \\ n0: index=0,type=user,net=10.0.2.0\r\n"}};
 }
 
-// check_guest_movable() against a QEMU that answers each command always the same.
-Expected<void> check(const Answers& answers, const std::string& version = "7.2.22") {
-  const test::ScriptedServer server([&answers](int fd) {
+// A QEMU that answers each command always the same.
+std::function<void(int)> qemu_that_says(const Answers& answers) {
+  return [answers](int fd) {
     test::say(fd, test::kGreeting);
     for (std::string line = test::read_line(fd); !line.empty(); line = test::read_line(fd)) {
       const Json command = Json::parse(line);
@@ -35,7 +36,11 @@ Expected<void> check(const Answers& answers, const std::string& version = "7.2.2
       const Json value = answer == answers.end() ? Json::object() : answer->second;
       test::say(fd, Json{{"return", value}, {"id", command["id"]}}.dump() + "\r\n");
     }
-  });
+  };
+}
+
+Expected<void> check(const Answers& answers, const std::string& version = "7.2.22") {
+  const test::ScriptedServer server(qemu_that_says(answers));
   auto client = server.connect();
   if (!client) return tl::unexpected(client.error());
   Description description;
@@ -61,8 +66,8 @@ TEST(Movability, AcceptsAnOrdinaryGuest) {
 }
 
 TEST(Movability, NamesDevicesWhoseWritesAreUnseen) {
-  for (const char* type :
-       {"vfio-pci", "vhost-user-fs-pci", "vhost-user-blk-pci", "vhost-vdpa-device-pci"}) {
+  for (const char* type : {"vfio-pci", "vhost-user-fs-pci", "vhost-user-blk-pci",
+                           "vhost-vdpa-device-pci", "vhost-scsi-pci"}) {
     Answers answers = movable_guest();
     answers["qom-list"] = {{{"name", "type"}, {"type", "string"}},
                            {{"name", "dev0"}, {"type", std::string("child<") + type + ">"}}};
@@ -111,6 +116,38 @@ TEST(Movability, RepliesOfAnotherShapeDoNotPass) {
   answers = movable_guest();
   answers["query-migrate"] = {{"blocked-reasons", 3}};
   EXPECT_TRUE(check(answers));
+}
+
+Expected<bool> ask_for_direct_io(const Json& nodes) {
+  const test::ScriptedServer server(qemu_that_says({{"query-named-block-nodes", nodes}}));
+  auto client = server.connect();
+  if (!client) return tl::unexpected(client.error());
+  auto result = uses_direct_io(**client, "web");
+  client->reset();
+  return result;
+}
+
+Json block_node(const char* driver, bool direct) {
+  return {{"drv", driver},
+          {"node-name", "#block123"},
+          {"cache", {{"writeback", true}, {"direct", direct}, {"no-flush", false}}}};
+}
+
+TEST(DirectIo, IsFoundInAnyBlockNode) {
+  EXPECT_EQ(ask_for_direct_io(Json::array()), false);
+  EXPECT_EQ(ask_for_direct_io(Json::array({block_node("qcow2", false), block_node("file", false)})),
+            false);
+  EXPECT_EQ(ask_for_direct_io(Json::array({block_node("qcow2", false), block_node("file", true)})),
+            true);
+  EXPECT_EQ(ask_for_direct_io(Json::array({block_node("raw", false), block_node("nvme", false)})),
+            true);
+  EXPECT_EQ(ask_for_direct_io(Json::array({block_node("virtio-blk-vhost-vdpa", false)})), true);
+}
+
+TEST(DirectIo, IsNotRuledOutByARepliesShape) {
+  EXPECT_FALSE(ask_for_direct_io(5)) << "an error, not 'no'";
+  EXPECT_EQ(ask_for_direct_io(Json::array({5, {{"cache", 5}}, {{"cache", {{"direct", "x"}}}}})),
+            false);
 }
 
 TEST(QemuVersionText, IsFoundAndCompared) {
