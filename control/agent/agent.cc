@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 #include <utility>
@@ -43,13 +44,14 @@ void Settler::loop(const std::stop_token& stop) {
 
 bool Settler::settle(MigrationSource::Unsettled& unsettled) {
   const auto& record = unsettled.record;
-  const auto outcome = ask_outcome(record.address, record.session, record.guest);
+  const auto outcome = ask_outcome(record);
   if (!outcome) return false;
   Expected<void> done;
   if (*outcome == v1::Outcome::OWNED) {
     spdlog::warn("guest {} is owned by {}: the copy here is ended", record.guest, record.to);
-    agent_.handovers.remove(record.session);
     done = unsettled.guest.destroy();
+    // An agent that finds a guest handed over without a record lets it run again.
+    if (done) agent_.handovers.remove(record.session);
   } else if (*outcome == v1::Outcome::NEVER_OWNED) {
     spdlog::warn("guest {} was never owned by {}: it runs on here", record.guest, record.to);
     done = unsettled.guest.guest().cancel_handover();
@@ -80,15 +82,20 @@ void Agent::rediscover() {
   }
   const auto guests = context_.registry.list();
   for (const auto& record : context_.handovers.read_all()) {
-    const bool present = std::any_of(guests.begin(), guests.end(),
-                                     [&](const auto& guest) { return guest.name == record.guest; });
-    auto claim = present ? context_.registry.claim(record.guest, ClaimPurpose::kMove, record.to)
-                         : tl::unexpected<Error>(Error{ErrorKind::kNotFound, "no such guest"});
-    if (!claim) {
-      // Its copy here went with the earlier agent; nothing is left that could run twice.
+    const auto found = std::find_if(guests.begin(), guests.end(),
+                                    [&](const auto& guest) { return guest.name == record.guest; });
+    // A QEMU that does not answer just now has its files still: a later agent must find the record.
+    if (found == guests.end() &&
+        std::filesystem::exists(context_.config.run_dir + "/guests/" + record.guest))
+      continue;
+    // Its copy here went with the earlier agent, or has been let run since: what runs here is not
+    // the copy that was handed over, and must not be ended for it.
+    if (found == guests.end() || found->state != "handed-over") {
       context_.handovers.remove(record.session);
       continue;
     }
+    auto claim = context_.registry.claim(record.guest, ClaimPurpose::kMove, record.to);
+    if (!claim) continue;
     spdlog::warn("guest {} was being handed over to {} when the agent ended: asking {}",
                  record.guest, record.to, record.to);
     settler_.add({std::move(*claim), record});
@@ -109,6 +116,7 @@ void Agent::restore(std::unique_ptr<guest::Guest> guest) {
     }
     spdlog::warn("guest {} was committed to this host before the agent ended: it is resumed", name);
     done = guest->resume();
+    if (done) context_.outcomes.conclude(name);
   } else if (guest->phase() == guest::Phase::kHandedOver) {
     const auto records = context_.handovers.read_all();
     const bool handed_over = std::any_of(records.begin(), records.end(),

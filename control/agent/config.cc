@@ -1,10 +1,15 @@
 #include "control/agent/config.h"
 
+#include <algorithm>
+#include <arpa/inet.h>
+#include <array>
 #include <charconv>
 #include <fmt/format.h>
 #include <fstream>
 #include <initializer_list>
+#include <iterator>
 #include <limits>
+#include <netinet/in.h>
 #include <optional>
 #include <sstream>
 #include <toml++/toml.h>
@@ -133,19 +138,42 @@ std::optional<dpdk::Hugepages> parse_hugepages(std::string_view text) {
   return std::nullopt;
 }
 
-bool is_wildcard(std::string_view address) {
-  const auto colon = address.rfind(':');
-  const std::string_view host = address.substr(0, colon == std::string_view::npos ? 0 : colon);
-  return host.empty() || host == "*" || host == "0.0.0.0" || host == "[::]" || host == "::" ||
-         host == "0";
+enum class ListenKind : std::uint8_t { kMalformed = 1, kWildcard, kGood };
+
+// Only literal addresses: a name, or one of gRPC's own URI schemes, could mean every network.
+ListenKind kind_of_listen(const std::string& text) {
+  if (text.starts_with("unix:"))
+    return text.size() > 5 ? ListenKind::kGood : ListenKind::kMalformed;
+  const auto colon = text.rfind(':');
+  unsigned port = 0;
+  const auto [end, status] =
+      std::from_chars(text.data() + colon + 1, text.data() + text.size(), port);
+  if (status != std::errc{} || end != text.data() + text.size() || port == 0 || port > 65'535)
+    return ListenKind::kMalformed;
+  std::string host = text.substr(0, colon);
+  if (host.empty() || host == "*") return ListenKind::kWildcard;
+  in_addr ipv4{};
+  if (inet_pton(AF_INET, host.c_str(), &ipv4) == 1)
+    return ipv4.s_addr == INADDR_ANY ? ListenKind::kWildcard : ListenKind::kGood;
+  in6_addr ipv6{};
+  if (host.size() < 2 || host.front() != '[' || host.back() != ']') return ListenKind::kMalformed;
+  host = host.substr(1, host.size() - 2);
+  if (inet_pton(AF_INET6, host.c_str(), &ipv6) != 1) return ListenKind::kMalformed;
+  std::array<unsigned char, 4> mapped{};
+  std::copy_n(std::begin(ipv6.s6_addr) + 12, 4, mapped.begin());
+  const bool zero_mapped = IN6_IS_ADDR_V4MAPPED(&ipv6) && mapped == std::array<unsigned char, 4>{};
+  return IN6_IS_ADDR_UNSPECIFIED(&ipv6) || zero_mapped ? ListenKind::kWildcard : ListenKind::kGood;
 }
 
 void read_listen(TableReader& reader, Config& config) {
   reader.array("listen", true, [&](const toml::node& node) {
     const auto value = node.value_exact<std::string>();
-    if (!value || value->find(':') == std::string::npos) {
-      reader.complain(node.source(), "listen must hold \"unix:PATH\" or \"ADDRESS:PORT\"");
-    } else if (is_wildcard(*value)) {
+    const auto kind = value ? kind_of_listen(*value) : ListenKind::kMalformed;
+    if (kind == ListenKind::kMalformed) {
+      reader.complain(
+          node.source(),
+          "listen must hold \"unix:PATH\", \"192.0.2.1:PORT\" or \"[2001:db8::1]:PORT\"");
+    } else if (kind == ListenKind::kWildcard) {
       reader.complain(node.source(),
                       fmt::format("listen = \"{}\" means every network of this host; "
                                   "name the address to listen on",

@@ -116,6 +116,10 @@ std::string GuestRegistry::busy_text(const Entry& entry) {
 
 std::uint64_t GuestRegistry::used_bytes() const {
   const std::lock_guard lock(mutex_);
+  return used_bytes_locked();
+}
+
+std::uint64_t GuestRegistry::used_bytes_locked() const {
   std::uint64_t bytes = 0;
   for (const auto& [name, entry] : guests_) bytes += entry.view.memory_bytes;
   return bytes;
@@ -123,12 +127,12 @@ std::uint64_t GuestRegistry::used_bytes() const {
 
 Expected<void> GuestRegistry::reserve(const std::string& name, std::uint64_t bytes,
                                       const std::string& incoming_from) {
-  const std::uint64_t used = used_bytes();
   const std::uint64_t available = available_memory_bytes();
   const std::lock_guard lock(mutex_);
+  const std::uint64_t used = used_bytes_locked();
   if (const auto found = guests_.find(name); found != guests_.end())
     return fail(ErrorKind::kBusy, fmt::format("{} on {}", busy_text(found->second), host_));
-  if (used + bytes > capacity_bytes_) {
+  if (used > capacity_bytes_ || bytes > capacity_bytes_ - used) {
     return fail(ErrorKind::kNoCapacity,
                 fmt::format("guest {} needs {} of memory, {} has {} left of the {} it offers", name,
                             in_mebibytes(bytes), host_,

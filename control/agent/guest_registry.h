@@ -106,6 +106,7 @@ class GuestRegistry {
 
   [[nodiscard]] Expected<void> reserve(const std::string& name, std::uint64_t bytes,
                                        const std::string& incoming_from);
+  [[nodiscard]] std::uint64_t used_bytes_locked() const;
   [[nodiscard]] static std::string busy_text(const Entry& entry);
   void refresh(Entry& entry);
   void release(const std::string& name);

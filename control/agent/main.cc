@@ -17,10 +17,10 @@
 #include <unistd.h>
 
 #include "control/agent/agent.h"
-#include "control/agent/channel.h"
 #include "control/agent/config.h"
 #include "control/agent/peer_service.h"
 #include "control/agent/service.h"
+#include "control/model/channel.h"
 #include "control/model/version.h"
 #include "drivers/guest/qemu/warden.h"
 
@@ -40,7 +40,10 @@ void set_up_log() {
 // Two agents with one run directory would fight over its guests. Held until the process ends.
 Expected<void> lock_run_dir(const std::string& run_dir) {
   std::error_code error;
-  std::filesystem::create_directories(run_dir, error);
+  // Monitors of guests, records and sockets: for the owner alone. One that is there already keeps
+  // its mode.
+  if (std::filesystem::create_directories(run_dir, error))
+    std::filesystem::permissions(run_dir, std::filesystem::perms::owner_all, error);
   const std::string path = run_dir + "/agent.lock";
   const int fd = open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
   if (fd < 0)
@@ -60,7 +63,7 @@ std::string read_boot_id() {
 Expected<std::unique_ptr<grpc::Server>> serve(const Config& config, AgentService& agent_service,
                                               PeerService& peer_service) {
   grpc::ServerBuilder builder;
-  set_keepalive(builder);
+  model::set_keepalive(builder);
   std::vector<int> ports(config.listen.size(), 0);
   for (std::size_t i = 0; i < config.listen.size(); ++i)
     builder.AddListeningPort(config.listen[i], grpc::InsecureServerCredentials(), &ports[i]);

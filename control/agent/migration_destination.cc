@@ -31,6 +31,13 @@ Expected<void> clear_memory(const SessionMemory& memory) {
 
 }  // namespace
 
+Error wrong_host(const std::string& wanted, const std::string& here) {
+  return {ErrorKind::kInvalid,
+          fmt::format("this is the agent of host {}, not of {}; correct [peers] in the source's "
+                      "agent.toml",
+                      here, wanted)};
+}
+
 MigrationDestination::~MigrationDestination() = default;
 
 void MigrationDestination::fail_session(const Error& error) {
@@ -106,6 +113,8 @@ void MigrationDestination::report(const Error& error) {
 
 Expected<void> MigrationDestination::prepare(const v1::Prepare& request) {
   if (session_ != 0) return fail(ErrorKind::kInvalid, "message out of turn: prepare came twice");
+  if (request.to() != agent_.config.host)
+    return tl::unexpected<Error>(wrong_host(request.to(), agent_.config.host));
   if (request.session() == 0) return fail(ErrorKind::kInvalid, "session 0 is not valid");
   if (!agent_.outcomes.begin(request.session())) {
     return fail(ErrorKind::kBusy,
@@ -131,6 +140,8 @@ Expected<void> MigrationDestination::make_twin(const v1::Prepare& request) {
   });
   if (!claim) return tl::unexpected<Error>(claim.error());
   guest_ = std::move(*claim);
+  // An earlier guest of this name is gone.
+  agent_.outcomes.conclude(guest_.name());
   guest_.on_exit([this] {
     const Error error{ErrorKind::kFailed,
                       fmt::format("the twin of guest {} on {} has exited; its log says why",
@@ -264,9 +275,10 @@ Expected<void> MigrationDestination::resume_guest() {
   const auto phase = guest_.guest().phase();
   if (phase == guest::Phase::kRunning) return advance(model::DestinationEvent::kResumed);
   spdlog::error("guest {} does not resume: {}", guest_.name(), resumed.error().message);
-  // It stood still all the while, so the source may have it back. A twin that is gone may have run
-  // before it went.
-  if (phase == guest::Phase::kGone) return tl::unexpected<Error>(resumed.error());
+  // It stood still all the while, so the source may have it back. A twin that is gone, or that did
+  // not answer, may have run.
+  if (phase == guest::Phase::kGone || resumed.error().kind == ErrorKind::kUnreachable)
+    return tl::unexpected<Error>(resumed.error());
   if (auto never = advance(model::DestinationEvent::kNeverRan); !never) return never;
   return tl::unexpected<Error>(resumed.error());
 }
@@ -277,6 +289,7 @@ void MigrationDestination::discard_twin(const std::string& reason) {
   const auto state = state_.load();
   if (state == model::DestinationState::kOwned) {
     // The guest is ours whatever became of it; only its session ends.
+    agent_.outcomes.keep(session_);
     spdlog::error("arrival session={:016x} guest={} from={} owned but not running: {}", session_,
                   guest_.name(), from_, reason);
     end_session();

@@ -29,6 +29,9 @@ class SourceLink {
   virtual bool write(const v1::DestinationMessage& message) = 0;
 };
 
+// kInvalid: a message meant for `wanted` has reached `here`.
+[[nodiscard]] Error wrong_host(const std::string& wanted, const std::string& here);
+
 class MigrationDestination {
  public:
   MigrationDestination(AgentContext& agent, SourceLink& source) : agent_(agent), source_(source) {}

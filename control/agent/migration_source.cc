@@ -90,8 +90,8 @@ std::optional<MigrationSource::Unsettled> MigrationSource::run() {
     summary_.set_error(moved.error().message);
     summary_.set_error_kind(static_cast<std::uint32_t>(ErrorKind::kUnknownOutcome));
     end_session();
-    unsettled =
-        Unsettled{std::move(guest_), {session_, summary_.guest(), request_.to, request_.address}};
+    const auto record = handover_record();
+    unsettled = Unsettled{std::move(guest_), record};
   }
   progress_.reset();
   guest_.release();
@@ -101,6 +101,10 @@ std::optional<MigrationSource::Unsettled> MigrationSource::run() {
       summary_.error());
   migration_.finish(summary_);
   return unsettled;
+}
+
+HandoverRecord MigrationSource::handover_record() const {
+  return {session_, summary_.guest(), request_.to, request_.address};
 }
 
 Expected<void> MigrationSource::move_guest() {
@@ -117,8 +121,10 @@ Expected<void> MigrationSource::move_guest() {
 // The destination runs the guest: what is left here must go, whatever else fails.
 void MigrationSource::release_guest() {
   end_session();
-  agent_.handovers.remove(session_);
-  if (auto destroyed = guest_.destroy(); !destroyed) {
+  if (auto destroyed = guest_.destroy()) {
+    // Not before: an agent that finds a guest handed over without a record lets it run again.
+    agent_.handovers.remove(session_);
+  } else {
     spdlog::error("guest {} runs on {}, but its copy here could not be ended: {}", summary_.guest(),
                   request_.to, destroyed.error().message);
     summary_.add_remarks(

@@ -90,6 +90,7 @@ class MigrationSource {
   [[nodiscard]] Expected<void> hand_over_state();
   [[nodiscard]] Expected<void> commit();
   void settle_commit(const Error& reason);
+  [[nodiscard]] HandoverRecord handover_record() const;
 
   // the end (migration_source.cc)
   void release_guest();

@@ -72,6 +72,7 @@ Expected<v1::Prepared> MigrationSource::ask_for_twin() {
   *prepare.mutable_source() = describe_endpoint(agent_.data_plane.info());
   prepare.set_mtu(static_cast<std::uint32_t>(agent_.data_plane.info().mtu));
   prepare.set_version(model::version());
+  prepare.set_to(request_.to);
   return peer_->send(message)
       .and_then([&] {
         return peer_->await(v1::DestinationMessage::kPrepared,

@@ -190,10 +190,7 @@ Expected<void> MigrationSource::hand_over_state() {
 Expected<void> MigrationSource::commit() {
   // From the record on, only the destination's word lets the guest run here again, even after a
   // crash.
-  if (auto recorded =
-          agent_.handovers.write({session_, guest_.name(), request_.to, request_.address});
-      !recorded)
-    return recorded;
+  if (auto recorded = agent_.handovers.write(handover_record()); !recorded) return recorded;
   if (auto committed = advance(model::SourceEvent::kStateLoaded); !committed) return committed;
   v1::SourceMessage message;
   message.mutable_commit()->set_token(session_);
@@ -226,7 +223,7 @@ void MigrationSource::settle_commit(const Error& reason) {
                reason.message);
   const TimeNs deadline_ns = monotonic_now_ns() + kSettleTimeoutNs;
   while (true) {
-    const auto outcome = ask_outcome(request_.address, session_, guest_.name());
+    const auto outcome = ask_outcome(handover_record());
     if (outcome && *outcome == v1::Outcome::OWNED) {
       summary_.add_remarks(
           "the destination's confirmation was lost; it was asked and owns the guest");

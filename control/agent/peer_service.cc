@@ -1,6 +1,7 @@
 #include "control/agent/peer_service.h"
 
 #include "control/agent/migration_destination.h"
+#include "control/model/status.h"
 
 namespace sluice::agent {
 namespace {
@@ -28,6 +29,8 @@ grpc::Status PeerService::Receive(grpc::ServerContext* /*context*/,
 
 grpc::Status PeerService::GetOutcome(grpc::ServerContext* /*context*/,
                                      const v1::OutcomeRequest* request, v1::Outcome* reply) {
+  if (request->to() != agent_.config.host)
+    return model::to_status(wrong_host(request->to(), agent_.config.host));
   switch (agent_.outcomes.outcome(request->session())) {
     case Ownership::kNever:
       reply->set_kind(v1::Outcome::NEVER_OWNED);

@@ -10,7 +10,7 @@
 #include <thread>
 #include <utility>
 
-#include "control/agent/channel.h"
+#include "control/model/channel.h"
 #include "control/model/status.h"
 #include "control/proto/sluice.grpc.pb.h"
 #include "drivers/base/clock.h"
@@ -92,7 +92,7 @@ Expected<std::unique_ptr<PeerStream>> PeerStream::open(
   auto impl = std::make_unique<Impl>();
   impl->host = host;
   impl->on_broken = std::move(on_broken);
-  impl->channel = open_channel(address);
+  impl->channel = model::open_channel(address);
   if (!impl->channel->WaitForConnected(std::chrono::system_clock::now() + kConnectTimeout)) {
     return fail(ErrorKind::kUnreachable,
                 fmt::format("host {} does not answer at {}; is its agent running?", host, address));
@@ -153,14 +153,14 @@ void PeerStream::await_end(TimeNs deadline_ns) {
 
 void PeerStream::interrupt(const Error& error) { impl_->break_off(error, false); }
 
-Expected<v1::Outcome::Kind> ask_outcome(const std::string& address, std::uint64_t session,
-                                        const std::string& guest) {
-  auto stub = v1::Peer::NewStub(open_channel(address));
+Expected<v1::Outcome::Kind> ask_outcome(const HandoverRecord& record) {
+  auto stub = v1::Peer::NewStub(model::open_channel(record.address));
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + kOutcomeTimeout);
   v1::OutcomeRequest request;
-  request.set_session(session);
-  request.set_guest(guest);
+  request.set_session(record.session);
+  request.set_guest(record.guest);
+  request.set_to(record.to);
   v1::Outcome outcome;
   const grpc::Status status = stub->GetOutcome(&context, request, &outcome);
   if (!status.ok()) return tl::unexpected<Error>(model::to_error(status));

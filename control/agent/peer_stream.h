@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "control/agent/records.h"
 #include "control/proto/sluice.pb.h"
 #include "dataplane/base/expected.h"
 #include "dataplane/base/units.h"
@@ -47,9 +48,7 @@ class PeerStream {
 };
 
 // Asks the destination's agent what became of a session; kUnreachable if it does not answer within
-// a second.
-[[nodiscard]] Expected<v1::Outcome::Kind> ask_outcome(const std::string& address,
-                                                      std::uint64_t session,
-                                                      const std::string& guest);
+// a second, kInvalid if another host answers at its address: its ignorance means nothing.
+[[nodiscard]] Expected<v1::Outcome::Kind> ask_outcome(const HandoverRecord& record);
 
 }  // namespace sluice::agent

@@ -1,5 +1,6 @@
 #include "control/agent/records.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <fmt/format.h>
 #include <fstream>
@@ -44,10 +45,15 @@ std::string file_of(const std::string& directory, std::uint64_t session) {
   return fmt::format("{}/{:016x}.json", directory, session);
 }
 
-// Every file of the directory that holds an object with these texts.
-std::vector<Json> read_objects(const std::string& directory,
-                               std::initializer_list<const char*> texts) {
-  std::vector<Json> objects;
+struct FoundObject {
+  std::uint64_t session = 0;
+  Json content;
+};
+
+// Every file of the directory that holds an object with these texts; its name is the session.
+std::vector<FoundObject> read_objects(const std::string& directory,
+                                      std::initializer_list<const char*> texts) {
+  std::vector<FoundObject> objects;
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(directory, error)) {
     if (entry.path().extension() != ".json") continue;
@@ -56,7 +62,9 @@ std::vector<Json> read_objects(const std::string& directory,
     bool complete = object.is_object();
     for (const char* key : texts)
       complete = complete && object.contains(key) && object[key].is_string();
-    if (complete) objects.push_back(std::move(object));
+    if (complete)
+      objects.push_back(
+          {std::strtoull(entry.path().stem().c_str(), nullptr, 16), std::move(object)});
   }
   return objects;
 }
@@ -70,12 +78,18 @@ Expected<HandoverRecords> HandoverRecords::open(const std::string& run_dir) {
 }
 
 Expected<void> HandoverRecords::write(const HandoverRecord& record) const {
-  return write_whole(file_of(directory_, record.session),
-                     Json{{"session", fmt::format("{:016x}", record.session)},
-                          {"guest", record.guest},
-                          {"to", record.to},
-                          {"address", record.address},
-                          {"state", "handed-over"}});
+  auto written = write_whole(file_of(directory_, record.session),
+                             Json{{"session", fmt::format("{:016x}", record.session)},
+                                  {"guest", record.guest},
+                                  {"to", record.to},
+                                  {"address", record.address},
+                                  {"state", "handed-over"}});
+  if (!written) return written;
+  // What became of an earlier copy of the guest says nothing about this one.
+  for (const auto& earlier : read_all()) {
+    if (earlier.guest == record.guest && earlier.session != record.session) remove(earlier.session);
+  }
+  return {};
 }
 
 void HandoverRecords::remove(std::uint64_t session) const {
@@ -85,9 +99,9 @@ void HandoverRecords::remove(std::uint64_t session) const {
 
 std::vector<HandoverRecord> HandoverRecords::read_all() const {
   std::vector<HandoverRecord> records;
-  for (const auto& object : read_objects(directory_, {"session", "guest", "to", "address"})) {
-    records.push_back({std::strtoull(object["session"].get<std::string>().c_str(), nullptr, 16),
-                       object["guest"], object["to"], object["address"]});
+  for (const auto& [session, object] :
+       read_objects(directory_, {"session", "guest", "to", "address"})) {
+    records.push_back({session, object["guest"], object["to"], object["address"]});
   }
   return records;
 }
@@ -96,6 +110,12 @@ Expected<std::unique_ptr<OutcomeRecords>> OutcomeRecords::open(const std::string
   return make_directory(run_dir, "outcome").map([](std::string directory) {
     return std::unique_ptr<OutcomeRecords>(new OutcomeRecords(std::move(directory)));
   });
+}
+
+OutcomeRecords::OutcomeRecords(std::string directory) : directory_(std::move(directory)) {
+  for (const auto& [session, object] : read_objects(directory_, {"guest", "state"})) {
+    if (object["state"] == "owned") not_running_.emplace(object["guest"], session);
+  }
 }
 
 std::string OutcomeRecords::path(std::uint64_t session) const {
@@ -117,11 +137,34 @@ Expected<void> OutcomeRecords::own(std::uint64_t session, const std::string& gue
       !written)
     return written;
   undecided_.erase(session);
+  resuming_.insert(session);
+  not_running_.emplace(guest, session);
   return {};
+}
+
+void OutcomeRecords::keep(std::uint64_t session) {
+  const std::lock_guard lock(mutex_);
+  resuming_.erase(session);
 }
 
 void OutcomeRecords::mark_running(std::uint64_t session, const std::string& guest) {
   const std::lock_guard lock(mutex_);
+  const auto [begin, end] = not_running_.equal_range(guest);
+  const auto found =
+      std::find_if(begin, end, [&](const auto& entry) { return entry.second == session; });
+  if (found != end) not_running_.erase(found);
+  write_running(session, guest);
+}
+
+void OutcomeRecords::conclude(const std::string& guest) {
+  const std::lock_guard lock(mutex_);
+  const auto [begin, end] = not_running_.equal_range(guest);
+  for (auto it = begin; it != end; ++it) write_running(it->second, guest);
+  not_running_.erase(begin, end);
+}
+
+void OutcomeRecords::write_running(std::uint64_t session, const std::string& guest) {
+  resuming_.erase(session);
   // A failure leaves "owned", which asks a restarted agent for a resume that changes nothing.
   (void)write_whole(path(session), Json{{"guest", guest}, {"state", "running"}});
 }
@@ -129,21 +172,22 @@ void OutcomeRecords::mark_running(std::uint64_t session, const std::string& gues
 void OutcomeRecords::discard(std::uint64_t session) {
   const std::lock_guard lock(mutex_);
   undecided_.erase(session);
+  resuming_.erase(session);
+  std::erase_if(not_running_, [&](const auto& entry) { return entry.second == session; });
   std::error_code error;
   fs::remove(path(session), error);
 }
 
 Ownership OutcomeRecords::outcome(std::uint64_t session) const {
   const std::lock_guard lock(mutex_);
-  if (undecided_.contains(session)) return Ownership::kUndecided;
+  if (undecided_.contains(session) || resuming_.contains(session)) return Ownership::kUndecided;
   return fs::exists(path(session)) ? Ownership::kOwned : Ownership::kNever;
 }
 
 std::vector<std::string> OutcomeRecords::owned_but_not_running() const {
+  const std::lock_guard lock(mutex_);
   std::vector<std::string> guests;
-  for (const auto& object : read_objects(directory_, {"guest", "state"})) {
-    if (object["state"] == "owned") guests.push_back(object["guest"]);
-  }
+  for (const auto& [guest, session] : not_running_) guests.push_back(guest);
   return guests;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -29,6 +30,7 @@ class HandoverRecords {
   // Makes the directory; kPermission if that fails.
   [[nodiscard]] static Expected<HandoverRecords> open(const std::string& run_dir);
 
+  // Takes the place of what earlier sessions of the same guest left.
   [[nodiscard]] Expected<void> write(const HandoverRecord& record) const;
   void remove(std::uint64_t session) const;
   // Those that can be read; others are skipped.
@@ -41,7 +43,7 @@ class HandoverRecords {
 
 enum class Ownership : std::uint8_t {
   kNever = 1,  // not here, and a late commit will be refused
-  kUndecided,  // a twin waits for its commit
+  kUndecided,  // a twin waits for its commit, or for its first run after it
   kOwned,
 };
 
@@ -53,11 +55,18 @@ class OutcomeRecords {
 
   // A twin is being made. False if this session was seen before.
   [[nodiscard]] bool begin(std::uint64_t session);
-  // The commit: from the return on this host owns the guest. kFailed if the session was discarded
-  // or never began.
+  // The commit: from the return on this host owns the guest. The outcome stays undecided until the
+  // guest is known to have run or never to run, since who hears "owned" ends its own copy. kFailed
+  // if the session was discarded or never began.
   [[nodiscard]] Expected<void> own(std::uint64_t session, const std::string& guest);
+  // The guest stays here although it is not known to run: the outcome is "owned" from now on, and a
+  // restarted agent lets it run.
+  void keep(std::uint64_t session);
   // The guest has run here: after a restart nothing has to be done for it.
   void mark_running(std::uint64_t session, const std::string& guest);
+  // As mark_running(), for whichever earlier session of this guest is not known to run. A later
+  // twin of the same name must not be taken for one that was committed.
+  void conclude(const std::string& guest);
   // The twin is gone, without having run.
   void discard(std::uint64_t session);
 
@@ -67,12 +76,15 @@ class OutcomeRecords {
   [[nodiscard]] std::vector<std::string> owned_but_not_running() const;
 
  private:
-  explicit OutcomeRecords(std::string directory) : directory_(std::move(directory)) {}
+  explicit OutcomeRecords(std::string directory);
   [[nodiscard]] std::string path(std::uint64_t session) const;
+  void write_running(std::uint64_t session, const std::string& guest);
 
   std::string directory_;
   mutable std::mutex mutex_;
   std::set<std::uint64_t> undecided_;
+  std::set<std::uint64_t> resuming_;                       // owned by this agent, not yet run
+  std::multimap<std::string, std::uint64_t> not_running_;  // guest: sessions that own it
 };
 
 }  // namespace sluice::agent

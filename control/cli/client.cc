@@ -4,10 +4,10 @@
 #include <array>
 #include <chrono>
 #include <fmt/format.h>
-#include <grpcpp/create_channel.h>
 #include <string_view>
 #include <utility>
 
+#include "control/model/channel.h"
 #include "control/model/status.h"
 
 namespace sluice::cli {
@@ -39,9 +39,7 @@ bool is_transport_failure(const grpc::Status& status) {
 }  // namespace
 
 AgentClient::AgentClient(HostAddress host)
-    : host_(std::move(host)),
-      stub_(v1::Agent::NewStub(
-          grpc::CreateChannel(host_.address, grpc::InsecureChannelCredentials()))) {}
+    : host_(std::move(host)), stub_(v1::Agent::NewStub(model::open_channel(host_.address))) {}
 
 Error AgentClient::error_of(const grpc::Status& status) const {
   Error error = model::to_error(status);

@@ -26,8 +26,9 @@ class FakeFate {
   FakeFate& operator=(const FakeFate&) = delete;
 
   // The next call of this name fails; the guest is in `phase` afterwards.
-  void fail_at(std::string call, guest::Phase phase) {
+  void fail_at(std::string call, guest::Phase phase, ErrorKind kind = ErrorKind::kFailed) {
     const std::lock_guard lock(mutex_);
+    failing_kind_ = kind;
     failing_call_ = std::move(call);
     failing_phase_ = phase;
   }
@@ -58,7 +59,8 @@ class FakeFate {
     calls_.push_back(name);
     if (name == failing_call_) {
       phase_ = failing_phase_;
-      return fail(ErrorKind::kFailed, name + " was told to fail");
+      failing_call_.clear();
+      return fail(failing_kind_, name + " was told to fail");
     }
     phase_ = next;
     return {};
@@ -69,6 +71,7 @@ class FakeFate {
   guest::Phase phase_;
   const int death_fd_;
   std::string failing_call_;
+  ErrorKind failing_kind_ = ErrorKind::kFailed;
   guest::Phase failing_phase_ = guest::Phase::kGone;
   std::vector<std::string> calls_;
 };

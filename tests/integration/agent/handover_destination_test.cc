@@ -9,6 +9,7 @@
 #include <xxhash.h>
 
 #include "control/agent/migration_destination.h"
+#include "control/agent/peer_service.h"
 #include "control/model/description.h"
 #include "tests/integration/agent/fake_host.h"
 
@@ -95,12 +96,13 @@ class DestinationHandover : public testing::Test {
     thread_.join();
   }
 
-  v1::DestinationMessage prepare() {
+  v1::DestinationMessage prepare(const std::string& to = "here") {
     const auto& info = SharedDataPlane::get().data_plane->info();
     v1::SourceMessage message;
     auto& prepare = *message.mutable_prepare();
     prepare.set_session(session_);
     prepare.set_from("there");
+    prepare.set_to(to);
     prepare.set_guest_description_json(model::to_json(fake_description("db")));
     prepare.add_region_pages(kFakeBytes / kPageBytes);
     prepare.add_region_pages(kStateRegionBytes / kPageBytes);
@@ -167,8 +169,8 @@ TEST_F(DestinationHandover, OwnsTheGuestFromTheCommitOn) {
       << "the twin must outlive this agent before the source may commit";
   EXPECT_EQ(outcome(), Ownership::kUndecided);
   EXPECT_TRUE(commit(kSession).has_running());
-  EXPECT_EQ(outcome(), Ownership::kOwned);
   end();
+  EXPECT_EQ(outcome(), Ownership::kOwned);
   EXPECT_EQ(fate_->phase(), Phase::kRunning);
   EXPECT_TRUE(fate_->called("announce"));
   EXPECT_EQ(host_->registry().list().front().state, "running");
@@ -265,6 +267,38 @@ TEST_F(DestinationHandover, KeepsAGuestThatMayHaveRun) {
   EXPECT_EQ(outcome(), Ownership::kOwned);
 }
 
+TEST_F(DestinationHandover, KeepsAGuestWhoseResumeWasNotAnswered) {
+  reach_ready();
+  fate_->fail_at("resume", Phase::kIncoming, ErrorKind::kUnreachable);
+  ASSERT_TRUE(commit(kSession).has_failed());
+  end();
+  EXPECT_FALSE(fate_->called("destroy")) << "it may run";
+  EXPECT_EQ(outcome(), Ownership::kOwned);
+  start_agent({{"db", fate_}});
+  EXPECT_EQ(fate_->phase(), Phase::kRunning);
+}
+
+TEST_F(DestinationHandover, RefusesAGuestThatWasMeantForAnotherHost) {
+  const auto reply = prepare("elsewhere");
+  ASSERT_TRUE(reply.has_failed());
+  EXPECT_NE(reply.failed().message().find("elsewhere"), std::string::npos);
+  end();
+  EXPECT_TRUE(host_->registry().list().empty());
+}
+
+TEST_F(DestinationHandover, SpeaksOfOutcomesForItselfAlone) {
+  PeerService service(host_->agent().context());
+  v1::OutcomeRequest request;
+  request.set_session(7);
+  v1::Outcome outcome;
+  request.set_to("elsewhere");
+  EXPECT_FALSE(service.GetOutcome(nullptr, &request, &outcome).ok())
+      << "\"never owned\" of the wrong host would let a guest run twice";
+  request.set_to("here");
+  EXPECT_TRUE(service.GetOutcome(nullptr, &request, &outcome).ok());
+  EXPECT_EQ(outcome.kind(), v1::Outcome::NEVER_OWNED);
+}
+
 TEST_F(DestinationHandover, RefusesAGuestThatDoesNotFit) {
   end();
   start_agent({}, kFakeBytes - 1);
@@ -291,6 +325,20 @@ TEST_F(DestinationHandover, ARestartedAgentResumesATwinThatWasCommitted) {
   EXPECT_EQ(fate_->calls(), Calls{"resume"});
   EXPECT_EQ(host_->registry().list().front().state, "running");
   EXPECT_EQ(host_->outcomes().outcome(7), Ownership::kOwned);
+}
+
+TEST_F(DestinationHandover, ATwinIsNotResumedForTheCommitOfAnEarlierSession) {
+  EXPECT_TRUE(host_->outcomes().begin(7));
+  EXPECT_TRUE(host_->outcomes().own(7, "db"));
+  reach_ready();
+  // As after an agent's death: the twin waits for its commit, and the records are as they are now.
+  const auto copy = directory_.path() + "/copy";
+  std::filesystem::create_directory(copy);
+  std::filesystem::copy(directory_.path() + "/outcome", copy + "/outcome");
+  end();
+  const auto survivor = std::make_shared<FakeFate>(Phase::kIncoming);
+  const FakeHost restarted(copy, "unix:/nobody", {{"db", survivor}});
+  EXPECT_EQ(survivor->calls(), Calls{"destroy"});
 }
 
 TEST_F(DestinationHandover, AnOldArrivalOfTheSameGuestDoesNotCountAsItsCommit) {

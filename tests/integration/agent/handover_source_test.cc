@@ -8,7 +8,7 @@
 #include <gtest/gtest.h>
 #include <thread>
 
-#include "control/agent/channel.h"
+#include "control/model/channel.h"
 #include "control/proto/sluice.grpc.pb.h"
 #include "tests/integration/agent/fake_host.h"
 
@@ -56,7 +56,7 @@ class FakePeer final : public v1::Peer::Service {
           reply.mutable_failed()->set_message("no such device");
         } else {
           reply.mutable_state_loaded();
-}
+        }
       } else if (message.has_commit()) {
         on_commit();
         if (misbehaviour == Misbehaviour::kClosesAtCommit) return grpc::Status::OK;
@@ -64,7 +64,7 @@ class FakePeer final : public v1::Peer::Service {
           reply.mutable_failed()->set_message("the twin has exited");
         } else {
           reply.mutable_running();
-}
+        }
       } else {
         return grpc::Status::OK;
       }
@@ -87,7 +87,7 @@ class SourceHandover : public testing::Test {
 
   void serve() {
     grpc::ServerBuilder builder;
-    set_keepalive(builder);
+    model::set_keepalive(builder);
     builder.AddListeningPort(address_, grpc::InsecureServerCredentials());
     builder.RegisterService(&peer_);
     server_ = builder.BuildAndStart();
@@ -237,6 +237,34 @@ TEST_F(SourceHandover, ARestartedAgentGoesOnAsking) {
     EXPECT_TRUE(becomes(outcome == v1::Outcome::OWNED ? Phase::kGone : Phase::kRunning));
     host_.reset();
   }
+}
+
+TEST_F(SourceHandover, TheRecordStaysUntilTheCopyHereHasEnded) {
+  start_agent();
+  fate_->fail_at("destroy", Phase::kHandedOver);
+  EXPECT_EQ(migrate().status(), "completed");
+  EXPECT_EQ(host_->handovers().read_all().size(), 1U)
+      << "without it a restarted agent would let the guest run a second time";
+  peer_.outcome = v1::Outcome::OWNED;
+  start_agent();
+  EXPECT_TRUE(becomes(Phase::kGone));
+  EXPECT_FALSE(fate_->called("cancel"));
+}
+
+TEST_F(SourceHandover, AnOldRecordDoesNotEndAGuestThatRunsHere) {
+  peer_.outcome = v1::Outcome::OWNED;
+  ASSERT_TRUE(HandoverRecords::open(directory_.path())->write({7, "db", "there", address_}));
+  start_agent();
+  EXPECT_TRUE(host_->handovers().read_all().empty());
+  EXPECT_TRUE(host_->registry().claim("db", ClaimPurpose::kMove, "there"));
+  EXPECT_EQ(fate_->calls(), Calls{});
+}
+
+TEST_F(SourceHandover, TheRecordOfAGuestThatDoesNotAnswerStays) {
+  ASSERT_TRUE(HandoverRecords::open(directory_.path())->write({7, "db", "there", address_}));
+  std::filesystem::create_directories(directory_.path() + "/guests/db");
+  FakeHost without_guest(directory_.path(), address_);
+  EXPECT_EQ(without_guest.handovers().read_all().size(), 1U);
 }
 
 TEST_F(SourceHandover, ARestartedAgentTakesBackWhatWasNeverCommitted) {

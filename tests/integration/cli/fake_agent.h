@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "control/model/channel.h"
 #include "control/proto/sluice.grpc.pb.h"
 
 namespace sluice::cli {
@@ -26,6 +27,7 @@ class FakeAgent final : public v1::Agent::Service {
   FakeAgent(std::string name, const std::string& directory)
       : name_(std::move(name)), address_("unix:" + directory + "/" + name_ + ".sock") {
     grpc::ServerBuilder builder;
+    model::set_keepalive(builder);
     builder.AddListeningPort(address_, grpc::InsecureServerCredentials());
     builder.RegisterService(this);
     server_ = builder.BuildAndStart();

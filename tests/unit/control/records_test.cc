@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
+#include <set>
 #include <unistd.h>
 
 namespace sluice::agent {
@@ -51,8 +52,50 @@ TEST_F(Records, ASessionIsUndecidedThenOwned) {
   EXPECT_FALSE(outcomes->begin(5));
   EXPECT_EQ(outcomes->outcome(5), Ownership::kUndecided);
   EXPECT_TRUE(outcomes->own(5, "db1"));
+  EXPECT_EQ(outcomes->outcome(5), Ownership::kUndecided)
+      << "it may still turn out that the guest cannot run here";
+  outcomes->mark_running(5, "db1");
   EXPECT_EQ(outcomes->outcome(5), Ownership::kOwned);
   EXPECT_FALSE(outcomes->begin(5));
+}
+
+TEST_F(Records, AGuestThatIsKeptWithoutRunningIsOwnedAndResumedLater) {
+  {
+    auto outcomes = *OutcomeRecords::open(run_dir_);
+    EXPECT_TRUE(outcomes->begin(5));
+    EXPECT_TRUE(outcomes->own(5, "db1"));
+    outcomes->keep(5);
+    EXPECT_EQ(outcomes->outcome(5), Ownership::kOwned);
+  }
+  EXPECT_EQ((*OutcomeRecords::open(run_dir_))->owned_but_not_running(),
+            std::vector<std::string>{"db1"});
+}
+
+TEST_F(Records, WhatWasOwnedBeforeSaysNothingAboutALaterTwin) {
+  {
+    auto outcomes = *OutcomeRecords::open(run_dir_);
+    EXPECT_TRUE(outcomes->begin(5));
+    EXPECT_TRUE(outcomes->own(5, "db1"));
+  }
+  {
+    auto outcomes = *OutcomeRecords::open(run_dir_);
+    outcomes->conclude("db1");
+    EXPECT_TRUE(outcomes->owned_but_not_running().empty());
+    EXPECT_TRUE(outcomes->begin(6));
+  }
+  auto outcomes = *OutcomeRecords::open(run_dir_);
+  EXPECT_TRUE(outcomes->owned_but_not_running().empty());
+  EXPECT_EQ(outcomes->outcome(5), Ownership::kOwned);
+}
+
+TEST_F(Records, ALaterHandoverReplacesTheRecordOfAnEarlierOne) {
+  const auto records = *HandoverRecords::open(run_dir_);
+  ASSERT_TRUE(records.write({1, "db1", "h2", "192.0.2.2:7400"}));
+  ASSERT_TRUE(records.write({2, "db2", "h2", "192.0.2.2:7400"}));
+  ASSERT_TRUE(records.write({3, "db1", "h3", "192.0.2.3:7400"}));
+  std::set<std::uint64_t> sessions;
+  for (const auto& record : records.read_all()) sessions.insert(record.session);
+  EXPECT_EQ(sessions, (std::set<std::uint64_t>{2, 3}));
 }
 
 TEST_F(Records, ACommitForADiscardedSessionIsRefused) {

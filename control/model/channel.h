@@ -1,5 +1,5 @@
-// How agents connect to each other: a dead peer shows within four seconds, a closed connection at
-// once.
+// How agents are connected to, by each other and by the command line: a dead peer shows within four
+// seconds, a closed connection at once.
 #pragma once
 
 #include <grpcpp/channel.h>
@@ -7,7 +7,7 @@
 #include <memory>
 #include <string>
 
-namespace sluice::agent {
+namespace sluice::model {
 
 // Digests of a guest of terabytes fit.
 inline constexpr int kMessageBytesMax = 64 << 20;
@@ -16,4 +16,4 @@ inline constexpr int kMessageBytesMax = 64 << 20;
 // The same on the server's side.
 void set_keepalive(grpc::ServerBuilder& builder);
 
-}  // namespace sluice::agent
+}  // namespace sluice::model

@@ -1,9 +1,9 @@
-#include "control/agent/channel.h"
+#include "control/model/channel.h"
 
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 
-namespace sluice::agent {
+namespace sluice::model {
 namespace {
 
 constexpr int kKeepaliveIntervalMs = 1000;
@@ -37,4 +37,4 @@ void set_keepalive(grpc::ServerBuilder& builder) {
   builder.SetMaxReceiveMessageSize(kMessageBytesMax);
 }
 
-}  // namespace sluice::agent
+}  // namespace sluice::model
