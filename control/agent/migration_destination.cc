@@ -259,6 +259,8 @@ Expected<void> MigrationDestination::load_state(const v1::LoadState& request) {
 Expected<void> MigrationDestination::commit(const v1::Commit& request) {
   if (state_ != model::DestinationState::kReady || request.token() != session_)
     return fail(ErrorKind::kFailed, "commit refused: no twin waits for this token");
+  if (!guest_.guest().alive())
+    return fail(ErrorKind::kFailed, "commit refused: the twin of the guest has exited");
   if (auto owned = agent_.outcomes.own(session_, guest_.name()); !owned) return owned;
   if (auto owner = advance(model::DestinationEvent::kCommit); !owner) return owner;
   if (auto resumed = resume_guest(); !resumed) return resumed;
@@ -270,16 +272,19 @@ Expected<void> MigrationDestination::commit(const v1::Commit& request) {
 }
 
 Expected<void> MigrationDestination::resume_guest() {
+  const bool told_to_run = guest_.guest().alive();
   auto resumed = guest_.guest().resume();
   if (resumed) return advance(model::DestinationEvent::kResumed);
   const auto phase = guest_.guest().phase();
   if (phase == guest::Phase::kRunning) return advance(model::DestinationEvent::kResumed);
   spdlog::error("guest {} does not resume: {}", guest_.name(), resumed.error().message);
-  // It stood still all the while, so the source may have it back. A twin that is gone, or that did
-  // not answer, may have run.
-  if (phase == guest::Phase::kGone || resumed.error().kind == ErrorKind::kUnreachable)
+  // It stood still all the while, so the source may have it back. A twin that was told to run and
+  // is gone since, or did not answer, may have run.
+  if (told_to_run &&
+      (phase == guest::Phase::kGone || resumed.error().kind == ErrorKind::kUnreachable))
     return tl::unexpected<Error>(resumed.error());
   if (auto never = advance(model::DestinationEvent::kNeverRan); !never) return never;
+  agent_.outcomes.disown(session_);
   return tl::unexpected<Error>(resumed.error());
 }
 

@@ -169,13 +169,18 @@ void OutcomeRecords::write_running(std::uint64_t session, const std::string& gue
   (void)write_whole(path(session), Json{{"guest", guest}, {"state", "running"}});
 }
 
-void OutcomeRecords::discard(std::uint64_t session) {
+void OutcomeRecords::disown(std::uint64_t session) {
   const std::lock_guard lock(mutex_);
-  undecided_.erase(session);
-  resuming_.erase(session);
   std::erase_if(not_running_, [&](const auto& entry) { return entry.second == session; });
   std::error_code error;
   fs::remove(path(session), error);
+}
+
+void OutcomeRecords::discard(std::uint64_t session) {
+  disown(session);
+  const std::lock_guard lock(mutex_);
+  undecided_.erase(session);
+  resuming_.erase(session);
 }
 
 Ownership OutcomeRecords::outcome(std::uint64_t session) const {

@@ -67,6 +67,9 @@ class OutcomeRecords {
   // As mark_running(), for whichever earlier session of this guest is not known to run. A later
   // twin of the same name must not be taken for one that was committed.
   void conclude(const std::string& guest);
+  // The guest certainly never ran and its twin is about to be ended: a restarted agent must not
+  // answer "owned" for it. Undecided until discard().
+  void disown(std::uint64_t session);
   // The twin is gone, without having run.
   void discard(std::uint64_t session);
 

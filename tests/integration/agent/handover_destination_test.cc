@@ -311,7 +311,16 @@ TEST_F(DestinationHandover, RefusesAGuestThatDoesNotFit) {
   EXPECT_EQ(host_->registry().used_bytes(), 0U);
 }
 
+TEST_F(DestinationHandover, GivesTheGuestBackWhenItsTwinDiedBeforeTheCommit) {
+  reach_ready();
+  fate_->die();
+  EXPECT_TRUE(link_->next().has_failed());
+  EXPECT_TRUE(commit(kSession).has_failed());
+  expect_nothing_left();
+}
+
 TEST_F(DestinationHandover, ARestartedAgentEndsAKeptTwinWithoutACommit) {
+  end();
   start_agent({{"db", fate_}});
   EXPECT_EQ(fate_->calls(), Calls{"destroy"});
   EXPECT_TRUE(host_->registry().list().empty());
