@@ -79,6 +79,7 @@ class DestinationHandover : public testing::Test {
 
   void start_agent(std::vector<std::pair<std::string, std::shared_ptr<FakeFate>>> survivors = {},
                    std::uint64_t capacity_bytes = 1UL << 30) {
+    end();  // a session may not outlive its agent
     host_.reset();
     host_ = std::make_unique<FakeHost>(directory_.path(), "unix:/nobody", std::move(survivors),
                                        capacity_bytes);
@@ -320,7 +321,6 @@ TEST_F(DestinationHandover, GivesTheGuestBackWhenItsTwinDiedBeforeTheCommit) {
 }
 
 TEST_F(DestinationHandover, ARestartedAgentEndsAKeptTwinWithoutACommit) {
-  end();
   start_agent({{"db", fate_}});
   EXPECT_EQ(fate_->calls(), Calls{"destroy"});
   EXPECT_TRUE(host_->registry().list().empty());
