@@ -14,6 +14,7 @@
 #include <spdlog/spdlog.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <thread>
 #include <unistd.h>
 
 #include "control/agent/agent.h"
@@ -29,6 +30,9 @@ namespace {
 
 // Shares of this machine's memory that are not offered: the agents, the kernel, QEMU's own.
 constexpr std::uint64_t kOfferedPercent = 80;
+// Together two seconds.
+constexpr int kRunDirLockTries = 40;
+constexpr std::chrono::milliseconds kRunDirLockPause{50};
 
 void set_up_log() {
   auto logger = spdlog::stderr_logger_mt("sluiced");
@@ -48,8 +52,15 @@ Expected<void> lock_run_dir(const std::string& run_dir) {
   const int fd = open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
   if (fd < 0)
     return fail(ErrorKind::kPermission, fmt::format("{} cannot be written; run as root", path));
-  if (flock(fd, LOCK_EX | LOCK_NB) != 0)
-    return fail(ErrorKind::kBusy, fmt::format("another agent uses run_dir {}", run_dir));
+  // An agent that was killed holds its lock until the kernel has taken its memory apart.
+  for (int tries = 0; flock(fd, LOCK_EX | LOCK_NB) != 0; ++tries) {
+    if (tries == kRunDirLockTries) {
+      close(fd);
+      return fail(ErrorKind::kBusy,
+                  fmt::format("another agent uses run_dir {}; end it first", run_dir));
+    }
+    std::this_thread::sleep_for(kRunDirLockPause);
+  }
   return {};
 }
 

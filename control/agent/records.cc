@@ -62,9 +62,8 @@ std::vector<FoundObject> read_objects(const std::string& directory,
     bool complete = object.is_object();
     for (const char* key : texts)
       complete = complete && object.contains(key) && object[key].is_string();
-    if (complete)
-      objects.push_back(
-          {std::strtoull(entry.path().stem().c_str(), nullptr, 16), std::move(object)});
+    if (!complete) continue;
+    objects.push_back({std::strtoull(entry.path().stem().c_str(), nullptr, 16), std::move(object)});
   }
   return objects;
 }

@@ -6,7 +6,6 @@
 #include <mutex>
 #include <poll.h>
 #include <pthread.h>
-#include <rte_eal.h>
 #include <rte_lcore.h>
 #include <sched.h>
 #include <sys/eventfd.h>
@@ -204,7 +203,8 @@ DataPlane::Impl::~Impl() {
   }
   set_unmap_grace({});
   port.reset();
-  rte_eal_cleanup();
+  // No rte_eal_cleanup(): it frees what the EAL's interrupt thread still looks at, and that thread
+  // cannot be ended (DPDK 22.11). The process ends next, and the EAL keeps no files.
 }
 
 // Hands events to the control side, and looks after the port's link now and then.

@@ -1,10 +1,12 @@
 #include "drivers/dpdk/eal.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <sched.h>
+#include <system_error>
 #include <unistd.h>
 
 namespace sluice::dpdk {
@@ -60,13 +62,14 @@ std::vector<std::string> eal_arguments(const EalOptions& options, bool hugepages
       "sluice", lcores_argument(), "--no-telemetry", "--log-level=error",
       // It reports every attempt to reach a peer that has not started yet.
       "--log-level=pmd.net.memif:emergency", "-m", std::to_string(options.memory_bytes >> 20)};
+  arguments.push_back("--file-prefix=" + (options.file_prefix.empty()
+                                              ? "sluice-" + std::to_string(getpid())
+                                              : options.file_prefix));
   if (hugepages) {
     arguments.emplace_back("--in-memory");
   } else {
-    arguments.emplace_back("--no-huge");
-    arguments.push_back("--file-prefix=" + (options.file_prefix.empty()
-                                                ? "sluice-" + std::to_string(getpid())
-                                                : options.file_prefix));
+    // What --in-memory does about shared files: none are made.
+    arguments.insert(arguments.end(), {"--no-huge", "--no-shconf"});
   }
   if (options.pci_address.empty()) {
     arguments.emplace_back("--no-pci");
@@ -87,6 +90,7 @@ Expected<EalFacts> start_eal(const EalOptions& options) {
   }
   std::vector<std::string> arguments = eal_arguments(options, *hugepages);
   std::vector<char*> argv;
+  argv.reserve(arguments.size());
   for (std::string& argument : arguments) {
     argv.push_back(argument.data());
   }
@@ -94,6 +98,9 @@ Expected<EalFacts> start_eal(const EalOptions& options) {
   const bool known = sched_getaffinity(0, sizeof(affinity), &affinity) == 0;
   const int result = rte_eal_init(static_cast<int>(argv.size()), argv.data());
   const int error = rte_errno;
+  // No second process attaches, so nothing needs the directory; left alone it would outlive us.
+  std::error_code ignored;
+  std::filesystem::remove_all(rte_eal_get_runtime_dir(), ignored);
   if (known) {
     sched_setaffinity(0, sizeof(affinity), &affinity);
   }

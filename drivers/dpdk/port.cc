@@ -4,11 +4,15 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <functional>
+#include <future>
 #include <linux/if.h>
+#include <rte_alarm.h>
 #include <rte_dev.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
+#include <rte_interrupts.h>
 #include <rte_mempool.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -162,6 +166,26 @@ std::string describe(const PortName& name) {
   return "port " + (kind + name.target);
 }
 
+// Runs `work` on the EAL's interrupt thread and waits for its end. That is where the memif driver
+// takes a link down when the peer goes; stopping or closing the port on another thread meanwhile
+// frees the same rings twice.
+void on_interrupt_thread(const std::function<void()>& work) {
+  struct Errand {
+    const std::function<void()>& work;
+    std::promise<void> done;
+  } errand{work, {}};
+  const auto run = [](void* argument) {
+    auto* task = static_cast<Errand*>(argument);
+    task->work();
+    task->done.set_value();
+  };
+  if (rte_thread_is_intr() == 1 || rte_eal_alarm_set(1, run, &errand) != 0) {
+    work();
+    return;
+  }
+  errand.done.get_future().wait();
+}
+
 }  // namespace
 
 Expected<PortName> parse_port(std::string_view text) {
@@ -234,10 +258,12 @@ Expected<std::unique_ptr<Port>> Port::open(const PortOptions& options) {
 }
 
 Port::~Port() {
-  if (started_.exchange(false)) {
-    rte_eth_dev_stop(port_id_);
-  }
-  rte_eth_dev_close(port_id_);
+  on_interrupt_thread([this] {
+    if (started_.exchange(false)) {
+      rte_eth_dev_stop(port_id_);
+    }
+    rte_eth_dev_close(port_id_);
+  });
 }
 
 Expected<void> Port::set_up() {
@@ -393,7 +419,7 @@ void Port::supervise() {
     }
     started_.store(false);
     wait_until_workers_outside();
-    rte_eth_dev_stop(port_id_);
+    on_interrupt_thread([this] { rte_eth_dev_stop(port_id_); });
   }
   looks_at_dead_link_ = 0;
   started_.store(rte_eth_dev_start(port_id_) == 0, std::memory_order_release);

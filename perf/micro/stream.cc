@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstring>
 #include <deque>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -340,21 +341,30 @@ void add_options(CLI::App& app, Options& options) {
       ->capture_default_str();
 }
 
-}  // namespace
-}  // namespace sluice
-
-int main(int argc, char** argv) {
+int run(int argc, char** argv) {
   CLI::App app(
       "Moves random memory between two processes over the data plane and reports its speed",
       "sluice-stream");
   app.require_subcommand(1);
-  sluice::Options options;
+  Options options;
   CLI::App* sending =
       app.add_subcommand("send", "start after the receiver, or within 20 s before it");
   CLI::App* receiving = app.add_subcommand("receive", "serves one sender, then ends");
-  sluice::add_options(*sending, options);
-  sluice::add_options(*receiving, options);
+  add_options(*sending, options);
+  add_options(*receiving, options);
   CLI11_PARSE(app, argc, argv);
   options.plane.memif_server = receiving->parsed();
-  return sending->parsed() ? sluice::run_send(options) : sluice::run_receive(options);
+  return sending->parsed() ? run_send(options) : run_receive(options);
+}
+
+}  // namespace
+}  // namespace sluice
+
+int main(int argc, char** argv) {
+  try {
+    return sluice::run(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "sluice-stream: %s\n", error.what());
+    return 1;
+  }
 }

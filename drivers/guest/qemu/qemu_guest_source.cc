@@ -165,7 +165,7 @@ Expected<std::size_t> QemuGuest::save_state(std::span<std::byte> out) {
   if (!allowed) return tl::unexpected(allowed.error());
   if (!state_reader_)
     return fail(ErrorKind::kInvalid, "guest " + name() + " was not paused for a move");
-  const auto size = stream_state(out);
+  auto size = stream_state(out);
   // `out` is the caller's again, but QEMU may still be writing.
   if (!size && state_reader_) state_reader_->discard();
   return size;

@@ -6,7 +6,7 @@
 namespace sluice::agent {
 namespace {
 
-const std::string kGood = R"(host = "h1"
+constexpr const char* kGood = R"(host = "h1"
 run_dir = "/run/sluice"
 listen = ["unix:/run/sluice/agent.sock", "192.0.2.1:7400"]
 memory = "8G"

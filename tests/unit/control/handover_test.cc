@@ -14,7 +14,7 @@ using D = DestinationState;
 using F = DestinationEvent;
 
 // Written out again, by hand, so that a slip in the table shows.
-const std::map<std::pair<S, E>, S> kLegalAtSource = {
+const std::map<std::pair<S, E>, S> legal_at_source = {
     {{S::kPreparing, E::kPrepared}, S::kTracking},
     {{S::kPreparing, E::kFailure}, S::kCancelled},
     {{S::kTracking, E::kTracked}, S::kStreaming},
@@ -39,7 +39,7 @@ const std::map<std::pair<S, E>, S> kLegalAtSource = {
     {{S::kUnknown, E::kUnreachable}, S::kUnknown},
     {{S::kReleasing, E::kReleased}, S::kReleased},
 };
-const std::map<std::pair<D, F>, D> kLegalAtDestination = {
+const std::map<std::pair<D, F>, D> legal_at_destination = {
     {{D::kPreparing, F::kTwinReady}, D::kReceiving},
     {{D::kPreparing, F::kFailure}, D::kDiscarded},
     {{D::kReceiving, F::kProofMatched}, D::kProven},
@@ -71,8 +71,8 @@ void expect_exactly(const std::map<std::pair<State, Event>, State>& legal) {
   }
 }
 
-TEST(Handover, SourceAllowsExactlyTheLegalPairs) { expect_exactly(kLegalAtSource); }
-TEST(Handover, DestinationAllowsExactlyTheLegalPairs) { expect_exactly(kLegalAtDestination); }
+TEST(Handover, SourceAllowsExactlyTheLegalPairs) { expect_exactly(legal_at_source); }
+TEST(Handover, DestinationAllowsExactlyTheLegalPairs) { expect_exactly(legal_at_destination); }
 
 TEST(Handover, AfterTheCommitNoFailureAloneLetsTheSourceRun) {
   for (const S state : {S::kCommitted, S::kUnknown, S::kReleasing, S::kReleased}) {

@@ -49,10 +49,11 @@ Runs runs_of(const std::vector<bool>& pages) {
   Runs runs;
   for (std::uint64_t page = 0; page < pages.size(); ++page) {
     if (!pages[page]) continue;
-    if (page > 0 && pages[page - 1])
+    if (page > 0 && pages[page - 1]) {
       ++runs.back().count;
-    else
+    } else {
       runs.push_back({page, 1});
+    }
   }
   return runs;
 }
