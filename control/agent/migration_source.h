@@ -83,6 +83,8 @@ class MigrationSource {
   // the guest stands still (migration_source_switchover.cc)
   [[nodiscard]] Expected<void> pause();
   [[nodiscard]] Expected<void> final_pass();
+  // Sends these pages of the page space and waits until they are acknowledged.
+  [[nodiscard]] Expected<void> send_pages(PageNumber first, std::uint64_t count);
   [[nodiscard]] Expected<void> send_punched_holes();
   [[nodiscard]] Expected<void> send_untracked_writes();
   [[nodiscard]] Expected<void> prove();

@@ -68,6 +68,16 @@ Expected<void> MigrationSource::final_pass() {
   return advance(model::SourceEvent::kSettled);
 }
 
+Expected<void> MigrationSource::send_pages(PageNumber first, std::uint64_t count) {
+  engine::Command command;
+  command.kind = engine::CommandKind::kSendPages;
+  command.page = first;
+  command.pages = count;
+  if (auto settled = flows_->run(command, engine::EventKind::kSettled); !settled)
+    return tl::unexpected<Error>(settled.error());
+  return {};
+}
+
 // The tracker does not see a hole that is punched into memory (drivers/tracker); devices that punch
 // are refused before a migration begins, so this finds something only when such a device was
 // overlooked. Looking through all of memory takes as long as a scan, so it is done only if the
@@ -82,12 +92,7 @@ Expected<void> MigrationSource::send_punched_holes() {
         fmt::format("{} pages were given back by the guest while it moved", count_pages(holes)));
   }
   for (const auto& run : holes) {
-    engine::Command command;
-    command.kind = engine::CommandKind::kSendPages;
-    command.page = run.first;
-    command.pages = run.count;
-    if (auto settled = flows_->run(command, engine::EventKind::kSettled); !settled)
-      return tl::unexpected<Error>(settled.error());
+    if (auto sent = send_pages(run.first, run.count); !sent) return sent;
   }
   return {};
 }
@@ -104,12 +109,9 @@ Expected<void> MigrationSource::send_untracked_writes() {
   for (std::size_t i = 0; i < extents.size();) {
     std::size_t end = i + 1;
     while (end < extents.size() && extents[end] == extents[end - 1] + 1) ++end;
-    engine::Command command;
-    command.kind = engine::CommandKind::kSendPages;
-    command.page = extents[i] * kExtentPages;
-    command.pages = (end - i) * kExtentPages;
-    if (auto settled = flows_->run(command, engine::EventKind::kSettled); !settled)
-      return tl::unexpected<Error>(settled.error());
+    if (auto corrected = send_pages(extents[i] * kExtentPages, (end - i) * kExtentPages);
+        !corrected)
+      return corrected;
     i = end;
   }
   summary_.add_remarks(
@@ -168,13 +170,10 @@ Expected<void> MigrationSource::hand_over_state() {
   auto bytes = guest_.guest().save_state(memory_->state());
   if (!bytes) return tl::unexpected<Error>(bytes.error());
   if (auto saved = advance(model::SourceEvent::kStateSaved); !saved) return saved;
-  engine::Command command;
-  command.kind = engine::CommandKind::kSendPages;
-  command.page = memory_->layout().region(kStateRegion).first;
-  command.pages = (*bytes + kPageBytes - 1) / kPageBytes;
-  if (command.pages > 0) {
-    if (auto sent = flows_->run(command, engine::EventKind::kSettled); !sent)
-      return tl::unexpected<Error>(sent.error());
+  const std::uint64_t pages = (*bytes + kPageBytes - 1) / kPageBytes;
+  if (pages > 0) {
+    const PageNumber first = memory_->layout().region(kStateRegion).first;
+    if (auto sent = send_pages(first, pages); !sent) return sent;
   }
   v1::SourceMessage message;
   message.mutable_load_state()->set_bytes(*bytes);
