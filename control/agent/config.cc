@@ -15,101 +15,13 @@
 #include <toml++/toml.h>
 #include <utility>
 
+#include "control/model/table_reader.h"
 #include "dataplane/base/parse_size.h"
 
 namespace sluice::agent {
 namespace {
 
-// Reads keys of one table; the first thing that is wrong is kept and everything after it is
-// skipped.
-class TableReader {
- public:
-  TableReader(const toml::table& table, const std::string& source, std::string prefix,
-              std::optional<Error>& error)
-      : table_(table), source_(source), prefix_(std::move(prefix)), error_(error) {}
-
-  void refuse_unknown(std::initializer_list<std::string_view> known) {
-    for (const auto& [key, node] : table_) {
-      bool found = false;
-      for (const auto name : known) found = found || key.str() == name;
-      if (!found) complain(key.source(), fmt::format("unknown key {}{}", prefix_, key.str()));
-    }
-  }
-
-  void text(std::string_view key, std::string& out, bool required = false) {
-    const toml::node* node = find(key, required);
-    if (node == nullptr) return;
-    if (const auto value = node->value_exact<std::string>(); value && !value->empty()) {
-      out = *value;
-    } else {
-      complain(node->source(), fmt::format("{}{} must be a text that is not empty", prefix_, key));
-    }
-  }
-
-  template <typename Integer>
-  void integer(std::string_view key, Integer& out, std::int64_t min, std::int64_t max) {
-    const toml::node* node = find(key, false);
-    if (node == nullptr) return;
-    const auto value = node->value_exact<std::int64_t>();
-    if (value && *value >= min && *value <= max) {
-      out = static_cast<Integer>(*value);
-    } else {
-      complain(node->source(),
-               fmt::format("{}{} must be a whole number from {} to {}", prefix_, key, min, max));
-    }
-  }
-
-  template <typename Out, typename Parse>
-  void parsed(std::string_view key, Out& out, std::string_view expectation, Parse parse,
-              bool required = false) {
-    std::string value;
-    text(key, value, required);
-    if (value.empty() || error_) return;
-    if (const auto result = parse(value)) {
-      out = *result;
-    } else {
-      complain(table_.get(key)->source(),
-               fmt::format("{}{} = \"{}\": expected {}", prefix_, key, value, expectation));
-    }
-  }
-
-  // Calls visit(node) for every element of an array.
-  template <typename Visit>
-  void array(std::string_view key, bool required, Visit visit) {
-    const toml::node* node = find(key, required);
-    if (node == nullptr) return;
-    const auto* elements = node->as_array();
-    if (elements == nullptr || (required && elements->empty())) {
-      complain(node->source(), fmt::format("{}{} must be a list", prefix_, key));
-      return;
-    }
-    for (const auto& element : *elements) {
-      if (!error_) visit(element);
-    }
-  }
-
-  void complain(const toml::source_region& where, const std::string& what) {
-    if (error_) return;
-    error_ = Error{ErrorKind::kInvalid, fmt::format("{}:{}:{}: {}", source_, where.begin.line,
-                                                    where.begin.column, what)};
-  }
-
-  [[nodiscard]] const toml::table& table() const { return table_; }
-
- private:
-  const toml::node* find(std::string_view key, bool required) {
-    if (error_) return nullptr;
-    const toml::node* node = table_.get(key);
-    if (node == nullptr && required)
-      complain(table_.source(), fmt::format("{}{} is missing", prefix_, key));
-    return node;
-  }
-
-  const toml::table& table_;
-  const std::string& source_;
-  std::string prefix_;
-  std::optional<Error>& error_;
-};
+using model::TableReader;
 
 // "10G" bits a second: network rates are decimal.
 std::optional<std::uint64_t> parse_bit_rate(std::string_view text) {
@@ -240,14 +152,9 @@ void read_data_plane(const toml::node* node, TableReader& root, const std::strin
 }  // namespace
 
 Expected<Config> parse_config(std::string_view text, const std::string& source) {
-  toml::table root;
-  try {
-    root = toml::parse(text, source);
-  } catch (const toml::parse_error& failure) {
-    const auto& at = failure.source().begin;
-    return fail(ErrorKind::kInvalid,
-                fmt::format("{}:{}:{}: {}", source, at.line, at.column, failure.description()));
-  }
+  const auto parsed = model::parse_toml(text, source);
+  if (!parsed) return tl::unexpected<Error>(parsed.error());
+  const toml::table& root = *parsed;
   Config config;
   std::optional<Error> error;
   TableReader reader(root, source, "", error);

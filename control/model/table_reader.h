@@ -1,0 +1,121 @@
+// Reads TOML tables of configuration files: every complaint names file, line and column. One
+// thread.
+#pragma once
+
+#include <cstdint>
+#include <fmt/format.h>
+#include <initializer_list>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <toml++/toml.h>
+#include <utility>
+
+#include "dataplane/base/expected.h"
+
+namespace sluice::model {
+
+// Reads keys of one table; the first thing that is wrong is kept and everything after it is
+// skipped.
+class TableReader {
+ public:
+  TableReader(const toml::table& table, const std::string& source, std::string prefix,
+              std::optional<Error>& error)
+      : table_(table), source_(source), prefix_(std::move(prefix)), error_(error) {}
+
+  void refuse_unknown(std::initializer_list<std::string_view> known) {
+    for (const auto& [key, node] : table_) {
+      bool found = false;
+      for (const auto name : known) found = found || key.str() == name;
+      if (!found) complain(key.source(), fmt::format("unknown key {}{}", prefix_, key.str()));
+    }
+  }
+
+  void text(std::string_view key, std::string& out, bool required = false) {
+    const toml::node* node = find(key, required);
+    if (node == nullptr) return;
+    if (const auto value = node->value_exact<std::string>(); value && !value->empty()) {
+      out = *value;
+    } else {
+      complain(node->source(), fmt::format("{}{} must be a text that is not empty", prefix_, key));
+    }
+  }
+
+  template <typename Integer>
+  void integer(std::string_view key, Integer& out, std::int64_t min, std::int64_t max) {
+    const toml::node* node = find(key, false);
+    if (node == nullptr) return;
+    const auto value = node->value_exact<std::int64_t>();
+    if (value && *value >= min && *value <= max) {
+      out = static_cast<Integer>(*value);
+    } else {
+      complain(node->source(),
+               fmt::format("{}{} must be a whole number from {} to {}", prefix_, key, min, max));
+    }
+  }
+
+  template <typename Out, typename Parse>
+  void parsed(std::string_view key, Out& out, std::string_view expectation, Parse parse,
+              bool required = false) {
+    std::string value;
+    text(key, value, required);
+    if (value.empty() || error_) return;
+    if (const auto result = parse(value)) {
+      out = *result;
+    } else {
+      complain(table_.get(key)->source(),
+               fmt::format("{}{} = \"{}\": expected {}", prefix_, key, value, expectation));
+    }
+  }
+
+  // Calls visit(node) for every element of an array.
+  template <typename Visit>
+  void array(std::string_view key, bool required, Visit visit) {
+    const toml::node* node = find(key, required);
+    if (node == nullptr) return;
+    const auto* elements = node->as_array();
+    if (elements == nullptr || (required && elements->empty())) {
+      complain(node->source(), fmt::format("{}{} must be a list", prefix_, key));
+      return;
+    }
+    for (const auto& element : *elements) {
+      if (!error_) visit(element);
+    }
+  }
+
+  void complain(const toml::source_region& where, const std::string& what) {
+    if (error_) return;
+    error_ = Error{ErrorKind::kInvalid, fmt::format("{}:{}:{}: {}", source_, where.begin.line,
+                                                    where.begin.column, what)};
+  }
+
+  [[nodiscard]] const toml::table& table() const { return table_; }
+
+ private:
+  const toml::node* find(std::string_view key, bool required) {
+    if (error_) return nullptr;
+    const toml::node* node = table_.get(key);
+    if (node == nullptr && required)
+      complain(table_.source(), fmt::format("{}{} is missing", prefix_, key));
+    return node;
+  }
+
+  const toml::table& table_;
+  const std::string& source_;
+  std::string prefix_;
+  std::optional<Error>& error_;
+};
+
+// The document, or where it is not TOML.
+[[nodiscard]] inline Expected<toml::table> parse_toml(std::string_view text,
+                                                      const std::string& source) {
+  try {
+    return toml::parse(text, source);
+  } catch (const toml::parse_error& failure) {
+    const auto& at = failure.source().begin;
+    return fail(ErrorKind::kInvalid,
+                fmt::format("{}:{}:{}: {}", source, at.line, at.column, failure.description()));
+  }
+}
+
+}  // namespace sluice::model
