@@ -17,6 +17,8 @@ TICK = re.compile(r"tick (\d+) errors (\d+)")
 def pytest_addoption(parser):
     parser.addoption("--migrations", type=int, default=6,
                      help="how often the loaded Linux guest is moved in a row (50 for the full promise)")
+    parser.addoption("--impaired-migrations", type=int, default=10,
+                     help="how often a guest is moved through a network that loses, reorders and doubles frames (100 for the full promise)")
     parser.addoption("--bench-size", default="1G", help="memory of the memory guests (4G for the full promise)")
 
 
