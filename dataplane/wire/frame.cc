@@ -44,8 +44,16 @@ constexpr std::size_t kReserved = 22;
 }  // namespace ack_at
 static_assert(ack_at::kReserved + sizeof(std::uint16_t) == kAckBodyBytes);
 
+namespace probe_reply_at {
+constexpr std::size_t kProbe = 0;
+constexpr std::size_t kProbeBodyBytes = 8;
+constexpr std::size_t kReserved = 12;
+}  // namespace probe_reply_at
+static_assert(probe_reply_at::kReserved + sizeof(std::uint32_t) == kProbeReplyBodyBytes);
+
 // The checksum walks 8 bytes a step and has no tail.
-static_assert(kFrameHeaderBytes % 8 == 0 && kRecordBytes % 8 == 0 && kAckBodyBytes % 8 == 0);
+static_assert(kFrameHeaderBytes % 8 == 0 && kRecordBytes % 8 == 0 && kAckBodyBytes % 8 == 0 &&
+              kProbeReplyBodyBytes % 8 == 0);
 static_assert(kRawPagesMax * kPageBytes <= UINT16_MAX);
 static_assert(kRecordsMax * kRecordBytes + kRawPagesMax * kPageBytes <= UINT16_MAX,
               "the largest body fits body_bytes");
@@ -152,7 +160,7 @@ bool drop(DropReason& reason, DropReason why) {
   return false;
 }
 
-// The checks that DATA and ACK frames share: up to here nothing beyond the fixed header was read.
+// The checks that all frames share: up to here nothing beyond the fixed header was read.
 bool decode_header(std::span<const std::byte> frame, FrameType type, FrameHeader& header,
                    DropReason& reason) {
   const auto key = peek(frame, reason);
@@ -262,6 +270,34 @@ std::size_t encode_ack(FrameHeader header, const Ack& ack, std::span<std::byte> 
   return kFrameHeaderBytes + body_bytes;
 }
 
+std::size_t encode_probe_prefix(FrameHeader header, std::span<std::byte> out) {
+  assert(out.size() >= kFrameHeaderBytes);
+  header.type = FrameType::kProbe;
+  header.records = 0;
+  header.floor_distance = 0;
+  store_header(header, out.data());
+  seal(out.data(), kFrameHeaderBytes);
+  return kFrameHeaderBytes;
+}
+
+std::size_t encode_probe_reply(const FrameHeader& probe, Sequence sequence,
+                               std::span<std::byte> out) {
+  assert(out.size() >= kProbeReplyBytes);
+  std::byte* body = out.data() + kFrameHeaderBytes;
+  store_le(body + probe_reply_at::kProbe, probe.sequence);
+  store_le(body + probe_reply_at::kProbeBodyBytes, std::uint32_t{probe.body_bytes});
+  store_le(body + probe_reply_at::kReserved, std::uint32_t{0});
+  FrameHeader header = probe;
+  header.type = FrameType::kProbeReply;
+  header.body_bytes = kProbeReplyBodyBytes;
+  header.records = 0;
+  header.sequence = sequence;
+  header.floor_distance = 0;
+  store_header(header, out.data());
+  seal(out.data(), kProbeReplyBytes);
+  return kProbeReplyBytes;
+}
+
 std::optional<FlowKey> peek(std::span<const std::byte> frame, DropReason& reason) {
   if (frame.size() < kFrameHeaderBytes) {
     reason = DropReason::kTooShort;
@@ -272,7 +308,7 @@ std::optional<FlowKey> peek(std::span<const std::byte> frame, DropReason& reason
     return std::nullopt;
   }
   const auto type = static_cast<FrameType>(frame[header_at::kType]);
-  if (type != FrameType::kData && type != FrameType::kAck) {
+  if (type < FrameType::kData || type > FrameType::kProbeReply) {
     reason = DropReason::kBadType;
     return std::nullopt;
   }
@@ -351,6 +387,45 @@ bool decode_ack(std::span<const std::byte> frame, AckFrame& out, DropReason& rea
   for (std::size_t i = 0; i < ack.bitmap_words; ++i) {
     ack.bitmap[i] = load_le<std::uint64_t>(body + kAckBodyBytes + i * sizeof(std::uint64_t));
   }
+  return true;
+}
+
+bool decode_probe(std::span<const std::byte> frame, FrameHeader& out, DropReason& reason) {
+  if (!decode_header(frame, FrameType::kProbe, out, reason)) {
+    return false;
+  }
+  if (out.records != 0) {
+    return drop(reason, DropReason::kBadLength);
+  }
+  if (!check_sealed(frame, kFrameHeaderBytes, out, reason)) {
+    return false;
+  }
+  return out.floor_distance == 0 || drop(reason, DropReason::kBadRecord);
+}
+
+bool decode_probe_reply(std::span<const std::byte> frame, ProbeReplyFrame& out,
+                        DropReason& reason) {
+  FrameHeader& header = out.header;
+  if (!decode_header(frame, FrameType::kProbeReply, header, reason)) {
+    return false;
+  }
+  if (header.records != 0 || header.body_bytes != kProbeReplyBodyBytes) {
+    return drop(reason, DropReason::kBadLength);
+  }
+  if (!check_sealed(frame, kProbeReplyBytes, header, reason)) {
+    return false;
+  }
+  const std::byte* body = frame.data() + kFrameHeaderBytes;
+  out.probe = load_le<Sequence>(body + probe_reply_at::kProbe);
+  const auto body_bytes = load_le<std::uint32_t>(body + probe_reply_at::kProbeBodyBytes);
+  if (header.floor_distance != 0 || body_bytes > UINT16_MAX ||
+      load_le<std::uint32_t>(body + probe_reply_at::kReserved) != 0) {
+    return drop(reason, DropReason::kBadRecord);
+  }
+  if (out.probe == 0) {
+    return drop(reason, DropReason::kOutOfRange);
+  }
+  out.probe_body_bytes = static_cast<std::uint16_t>(body_bytes);
   return true;
 }
 

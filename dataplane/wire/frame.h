@@ -17,8 +17,10 @@ namespace sluice::wire {
 inline constexpr std::uint8_t kVersion = 1;
 
 enum class FrameType : std::uint8_t {
-  kData = 1,  // header, record table, payloads of the records in the same order
-  kAck = 2,   // header, ack body, bitmap words
+  kData = 1,        // header, record table, payloads of the records in the same order
+  kAck = 2,         // header, ack body, bitmap words
+  kProbe = 3,       // header, padding up to the size under test
+  kProbeReply = 4,  // header, probe reply body
 };
 
 // Frame header, 40 bytes:
@@ -37,18 +39,20 @@ enum class FrameType : std::uint8_t {
 //   +-------------------------------+-------------------------------+
 //
 // body_bytes      bytes after this header
-// records         entries of the record table (DATA), 0 for ACK
+// records         entries of the record table (DATA), else 0
 // session         random, agreed on by the control channel; frames of unknown sessions are dropped
-// sequence        DATA: the flow's frame number from 1. ACK: numbers the acks, from 1, so that a
-//                 late one is known
-// timestamp_ns    DATA: the sender's clock at transmission. ACK: the echo of the newest DATA
-//                 frame's timestamp
+// sequence        the flow's number of the frame among those of its type, from 1; of an ACK, so
+// that
+//                 a late one is known
+// timestamp_ns    DATA, PROBE: the sender's clock at transmission. ACK: the echo of the newest DATA
+//                 frame's timestamp. PROBE_REPLY: that of the probe
 // floor_distance  DATA: sequence minus the oldest sequence the sender still waits for; every older
 //                 frame is settled (acknowledged or declared lost) and the receiver's cumulative
-//                 number may pass over it. ACK: 0
+//                 number may pass over it. Else 0
 // header_crc      CRC32C over the header (this field as 0) and the record table, or ack body and
-//                 bitmap. Page contents are covered end to end by page hashes instead, which also
-//                 see what memory and buses do to them.
+//                 bitmap, or probe reply body. Page contents are covered end to end by page hashes
+//                 instead, which also see what memory and buses do to them; a probe's padding says
+//                 nothing.
 struct FrameHeader {
   FrameType type = FrameType::kData;
   std::uint16_t flow = 0;
@@ -132,6 +136,18 @@ struct Ack {
   friend bool operator==(const Ack&, const Ack&) = default;
 };
 
+// Probe reply body, 16 bytes:
+//
+//   +---------------------------------------------------------------+
+//   | probe                                                         |  0
+//   +-------------------------------+-------------------------------+
+//   | probe_body_bytes              | zero                          |  8
+//   +-------------------------------+-------------------------------+
+//
+// probe             the sequence of the PROBE that arrived; 0 never
+// probe_body_bytes  its body_bytes: what arrived was that large. 0..65,535
+inline constexpr std::size_t kProbeReplyBodyBytes = 16;
+
 // Why a frame was dropped; index of the receive counters. Names are shown to operators.
 enum class DropReason : std::uint8_t {
   kTooShort = 1,
@@ -162,6 +178,13 @@ struct AckFrame {
   Ack ack;
 };
 
+// A PROBE is its header: header.body_bytes of padding arrived behind it.
+struct ProbeReplyFrame {
+  FrameHeader header;
+  Sequence probe = 0;
+  std::uint16_t probe_body_bytes = 0;
+};
+
 // Size of header + record table of a DATA frame, without payloads.
 [[nodiscard]] constexpr std::size_t data_prefix_bytes(std::size_t records) {
   return kFrameHeaderBytes + records * kRecordBytes;
@@ -169,6 +192,7 @@ struct AckFrame {
 inline constexpr std::size_t kDataPrefixBytesMax = data_prefix_bytes(kRecordsMax);
 inline constexpr std::size_t kAckBytesMax =
     kFrameHeaderBytes + kAckBodyBytes + kAckWordsMax * sizeof(std::uint64_t);
+inline constexpr std::size_t kProbeReplyBytes = kFrameHeaderBytes + kProbeReplyBodyBytes;
 
 // Writes header and record table; the payloads follow in the records' order and are the caller's.
 // header.type, body_bytes and records are set from the records. `out` holds at least
@@ -179,6 +203,15 @@ std::size_t encode_data_prefix(FrameHeader header, std::span<const Record> recor
 // Writes a whole ACK frame; `out` holds at least kAckBytesMax. Trailing all-zero words need not be
 // sent.
 std::size_t encode_ack(FrameHeader header, const Ack& ack, std::span<std::byte> out);
+
+// Writes a PROBE's header, for header.body_bytes bytes of padding, which follow and are the
+// caller's: anything. `out` holds at least kFrameHeaderBytes; returns the bytes written.
+std::size_t encode_probe_prefix(FrameHeader header, std::span<std::byte> out);
+
+// Writes the whole answer to a decoded PROBE: session, flow and timestamp are the probe's,
+// `sequence` numbers the replies. `out` holds at least kProbeReplyBytes; returns the bytes written.
+std::size_t encode_probe_reply(const FrameHeader& probe, Sequence sequence,
+                               std::span<std::byte> out);
 
 // Reads only what is needed to find the flow: length, version, type. nullopt with `reason` set
 // otherwise.
@@ -195,5 +228,9 @@ struct FlowKey {
 [[nodiscard]] bool decode_data(std::span<const std::byte> frame, DataFrame& out,
                                DropReason& reason);
 [[nodiscard]] bool decode_ack(std::span<const std::byte> frame, AckFrame& out, DropReason& reason);
+[[nodiscard]] bool decode_probe(std::span<const std::byte> frame, FrameHeader& out,
+                                DropReason& reason);
+[[nodiscard]] bool decode_probe_reply(std::span<const std::byte> frame, ProbeReplyFrame& out,
+                                      DropReason& reason);
 
 }  // namespace sluice::wire

@@ -195,4 +195,9 @@ std::size_t fragment_bytes(std::size_t mtu) {
   return 0;
 }
 
+std::uint16_t probe_body_bytes(std::size_t mtu) {
+  assert(mtu >= kMtuMin && mtu <= UINT16_MAX);
+  return static_cast<std::uint16_t>(mtu - kIpAndUdpBytes - kFrameHeaderBytes);
+}
+
 }  // namespace sluice::wire

@@ -72,4 +72,11 @@ class PacketTemplate {
 // (the MTU is then too small to use).
 [[nodiscard]] std::size_t fragment_bytes(std::size_t mtu);
 
+// The smallest IPv4 packet size that a path may have: its fragments fit (fragment_bytes()), with
+// room to spare.
+inline constexpr std::size_t kMtuMin = 640;
+
+// The padding of a PROBE whose packet is exactly of this size, at least kMtuMin.
+[[nodiscard]] std::uint16_t probe_body_bytes(std::size_t mtu);
+
 }  // namespace sluice::wire

@@ -360,7 +360,7 @@ TEST(FrameHostile, VersionAndType) {
   Bytes ack = ack_frame(ack_of_words(1));
   EXPECT_EQ(data_drop(ack), DropReason::kBadType);
   EXPECT_EQ(ack_drop(data), DropReason::kBadType);
-  for (const int type : {0, 3, 255}) {
+  for (const int type : {0, 5, 255}) {
     data[kTypeAt] = static_cast<std::byte>(type);
     EXPECT_EQ(data_drop(data), DropReason::kBadType);
   }
@@ -380,7 +380,7 @@ TEST(FrameHostile, PeekChecksOnlyWhatItNeeds) {
   EXPECT_TRUE(peek(frame, reason).has_value());
   EXPECT_FALSE(peek(std::span(frame).first(kFrameHeaderBytes - 1), reason).has_value());
   EXPECT_EQ(reason, DropReason::kTooShort);
-  frame[kTypeAt] = std::byte{3};
+  frame[kTypeAt] = std::byte{5};
   EXPECT_FALSE(peek(frame, reason).has_value());
   EXPECT_EQ(reason, DropReason::kBadType);
   frame[0] = std::byte{0};
