@@ -15,6 +15,7 @@
 #include <toml++/toml.h>
 #include <utility>
 
+#include "control/agent/flow_plan.h"
 #include "control/model/table_reader.h"
 #include "dataplane/base/parse_size.h"
 
@@ -128,7 +129,7 @@ void read_data_plane(const toml::node* node, TableReader& root, const std::strin
                 });
   reader.text("address", out.address, true);
   reader.integer("mtu", out.mtu, 640, 65'535);
-  reader.integer("queues", out.queues, 1, 64);
+  reader.integer("queues", out.queues, 1, kQueuesMax);
   reader.integer("udp_port", out.udp_port, 1, 65'000);
   reader.parsed("rate", config.bits_per_second, "bits a second as in \"10G\"", parse_bit_rate);
   reader.parsed("hugepages", out.hugepages, "\"auto\", \"yes\" or \"no\"", parse_hugepages);

@@ -20,8 +20,8 @@ constexpr std::uint8_t kDscpLowerEffort = 1;
 wire::PacketTemplate packet_template(const FlowsConfig& config, std::uint32_t flow) {
   wire::Endpoint local = config.local;
   wire::Endpoint remote = config.remote;
-  local.port = static_cast<std::uint16_t>(local.port + flow);
-  remote.port = static_cast<std::uint16_t>(remote.port + flow);
+  local.port = static_cast<std::uint16_t>(local.port + flow % config.plan.workers);
+  remote.port = static_cast<std::uint16_t>(remote.port + flow % config.plan.peer_workers);
   return {local, remote, kDscpLowerEffort};
 }
 
@@ -53,7 +53,7 @@ wire::Endpoint local_endpoint(const dpdk::PortInfo& info) {
 Expected<wire::Endpoint> parse_endpoint(const v1::Endpoint& endpoint) {
   wire::Endpoint parsed;
   if (endpoint.mac().size() != parsed.mac.size() || endpoint.ipv4() == 0 ||
-      endpoint.udp_port() == 0 || endpoint.queues() == 0 ||
+      endpoint.udp_port() == 0 || endpoint.queues() == 0 || endpoint.queues() > kQueuesMax ||
       endpoint.udp_port() + endpoint.queues() > 65'536)
     return fail(ErrorKind::kInvalid, "the peer described no usable data plane address");
   std::copy(endpoint.mac().begin(), endpoint.mac().end(), parsed.mac.begin());
@@ -62,9 +62,25 @@ Expected<wire::Endpoint> parse_endpoint(const v1::Endpoint& endpoint) {
   return parsed;
 }
 
+// DPDK's memif client (22.11) asks for as many rings as it has queues, and a server with fewer
+// refuses it.
+Expected<FlowPlan> plan_flows_with(const dpdk::PortInfo& info, std::uint32_t peer_queues) {
+  const std::uint32_t server = info.memif_server ? info.queues : peer_queues;
+  const std::uint32_t client = info.memif_server ? peer_queues : info.queues;
+  if (info.queues_are_paired && client > server) {
+    return fail(ErrorKind::kUnsupported,
+                fmt::format("the memif client has {} queues and its server {}: the link does not "
+                            "come up; set dataplane.queues of the client to {} or fewer",
+                            client, server, server));
+  }
+  return plan_flows(info.queues, peer_queues, info.queues_are_paired);
+}
+
 Expected<void> Flows::start(std::uint32_t flow, const engine::Command& command) {
-  busy_ns_before_.push_back(data_plane_.figures(flow).busy_ns);
-  if (auto submitted = data_plane_.submit(flow, command); !submitted) return submitted;
+  const std::uint32_t worker = worker_of(flow);
+  if (worker == busy_ns_before_.size())
+    busy_ns_before_.push_back(data_plane_.figures(worker).busy_ns);
+  if (auto submitted = data_plane_.submit(worker, command); !submitted) return submitted;
   started_ = flow + 1;
   return {};
 }
@@ -73,7 +89,7 @@ Expected<void> Flows::submit(engine::Command command) {
   command.session = config_.session;
   for (std::uint32_t flow = 0; flow < started_; ++flow) {
     command.flow = static_cast<std::uint16_t>(flow);
-    if (auto submitted = data_plane_.submit(flow, command); !submitted) return submitted;
+    if (auto submitted = data_plane_.submit(worker_of(flow), command); !submitted) return submitted;
   }
   return {};
 }
@@ -106,21 +122,21 @@ bool Flows::stop() {
 
 double Flows::busy_core_seconds() const {
   std::uint64_t busy_ns = 0;
-  for (std::uint32_t flow = 0; flow < busy_ns_before_.size(); ++flow)
-    busy_ns += data_plane_.figures(flow).busy_ns - busy_ns_before_[flow];
+  for (std::uint32_t worker = 0; worker < busy_ns_before_.size(); ++worker)
+    busy_ns += data_plane_.figures(worker).busy_ns - busy_ns_before_[worker];
   return static_cast<double>(busy_ns) / static_cast<double>(kSecondNs);
 }
 
 Expected<void> SendFlows::start_all(const SessionMemory& memory,
                                     const std::vector<port::PageRun>& populated,
                                     port::DirtySource* tracker) {
-  for (std::uint32_t i = 0; i < config().flows; ++i) {
+  for (std::uint32_t i = 0; i < config().plan.flows; ++i) {
     protocol::SenderConfig sender;
     sender.session = config().session;
     sender.flow = static_cast<std::uint16_t>(i);
     sender.mtu = config().mtu;
-    sender.rate.bits_per_second = config().bits_per_second / config().flows;
-    const page::ShardMap shard(memory.layout().extents(), config().flows, i);
+    sender.rate.bits_per_second = config().bits_per_second / config().plan.flows;
+    const page::ShardMap shard(memory.layout().extents(), config().plan.flows, i);
     auto flow = std::make_unique<engine::SendFlow>(sender, memory.layout(), shard, memory.map(),
                                                    packet_template(config(), i));
     flow->tracker = tracker;
@@ -128,7 +144,7 @@ Expected<void> SendFlows::start_all(const SessionMemory& memory,
     for (const auto& run : populated) flow->sender.mark_dirty(run.first, run.count);
     flows_.push_back(std::move(flow));
   }
-  for (std::uint32_t i = 0; i < config().flows; ++i) {
+  for (std::uint32_t i = 0; i < config().plan.flows; ++i) {
     engine::Command command;
     command.kind = engine::CommandKind::kStartSending;
     command.session = config().session;
@@ -148,16 +164,16 @@ Expected<ExtentDigests> SendFlows::fold(const page::Layout& layout) {
 }
 
 Expected<void> ReceiveFlows::start_all(const SessionMemory& memory) {
-  for (std::uint32_t i = 0; i < config().flows; ++i) {
+  for (std::uint32_t i = 0; i < config().plan.flows; ++i) {
     protocol::ReceiverConfig receiver;
     receiver.session = config().session;
     receiver.flow = static_cast<std::uint16_t>(i);
     receiver.mtu = config().mtu;
-    const page::ShardMap shard(memory.layout().extents(), config().flows, i);
+    const page::ShardMap shard(memory.layout().extents(), config().plan.flows, i);
     flows_.push_back(std::make_unique<engine::ReceiveFlow>(
         receiver, memory.layout(), shard, memory.map(), packet_template(config(), i)));
   }
-  for (std::uint32_t i = 0; i < config().flows; ++i) {
+  for (std::uint32_t i = 0; i < config().plan.flows; ++i) {
     engine::Command command;
     command.kind = engine::CommandKind::kStartReceiving;
     command.session = config().session;

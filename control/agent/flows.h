@@ -1,5 +1,5 @@
 // The flows of one session as one thing: commands to all of them, answers from all of them, and
-// their safe return. Flow i is shard i and runs on worker i.
+// their safe return. Flow i is shard i; which worker serves it says the plan (flow_plan.h).
 #pragma once
 
 #include <cstdint>
@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "control/agent/event_router.h"
+#include "control/agent/flow_plan.h"
 #include "control/agent/proof.h"
 #include "control/agent/session_memory.h"
 #include "control/proto/sluice.pb.h"
@@ -19,7 +20,7 @@ namespace sluice::agent {
 
 struct FlowsConfig {
   std::uint64_t session = 0;
-  std::uint32_t flows = 1;
+  FlowPlan plan;
   std::size_t mtu = 0;
   std::uint64_t bits_per_second = 0;  // of all flows together; 0: no cap
   wire::Endpoint local;               // of queue 0
@@ -31,6 +32,11 @@ struct FlowsConfig {
 [[nodiscard]] v1::Endpoint describe_endpoint(const dpdk::PortInfo& info);
 [[nodiscard]] wire::Endpoint local_endpoint(const dpdk::PortInfo& info);
 [[nodiscard]] Expected<wire::Endpoint> parse_endpoint(const v1::Endpoint& endpoint);
+
+// The flows of a session with a peer of so many queues. kUnsupported where their link cannot come
+// up.
+[[nodiscard]] Expected<FlowPlan> plan_flows_with(const dpdk::PortInfo& info,
+                                                 std::uint32_t peer_queues);
 
 // What both ends share. One thread at a time.
 class Flows {
@@ -54,14 +60,19 @@ class Flows {
   [[nodiscard]] double busy_core_seconds() const;
 
  protected:
+  // In ascending order of flows.
   [[nodiscard]] Expected<void> start(std::uint32_t flow, const engine::Command& command);
 
  private:
+  [[nodiscard]] std::uint32_t worker_of(std::uint32_t flow) const {
+    return flow % config_.plan.workers;
+  }
+
   dpdk::DataPlane& data_plane_;
   std::shared_ptr<SessionEvents> events_;
   FlowsConfig config_;
   std::uint32_t started_ = 0;
-  std::vector<std::uint64_t> busy_ns_before_;
+  std::vector<std::uint64_t> busy_ns_before_;  // by worker
 };
 
 class SendFlows : public Flows {

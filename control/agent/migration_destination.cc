@@ -167,7 +167,9 @@ Expected<void> MigrationDestination::receive(const v1::Prepare& request) {
   const auto& info = agent_.data_plane.info();
   FlowsConfig config;
   config.session = session_;
-  config.flows = std::min(request.source().queues(), info.queues);
+  const auto plan = plan_flows_with(info, request.source().queues());
+  if (!plan) return tl::unexpected<Error>(plan.error());
+  config.plan = *plan;
   config.mtu = std::min<std::size_t>(request.mtu(), info.mtu);
   config.local = local_endpoint(info);
   config.remote = *remote;
@@ -186,7 +188,7 @@ Expected<void> MigrationDestination::receive(const v1::Prepare& request) {
   if (auto ready = advance(model::DestinationEvent::kTwinReady); !ready) return ready;
   v1::DestinationMessage message;
   *message.mutable_prepared()->mutable_destination() = describe_endpoint(info);
-  message.mutable_prepared()->set_flows(config.flows);
+  message.mutable_prepared()->set_flows(config.plan.flows);
   message.mutable_prepared()->set_mtu(static_cast<std::uint32_t>(config.mtu));
   reply(message);
   return {};

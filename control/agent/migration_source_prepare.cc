@@ -47,7 +47,15 @@ Expected<void> MigrationSource::prepare() {
   const auto& info = agent_.data_plane.info();
   FlowsConfig config;
   config.session = session_;
-  config.flows = std::clamp<std::uint32_t>(prepared->flows(), 1, info.queues);
+  const auto plan = plan_flows_with(info, prepared->destination().queues());
+  if (!plan) return tl::unexpected<Error>(plan.error());
+  config.plan = *plan;
+  if (prepared->flows() != config.plan.flows) {
+    return fail(ErrorKind::kUnsupported,
+                fmt::format("{} wants {} flows where this agent counts {}; both agents must be of "
+                            "one version, and both ports memif or neither",
+                            request_.to, prepared->flows(), config.plan.flows));
+  }
   config.mtu = std::min<std::size_t>(prepared->mtu(), info.mtu);
   config.bits_per_second = agent_.config.bits_per_second;
   config.local = local_endpoint(info);
@@ -89,7 +97,7 @@ void MigrationSource::publish_plan() {
   plan.set_to(request_.to);
   plan.set_memory_bytes(memory_->ram().size());
   plan.set_populated_bytes(count_pages(populated_) * kPageBytes);
-  plan.set_flows(flows_->config().flows);
+  plan.set_flows(flows_->config().plan.flows);
   plan.set_mtu(static_cast<std::uint32_t>(flows_->config().mtu));
   plan.set_pages_per_frame(
       static_cast<std::uint32_t>(wire::raw_pages_per_frame(flows_->config().mtu)));

@@ -44,6 +44,7 @@ grpc::Status AgentService::GetHost(grpc::ServerContext* /*context*/,
   reply->set_data_address(wire::ipv4_to_string(info.ipv4));
   reply->set_mtu(static_cast<std::uint32_t>(info.mtu));
   reply->set_queues(info.queues);
+  reply->set_steering(info.steering);
   for (const auto core : info.cores) reply->add_worker_cores(core);
   reply->set_hugepages(info.hugepages);
   reply->set_zero_copy(info.zero_copy);

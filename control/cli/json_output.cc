@@ -20,6 +20,7 @@ Json to_json(const v1::HostInfo& host) {
           {"data_address", host.data_address()},
           {"mtu", host.mtu()},
           {"queues", host.queues()},
+          {"steering", host.steering()},
           {"worker_cores", Json(host.worker_cores())},
           {"hugepages", host.hugepages()},
           {"zero_copy", host.zero_copy()},

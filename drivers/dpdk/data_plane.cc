@@ -54,6 +54,20 @@ class Bell {
   int descriptor_;
 };
 
+// What the workers of one port know of each other.
+struct Crew {
+  // Packets are passed on between queues: every worker polls its own while any has flows.
+  bool passes_packets_on = false;
+  std::atomic<std::uint32_t> workers_with_flows{0};
+  std::vector<const Bell*> bells;  // of the workers; complete before the first thread starts
+
+  void wake_all() const {
+    for (const Bell* bell : bells) {
+      bell->ring();
+    }
+  }
+};
+
 Expected<std::uint32_t> parse_address(const std::string& text) {
   const std::size_t slash = text.find('/');
   const auto address = wire::parse_ipv4(std::string_view(text).substr(0, slash));
@@ -89,11 +103,15 @@ void wait_a_little(engine::IdleBackoff::Wait wait) {
 // One worker's thread and everything it shares with others.
 class WorkerThread {
  public:
-  WorkerThread(Queue& queue, const wire::Endpoint& local, unsigned core, const Bell& events_bell)
+  WorkerThread(Queue& queue, const wire::Endpoint& local, unsigned core, const Bell& events_bell,
+               Crew& crew)
       : worker_(std::make_unique<engine::Worker<Queue>>(queue, local, commands_, events_, probe_,
                                                         monotonic_now_ns)),
         core_(core),
-        events_bell_(events_bell) {}
+        events_bell_(events_bell),
+        crew_(crew) {
+    crew_.bells.push_back(&bell_);
+  }
 
   void start(std::uint32_t index) {
     thread_ = std::thread([this] { run(); });
@@ -142,6 +160,7 @@ class WorkerThread {
         announced = worker_->events_emitted();
         events_bell_.ring();
       }
+      tell_crew();
       const TimeNs after = monotonic_now_ns();
       const bool busy = activity == engine::Activity::kBusy;
       engine::add_relaxed(busy ? probe_.busy_ns : probe_.idle_poll_ns, after - now);
@@ -156,8 +175,29 @@ class WorkerThread {
     rte_thread_unregister();
   }
 
+  void tell_crew() {
+    if (worker_->has_flows() == had_flows_) {
+      return;
+    }
+    had_flows_ = !had_flows_;
+    if (had_flows_) {
+      crew_.workers_with_flows.fetch_add(1);
+      if (crew_.passes_packets_on) {
+        crew_.wake_all();
+      }
+    } else {
+      crew_.workers_with_flows.fetch_sub(1);
+    }
+  }
+
+  // Whether packets of a session may come to this worker's queue.
+  [[nodiscard]] bool must_poll() const {
+    return had_flows_ || (crew_.passes_packets_on &&
+                          crew_.workers_with_flows.load(std::memory_order_relaxed) > 0);
+  }
+
   void rest(engine::IdleBackoff& backoff) {
-    if (worker_->has_flows()) {
+    if (must_poll()) {
       wait_a_little(backoff.on_idle());
     } else {
       bell_.wait(-1);
@@ -172,6 +212,8 @@ class WorkerThread {
   unsigned core_;
   Bell bell_;
   const Bell& events_bell_;
+  Crew& crew_;
+  bool had_flows_ = false;
   std::mutex submit_mutex_;
   std::atomic<bool> stopping_{false};
   std::thread thread_;
@@ -181,6 +223,7 @@ struct DataPlane::Impl {
   PortInfo info;
   std::unique_ptr<Port> port;
   Bell events_bell;
+  Crew crew;
   std::vector<std::unique_ptr<WorkerThread>> workers;
   std::function<void(const engine::Event&)> on_event;
   std::atomic<bool> stopping{false};
@@ -227,11 +270,12 @@ void DataPlane::Impl::dispatch() {
 }
 
 void DataPlane::Impl::make_workers(const DataPlaneConfig& config, const Placement& placement) {
+  crew.passes_packets_on = port->passes_packets_on();
   for (std::uint32_t i = 0; i < config.queues; ++i) {
     const wire::Endpoint local{info.mac, info.ipv4,
                                static_cast<std::uint16_t>(config.udp_port + i)};
-    workers.push_back(
-        std::make_unique<WorkerThread>(port->queue(i), local, placement.cores[i], events_bell));
+    workers.push_back(std::make_unique<WorkerThread>(port->queue(i), local, placement.cores[i],
+                                                     events_bell, crew));
   }
 }
 
@@ -285,6 +329,9 @@ Expected<std::unique_ptr<DataPlane>> DataPlane::start(
                         config.udp_port,
                         config.mtu,
                         config.queues,
+                        impl->port->queues_are_paired(),
+                        config.memif_server,
+                        impl->port->steering(),
                         impl->port->driver(),
                         eal->hugepages,
                         impl->port->references_memory(),

@@ -39,7 +39,10 @@ struct PortInfo {
   std::uint16_t udp_port = 0;
   std::size_t mtu = 0;
   std::uint32_t queues = 0;
-  std::string driver;  // "net_memif"
+  bool queues_are_paired = false;  // memif: queue i reaches only queue i of the peer
+  bool memif_server = false;
+  std::string steering;  // how a frame comes to its worker's queue; one line
+  std::string driver;    // "net_memif"
   bool hugepages = false;
   bool zero_copy = false;                  // guest pages leave as external buffers
   std::uint64_t link_bits_per_second = 0;  // 0: unknown

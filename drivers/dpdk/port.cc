@@ -154,11 +154,6 @@ std::string device_name(const PortName& name) {
   return {};
 }
 
-// A memif's rings are paired one to one; elsewhere a packet can arrive on another flow's queue.
-bool steers(const PortOptions& options) {
-  return options.queues > 1 && options.name.kind != PortKind::kMemif;
-}
-
 std::string describe(const PortName& name) {
   const char* kind = name.kind == PortKind::kPci      ? "pci:"
                      : name.kind == PortKind::kKernel ? "kernel:"
@@ -275,12 +270,9 @@ Expected<void> Port::set_up() {
       return ready;
     }
   }
-  if (steers(options_)) {
-    if (!Queue::steer_among(queues_)) {
-      return fail(ErrorKind::kNoCapacity,
-                  "no room for the rings between queues; raise the data plane's memory");
-    }
-    remarks_.emplace_back("steering: receive-side scaling, corrected in software");
+  if (passes_packets_on() && !Queue::steer_among(queues_)) {
+    return fail(ErrorKind::kNoCapacity,
+                "no room for the rings between queues; raise the data plane's memory");
   }
   const int result = rte_eth_dev_start(port_id_);
   started_.store(result == 0, std::memory_order_release);
@@ -288,7 +280,19 @@ Expected<void> Port::set_up() {
   if (result != 0 && options_.name.kind != PortKind::kMemif) {
     return tl::unexpected<Error>(failed("start", result));
   }
+  choose_steering();
+  remarks_.emplace_back("steering: " + steering_);
   return {};
+}
+
+void Port::choose_steering() {
+  if (options_.queues == 1) {
+    steering_ = "one queue";
+  } else if (queues_are_paired()) {
+    steering_ = "queue pairs of the memif link";
+  } else {
+    steering_ = "in software, from the queue where the port puts a packet";
+  }
 }
 
 Expected<void> Port::configure() {
@@ -339,7 +343,7 @@ Expected<void> Port::set_up_queue(std::uint32_t index) {
   const std::string suffix = "-" + std::to_string(index);
   const bool rings_hold_buffers = options_.name.kind == PortKind::kPci;
   // Virtual ports take receive buffers one burst at a time: a small pool stays in the cache.
-  const unsigned passed_on = steers(options_) ? (options_.queues - 1) * kSteeringRingSlots : 0;
+  const unsigned passed_on = passes_packets_on() ? (options_.queues - 1) * kSteeringRingSlots : 0;
   const unsigned receive_buffers =
       (rings_hold_buffers ? 2 * kRingSlots : 4 * kPoolCache) + passed_on;
   const unsigned packets = rings_hold_buffers ? 2 * kRingSlots : 4 * kPoolCache;

@@ -59,6 +59,15 @@ class Port {
   [[nodiscard]] std::string driver() const;
   [[nodiscard]] int numa_node() const;                       // -1: unknown
   [[nodiscard]] std::uint64_t link_bits_per_second() const;  // 0: unknown
+  // Queue i reaches only queue i of the peer, which may have fewer: those beyond must not be used.
+  [[nodiscard]] bool queues_are_paired() const { return options_.name.kind == PortKind::kMemif; }
+  // Whether a packet may arrive on another queue than its worker's, which then passes it on: all
+  // workers poll while one of them has flows.
+  [[nodiscard]] bool passes_packets_on() const {
+    return options_.queues > 1 && !queues_are_paired();
+  }
+  // How a packet comes to its worker's queue; one line.
+  [[nodiscard]] const std::string& steering() const { return steering_; }
   [[nodiscard]] bool references_memory() const { return references_memory_; }
   [[nodiscard]] const std::vector<std::string>& remarks() const { return remarks_; }
 
@@ -79,6 +88,7 @@ class Port {
   [[nodiscard]] Expected<void> set_up();
   [[nodiscard]] Expected<void> configure();
   [[nodiscard]] Expected<void> set_up_queue(std::uint32_t index);
+  void choose_steering();
   [[nodiscard]] bool link_is_up() const;
 
   PortOptions options_;
@@ -88,6 +98,7 @@ class Port {
   std::atomic<bool> started_{false};
   std::uint32_t looks_at_dead_link_ = 0;
   std::vector<std::unique_ptr<Queue>> queues_;
+  std::string steering_;
   std::vector<std::string> remarks_;
 };
 
