@@ -1,0 +1,58 @@
+// The planner: where the guests of the hosts to empty go, and in what order everything moves. Pure:
+// time comes as durations, randomness as a seed. Any thread.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "control/planner/job.h"
+#include "control/planner/model.h"
+#include "control/planner/schedule.h"
+#include "dataplane/base/expected.h"
+
+namespace sluice::planner {
+
+struct PlanOptions {
+  SearchOptions search;
+  MoveTime move_time{};  // required
+  // By host, optional: destinations of a lower rank are taken before any of a higher one.
+  std::vector<std::uint8_t> rank_of_host{};
+  // By host, optional: never a destination, beside the hosts to empty.
+  std::vector<bool> closed{};
+};
+
+struct Plan {
+  std::vector<Move> moves;  // in order of start
+  std::uint64_t makespan_ms = 0;
+  Bound bound;  // what no schedule of any plan for this task can beat
+  std::uint32_t stops =
+      0;  // guests that go by an intermediate host, because others wait for their room
+  std::vector<std::string> obstacles;  // why the plan is not complete, a line each; empty: it is
+  std::uint32_t schedules_tried = 0;
+
+  [[nodiscard]] bool complete() const { return obstacles.empty(); }
+};
+
+// Empties `hosts`. Guests that cannot leave are named in `obstacles`; the others are planned all
+// the same. Errors (kInvalid): see validate().
+[[nodiscard]] Expected<Plan> plan_drain(const Cluster& cluster, const std::vector<HostId>& hosts,
+                                        const PlanOptions& options);
+
+struct Destination {
+  GuestId guest = kNone;
+  HostId to = kNone;
+};
+
+// Brings each guest to its destination, by an intermediate stop where guests wait for each other's
+// room. Errors (kInvalid): see validate(); a guest that is named twice or is there already.
+[[nodiscard]] Expected<Plan> plan_moves(const Cluster& cluster,
+                                        const std::vector<Destination>& destinations,
+                                        const PlanOptions& options);
+
+// What nobody can beat who empties `hosts`, wherever the guests go: each host's link, the links
+// into the rest of the cluster all together, the longest single migration.
+[[nodiscard]] Bound drain_bound(const Cluster& cluster, const std::vector<HostId>& hosts,
+                                const MoveTime& move_time);
+
+}  // namespace sluice::planner
