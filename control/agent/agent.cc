@@ -69,7 +69,8 @@ bool Settler::settle(MigrationSource::Unsettled& unsettled) {
 Agent::Agent(const Config& config, dpdk::DataPlane& data_plane, EventRouter& router,
              GuestRegistry& registry, Drivers& drivers, HandoverRecords& handovers,
              OutcomeRecords& outcomes)
-    : context_{config, data_plane, router, registry, drivers, handovers, outcomes, floors_},
+    : holds_(config.hold_dir),
+      context_{config, data_plane, router, registry, drivers, handovers, outcomes, floors_, holds_},
       settler_(context_) {
   rediscover();
 }

@@ -73,6 +73,7 @@ class Agent {
   void reap_finished();
 
   DowntimeFloors floors_;
+  const StepHolds holds_;
   AgentContext context_;
   Settler settler_;
   std::mutex mutex_;

@@ -150,6 +150,18 @@ void read_data_plane(const toml::node* node, TableReader& root, const std::strin
   }
 }
 
+void read_test(const toml::node* node, TableReader& root, const std::string& source,
+               std::optional<Error>& error, Config& config) {
+  if (node == nullptr) return;
+  const auto* table = node->as_table();
+  if (table == nullptr) return root.complain(node->source(), "test must be a table");
+  TableReader reader(*table, source, "test.", error);
+  reader.refuse_unknown({"hold_dir"});
+  reader.text("hold_dir", config.hold_dir, true);
+  if (!error && config.hold_dir.front() != '/')
+    reader.complain(table->get("hold_dir")->source(), "test.hold_dir must be an absolute path");
+}
+
 }  // namespace
 
 Expected<Config> parse_config(std::string_view text, const std::string& source) {
@@ -159,7 +171,7 @@ Expected<Config> parse_config(std::string_view text, const std::string& source) 
   Config config;
   std::optional<Error> error;
   TableReader reader(root, source, "", error);
-  reader.refuse_unknown({"host", "run_dir", "listen", "memory", "peers", "dataplane"});
+  reader.refuse_unknown({"host", "run_dir", "listen", "memory", "peers", "dataplane", "test"});
   reader.text("host", config.host, true);
   reader.text("run_dir", config.run_dir, true);
   if (!error && config.run_dir.front() != '/')
@@ -168,6 +180,7 @@ Expected<Config> parse_config(std::string_view text, const std::string& source) 
   reader.parsed("memory", config.memory_bytes, "a size as in \"8G\"", parse_bytes);
   read_peers(root.get("peers"), reader, config);
   if (!error) read_data_plane(root.get("dataplane"), reader, source, error, config);
+  if (!error) read_test(root.get("test"), reader, source, error, config);
   config.data_plane.file_prefix = "sluice-" + config.host;
   if (error) return tl::unexpected<Error>(*error);
   return config;

@@ -20,6 +20,7 @@ struct Config {
   std::map<std::string, std::string> peers;  // host name -> address
   dpdk::DataPlaneConfig data_plane;
   std::uint64_t bits_per_second = 0;  // cap of what one migration sends; 0: none
+  std::string hold_dir;               // for tests alone: see step_holds.h; empty: never hold
 };
 
 // The configuration in `text`. Errors read "SOURCE:LINE:COLUMN: what is wrong"; a key that is not

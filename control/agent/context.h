@@ -10,6 +10,7 @@
 #include "control/agent/event_router.h"
 #include "control/agent/guest_registry.h"
 #include "control/agent/records.h"
+#include "control/agent/step_holds.h"
 #include "dataplane/base/units.h"
 #include "drivers/dpdk/data_plane.h"
 #include "drivers/guest/guest.h"
@@ -47,6 +48,7 @@ struct AgentContext {
   HandoverRecords& handovers;
   OutcomeRecords& outcomes;
   DowntimeFloors& floors;
+  const StepHolds& holds;
 };
 
 }  // namespace sluice::agent

@@ -115,6 +115,12 @@ Expected<void> run_agent(const std::string& config_file) {
   const auto config = load_config(config_file);
   if (!config) return tl::unexpected<Error>(config.error());
   if (auto locked = lock_run_dir(config->run_dir); !locked) return locked;
+  if (!config->hold_dir.empty()) {
+    spdlog::critical(
+        "TEST: [test] hold_dir = \"{}\": handovers can be held at any step; never use "
+        "this where guests matter",
+        config->hold_dir);
+  }
   const sigset_t signals = block_signals();
   auto handovers = HandoverRecords::open(config->run_dir);
   if (!handovers) return tl::unexpected<Error>(handovers.error());

@@ -8,6 +8,7 @@
 #include <xxhash.h>
 
 #include "control/model/description.h"
+#include "control/model/handover_steps.h"
 #include "dataplane/page/digest.h"
 
 namespace sluice::agent {
@@ -87,12 +88,13 @@ Expected<void> MigrationDestination::advance(model::DestinationEvent event) {
   const auto to = model::next(state_, event);
   if (!to) {
     return fail(ErrorKind::kInvalid,
-                fmt::format("message out of turn: event {} while {}", static_cast<int>(event),
+                fmt::format("message out of turn: event {} while {}", model::to_string(event),
                             model::to_string(state_.load())));
   }
   state_ = *to;
   spdlog::info("arrival session={:016x} guest={} from={} state=\"{}\"", session_, guest_.name(),
                from_, model::to_string(*to));
+  agent_.holds.reached(model::step_name(event));
   return {};
 }
 
@@ -213,6 +215,7 @@ Expected<ExtentDigests> MigrationDestination::expected_digests(const v1::Prove& 
 Expected<void> MigrationDestination::prove(const v1::Prove& request) {
   if (state_ != model::DestinationState::kReceiving)
     return fail(ErrorKind::kInvalid, "message out of turn: nothing to prove");
+  agent_.holds.reached(model::step_name(model::HandoverStep::kDestinationReceived));
   populator_.reset();
   const auto folded = flows_->fold(memory_->layout());
   if (!folded) return tl::unexpected<Error>(folded.error());
@@ -261,6 +264,7 @@ Expected<void> MigrationDestination::load_state(const v1::LoadState& request) {
 Expected<void> MigrationDestination::commit(const v1::Commit& request) {
   if (state_ != model::DestinationState::kReady || request.token() != session_)
     return fail(ErrorKind::kFailed, "commit refused: no twin waits for this token");
+  agent_.holds.reached(model::step_name(model::HandoverStep::kDestinationCommitHeard));
   if (!guest_.guest().alive())
     return fail(ErrorKind::kFailed, "commit refused: the twin of the guest has exited");
   if (auto owned = agent_.outcomes.own(session_, guest_.name()); !owned) return owned;
@@ -269,21 +273,18 @@ Expected<void> MigrationDestination::commit(const v1::Commit& request) {
   v1::DestinationMessage message;
   message.mutable_running()->set_busy_core_seconds(flows_->busy_core_seconds());
   reply(message);
+  agent_.holds.reached(model::step_name(model::HandoverStep::kDestinationRunningSaid));
   agent_.outcomes.mark_running(session_, guest_.name());
   return {};
 }
 
 Expected<void> MigrationDestination::resume_guest() {
-  const bool told_to_run = guest_.guest().alive();
   auto resumed = guest_.guest().resume();
   if (resumed) return advance(model::DestinationEvent::kResumed);
-  const auto phase = guest_.guest().phase();
-  if (phase == guest::Phase::kRunning) return advance(model::DestinationEvent::kResumed);
   spdlog::error("guest {} does not resume: {}", guest_.name(), resumed.error().message);
-  // It stood still all the while, so the source may have it back. A twin that was told to run and
-  // is gone since, or did not answer, may have run.
-  if (told_to_run &&
-      (phase == guest::Phase::kGone || resumed.error().kind == ErrorKind::kUnreachable))
+  // A twin that may have run is the guest; one that stood still all the while is not, and the
+  // source may have it back.
+  if (resumed.error().kind == ErrorKind::kUnreachable)
     return tl::unexpected<Error>(resumed.error());
   if (auto never = advance(model::DestinationEvent::kNeverRan); !never) return never;
   agent_.outcomes.disown(session_);

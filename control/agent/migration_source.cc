@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 #include <utility>
 
+#include "control/model/handover_steps.h"
 #include "drivers/base/clock.h"
 
 namespace sluice::agent {
@@ -67,12 +68,13 @@ Expected<void> MigrationSource::advance(model::SourceEvent event) {
   const auto to = model::next(from, event);
   if (!to) {
     return fail(ErrorKind::kFailed, fmt::format("event {} is illegal while {}",
-                                                static_cast<int>(event), model::to_string(from)));
+                                                model::to_string(event), model::to_string(from)));
   }
   state_ = *to;
   spdlog::info("migration session={:016x} guest={} state=\"{}\" ms={:.1f}", session_, guest_.name(),
                model::to_string(*to), static_cast<double>(monotonic_now_ns() - began_ns_) / 1e6);
   progress_->set_phase(model::to_string(*to));
+  agent_.holds.reached(model::step_name(event));
   return {};
 }
 

@@ -5,6 +5,7 @@
 
 #include "control/agent/migration_source.h"
 #include "control/model/description.h"
+#include "control/model/handover_steps.h"
 #include "control/model/version.h"
 #include "drivers/base/clock.h"
 
@@ -83,6 +84,7 @@ Expected<v1::Prepared> MigrationSource::ask_for_twin() {
   prepare.set_to(request_.to);
   return peer_->send(message)
       .and_then([&] {
+        agent_.holds.reached(model::step_name(model::HandoverStep::kSourcePrepareSent));
         return peer_->await(v1::DestinationMessage::kPrepared,
                             monotonic_now_ns() + kPrepareTimeoutNs);
       })

@@ -7,6 +7,7 @@
 #include <xxhash.h>
 
 #include "control/agent/migration_source.h"
+#include "control/model/handover_steps.h"
 #include "drivers/base/clock.h"
 
 namespace sluice::agent {
@@ -179,6 +180,7 @@ Expected<void> MigrationSource::hand_over_state() {
   message.mutable_load_state()->set_bytes(*bytes);
   message.mutable_load_state()->set_xxh3(XXH3_64bits(memory_->state().data(), *bytes));
   if (auto asked = peer_->send(message); !asked) return asked;
+  agent_.holds.reached(model::step_name(model::HandoverStep::kSourceStateSent));
   auto reply =
       peer_->await(v1::DestinationMessage::kStateLoaded, monotonic_now_ns() + kAnswerTimeoutNs);
   if (!reply) return tl::unexpected<Error>(reply.error());
@@ -187,6 +189,9 @@ Expected<void> MigrationSource::hand_over_state() {
 }
 
 Expected<void> MigrationSource::commit() {
+  agent_.holds.reached(model::step_name(model::HandoverStep::kSourceBeforeRecord));
+  // A commit that cannot arrive would leave the guest paused until its destination is back.
+  if (const auto broken = peer_->failure()) return tl::unexpected<Error>(*broken);
   // From the record on, only the destination's word lets the guest run here again, even after a
   // crash.
   if (auto recorded = agent_.handovers.write(handover_record()); !recorded) return recorded;
@@ -194,6 +199,7 @@ Expected<void> MigrationSource::commit() {
   v1::SourceMessage message;
   message.mutable_commit()->set_token(session_);
   auto running = peer_->send(message).and_then([&] {
+    agent_.holds.reached(model::step_name(model::HandoverStep::kSourceCommitSent));
     return peer_->await(v1::DestinationMessage::kRunning, monotonic_now_ns() + kAnswerTimeoutNs);
   });
   if (running) {
@@ -210,8 +216,8 @@ Expected<void> MigrationSource::commit() {
     default:
       return fail(ErrorKind::kUnknownOutcome,
                   fmt::format("the outcome is unknown: {} after the commit; guest {} stays paused "
-                              "here until host {} "
-                              "answers",
+                              "here until host {} answers: bring its agent back, which settles it, "
+                              "and ask with: sluice guests",
                               running.error().message, guest_.name(), request_.to));
   }
 }

@@ -145,6 +145,11 @@ Expected<PeerStream::Reply> PeerStream::await(v1::DestinationMessage::MessageCas
   return reply;
 }
 
+std::optional<Error> PeerStream::failure() const {
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->broken;
+}
+
 void PeerStream::await_end(TimeNs deadline_ns) {
   const std::chrono::steady_clock::time_point deadline{std::chrono::nanoseconds(deadline_ns)};
   std::unique_lock lock(impl_->mutex);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "control/agent/records.h"
@@ -35,6 +36,8 @@ class PeerStream {
   // The next message, which must be of this kind. Fails as soon as the stream is broken or
   // interrupted.
   [[nodiscard]] Expected<Reply> await(v1::DestinationMessage::MessageCase kind, TimeNs deadline_ns);
+  // Why the stream is broken or interrupted, if it is known to be.
+  [[nodiscard]] std::optional<Error> failure() const;
   // Waits until the destination has ended the stream, which it does once nothing is left of its
   // twin.
   void await_end(TimeNs deadline_ns);

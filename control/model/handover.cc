@@ -152,4 +152,64 @@ const char* to_string(DestinationState state) {
   return "?";
 }
 
+const char* to_string(SourceEvent event) {
+  switch (event) {
+    case E::kPrepared:
+      return "prepared";
+    case E::kTracked:
+      return "tracked";
+    case E::kStop:
+      return "stop";
+    case E::kPaused:
+      return "paused";
+    case E::kSettled:
+      return "settled";
+    case E::kProofMatched:
+      return "proof-matched";
+    case E::kStateSaved:
+      return "state-saved";
+    case E::kStateLoaded:
+      return "state-loaded";
+    case E::kRunning:
+      return "running";
+    case E::kNeverOwned:
+      return "never-owned";
+    case E::kUnreachable:
+      return "unreachable";
+    case E::kReleased:
+      return "released";
+    case E::kFailure:
+      return "failure";
+    case E::kCount:
+      break;
+  }
+  return "?";
+}
+
+const char* to_string(DestinationEvent event) {
+  switch (event) {
+    case F::kTwinReady:
+      return "twin-ready";
+    case F::kProofMatched:
+      return "proof-matched";
+    case F::kProofMismatched:
+      return "proof-mismatched";
+    case F::kStateArrived:
+      return "state-arrived";
+    case F::kStateLoaded:
+      return "state-loaded";
+    case F::kCommit:
+      return "commit";
+    case F::kResumed:
+      return "resumed";
+    case F::kNeverRan:
+      return "never-ran";
+    case F::kFailure:
+      return "failure";
+    case F::kCount:
+      break;
+  }
+  return "?";
+}
+
 }  // namespace sluice::model

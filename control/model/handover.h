@@ -92,5 +92,8 @@ enum class DestinationEvent : std::uint8_t {
 // For people and logs: "final pass", "owned".
 [[nodiscard]] const char* to_string(SourceState state);
 [[nodiscard]] const char* to_string(DestinationState state);
+// One word each, joined by hyphens: "proof-matched".
+[[nodiscard]] const char* to_string(SourceEvent event);
+[[nodiscard]] const char* to_string(DestinationEvent event);
 
 }  // namespace sluice::model

@@ -1,8 +1,10 @@
 // Prints the tables of control/model/handover.h, a transition a line: "source 1 1 2" is from,
-// event, to.
+// event, to. With the argument "steps": the names of handover_steps.h instead.
 #include <cstdio>
+#include <string_view>
 
 #include "control/model/handover.h"
+#include "control/model/handover_steps.h"
 
 namespace {
 
@@ -18,8 +20,12 @@ void print(const char* side) {
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
   using namespace sluice::model;
+  if (argc > 1 && std::string_view(argv[1]) == "steps") {
+    for (const auto& step : handover_steps()) std::printf("%s\n", step.c_str());
+    return 0;
+  }
   print<SourceState, SourceEvent>("source");
   print<DestinationState, DestinationEvent>("destination");
   return 0;

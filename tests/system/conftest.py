@@ -19,6 +19,8 @@ def pytest_addoption(parser):
                      help="how often the loaded Linux guest is moved in a row (50 for the full promise)")
     parser.addoption("--impaired-migrations", type=int, default=10,
                      help="how often a guest is moved through a network that loses, reorders and doubles frames (100 for the full promise)")
+    parser.addoption("--repeat", type=int, default=1, help="how often each cell of the kill matrix is run in a row")
+    parser.addoption("--pairs", type=int, default=3, help="pairs of hosts that work through the kill matrix at once")
     parser.addoption("--bench-size", default="1G", help="memory of the memory guests (4G for the full promise)")
 
 
@@ -67,16 +69,18 @@ class Lab:
         self.tmp_path = tmp_path
         self.guests = []
 
-    def script(self, *arguments):
-        result = subprocess.run([ROOT / "scripts" / "lab", *map(str, arguments)], capture_output=True, text=True, check=False)
+    def script(self, *arguments, **environment):
+        result = subprocess.run([ROOT / "scripts" / "lab", *map(str, arguments)], capture_output=True, text=True, check=False,
+                                env={**os.environ, **environment})
         assert result.returncode == 0, f"scripts/lab {' '.join(map(str, arguments))}: {result.stdout}{result.stderr}"
         return result.stdout
 
-    def up(self, **options):
+    def up(self, holds=False, **options):
+        """With `holds`, agents can be held at any step of a handover."""
         arguments = []
         for name, value in options.items():
             arguments += [f"--{name}", str(value)]
-        self.script("up", *arguments)
+        self.script("up", *arguments, **({"LAB_HOLDS": "1"} if holds else {}))
 
     def down(self):
         self.script("down")

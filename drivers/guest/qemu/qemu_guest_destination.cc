@@ -82,8 +82,18 @@ Expected<void> QemuGuest::resume() {
     return fail(ErrorKind::kInvalid,
                 "the twin of guest " + name() + " was not kept yet; it would die with its agent");
   }
-  result = continue_running();
-  if (!result) return result;
+  // A process that was killed counts as alive until the kernel has taken its memory apart, but it
+  // answers no more. Asked before, its silence says that the guest never ran.
+  if (const auto asked = run_state(); !asked) {
+    return fail(ErrorKind::kFailed,
+                "the twin of guest " + name() + " was not told to run: " + asked.error().message);
+  }
+  if (result = continue_running(); !result) {
+    // QEMU answers in order: what it says now is what became of the command.
+    const auto state = run_state();
+    if (!state) return fail(ErrorKind::kUnreachable, result.error().message);
+    if (*state != "running") return fail(ErrorKind::kFailed, result.error().message);
+  }
   parts_.phase = Phase::kRunning;
   // The guest runs whether this is written or not; a restarted agent sees so by itself.
   (void)record_phase(RecordedPhase::kRunning);

@@ -260,9 +260,16 @@ TEST_F(DestinationHandover, GivesTheGuestBackWhenItCertainlyNeverRan) {
   EXPECT_EQ(fate_->phase(), Phase::kGone);
 }
 
-TEST_F(DestinationHandover, KeepsAGuestThatMayHaveRun) {
+TEST_F(DestinationHandover, GivesTheGuestBackWhenItsTwinDiedBeforeItWasToldToRun) {
   reach_ready();
   fate_->fail_at("resume", Phase::kGone);
+  ASSERT_TRUE(commit(kSession).has_failed());
+  EXPECT_EQ(outcome(), Ownership::kNever);
+}
+
+TEST_F(DestinationHandover, KeepsAGuestThatMayHaveRun) {
+  reach_ready();
+  fate_->fail_at("resume", Phase::kGone, ErrorKind::kUnreachable);
   ASSERT_TRUE(commit(kSession).has_failed());
   end();
   EXPECT_EQ(outcome(), Ownership::kOwned);

@@ -212,6 +212,21 @@ TEST_F(QemuMove, DamagedStateIsAnErrorWithQemusReason) {
   EXPECT_TRUE(counts_on(*source_));
 }
 
+// A killed process is there for as long as the kernel takes its memory apart.
+TEST_F(QemuMove, ATwinKilledJustBeforeItIsToldToRunCertainlyNeverRan) {
+  Stages stages;
+  start(busy_guest(scratch_, "microvm"));
+  ASSERT_FALSE(HasFatalFailure());
+  ASSERT_NO_FATAL_FAILURE(prepare());
+  ASSERT_NO_FATAL_FAILURE(pause_and_copy(stages));
+  ASSERT_NO_FATAL_FAILURE(save_and_load(stages));
+  ASSERT_TRUE(twin_->keep_after_agent_exit());
+  kill(twin_->pid(), SIGKILL);
+  const auto resumed = twin_->resume();
+  ASSERT_FALSE(resumed);
+  EXPECT_NE(resumed.error().kind, ErrorKind::kUnreachable) << resumed.error().message;
+}
+
 TEST_F(QemuMove, ResumeIsRefusedBeforeTheTwinIsKept) {
   start(busy_guest(scratch_, "microvm"));
   ASSERT_FALSE(HasFatalFailure());

@@ -70,31 +70,42 @@ TEST_P(BadConfig, IsRefusedWithItsPlaceAndItsName) {
   EXPECT_EQ(config.error().message.find('\n'), std::string::npos);
 }
 
-INSTANTIATE_TEST_SUITE_P(Config, BadConfig,
-                         testing::Values(Bad{"memory = \"8G\"", "memory = 5 5", "4:", ""},
-                                         Bad{"memory = \"8G\"", "memry = \"8G\"", "4:", "memry"},
-                                         Bad{"memory = \"8G\"", "memory = \"lots\"", "4:", "lots"},
-                                         Bad{"192.0.2.1:7400", "0.0.0.0:7400", "3:", "0.0.0.0"},
-                                         Bad{"192.0.2.1:7400", "[::]:7400", "3:", "[::]"},
-                                         Bad{"192.0.2.1:7400", ":7400", "3:", ":7400"},
-                                         Bad{"192.0.2.1:7400", "00:7400", "3:", "listen"},
-                                         Bad{"192.0.2.1:7400", "[0:0:0::0]:7400", "3:", "every"},
-                                         Bad{"192.0.2.1:7400", "[::ffff:0.0.0.0]:1", "3:", "every"},
-                                         Bad{"192.0.2.1:7400", "ipv4:0.0.0.0:1", "3:", "listen"},
-                                         Bad{"192.0.2.1:7400", "dns:///h1:7400", "3:", "listen"},
-                                         Bad{"192.0.2.1:7400", "192.0.2.1:0", "3:", "listen"},
-                                         Bad{"192.0.2.1:7400", "nowhere", "3:", "listen"},
-                                         Bad{"host = \"h1\"", "host = 1", "1:", "host"},
-                                         Bad{"\"/run/sluice\"", "\"run\"", "2:", "run_dir"},
-                                         Bad{"mtu = 9000", "mtu = 100", "11:", "mtu"},
-                                         Bad{"mtu = 9000", "mtu = \"9000\"", "11:", "mtu"},
-                                         Bad{"\"server\"", "\"both\"", "9:", "both"},
-                                         Bad{"\"10G\"", "\"fast\"", "13:", "fast"},
-                                         Bad{"\"no\"", "\"perhaps\"", "14:", "perhaps"},
-                                         Bad{"workers = [0, 1]", "workers = [0]", "", "workers"},
-                                         Bad{"workers = [0, 1]", "workers = [-1, 1]",
-                                             "16:", "workers"},
-                                         Bad{"queues = 2", "queus = 2", "12:", "queus"}));
+INSTANTIATE_TEST_SUITE_P(
+    Config, BadConfig,
+    testing::Values(Bad{"memory = \"8G\"", "memory = 5 5", "4:", ""},
+                    Bad{"memory = \"8G\"", "memry = \"8G\"", "4:", "memry"},
+                    Bad{"memory = \"8G\"", "memory = \"lots\"", "4:", "lots"},
+                    Bad{"192.0.2.1:7400", "0.0.0.0:7400", "3:", "0.0.0.0"},
+                    Bad{"192.0.2.1:7400", "[::]:7400", "3:", "[::]"},
+                    Bad{"192.0.2.1:7400", ":7400", "3:", ":7400"},
+                    Bad{"192.0.2.1:7400", "00:7400", "3:", "listen"},
+                    Bad{"192.0.2.1:7400", "[0:0:0::0]:7400", "3:", "every"},
+                    Bad{"192.0.2.1:7400", "[::ffff:0.0.0.0]:1", "3:", "every"},
+                    Bad{"192.0.2.1:7400", "ipv4:0.0.0.0:1", "3:", "listen"},
+                    Bad{"192.0.2.1:7400", "dns:///h1:7400", "3:", "listen"},
+                    Bad{"192.0.2.1:7400", "192.0.2.1:0", "3:", "listen"},
+                    Bad{"192.0.2.1:7400", "nowhere", "3:", "listen"},
+                    Bad{"host = \"h1\"", "host = 1", "1:", "host"},
+                    Bad{"\"/run/sluice\"", "\"run\"", "2:", "run_dir"},
+                    Bad{"mtu = 9000", "mtu = 100", "11:", "mtu"},
+                    Bad{"mtu = 9000", "mtu = \"9000\"", "11:", "mtu"},
+                    Bad{"\"server\"", "\"both\"", "9:", "both"},
+                    Bad{"\"10G\"", "\"fast\"", "13:", "fast"},
+                    Bad{"\"no\"", "\"perhaps\"", "14:", "perhaps"},
+                    Bad{"workers = [0, 1]", "workers = [0]", "", "workers"},
+                    Bad{"workers = [0, 1]", "workers = [-1, 1]", "16:", "workers"},
+                    Bad{"queues = 2", "queus = 2", "12:", "queus"},
+                    Bad{"workers = [0, 1]", "workers = [0, 1]\n[test]", "17:", "hold_dir"},
+                    Bad{"workers = [0, 1]", "workers = [0, 1]\n[test]\nhold_dir = \"holds\"",
+                        "18:", "absolute"}));
+
+TEST(Config, HoldsNothingUnlessTold) {
+  EXPECT_TRUE(parse_config(kGood, "agent.toml")->hold_dir.empty());
+  const auto config =
+      parse_config(std::string(kGood) + "[test]\nhold_dir = \"/run/holds\"\n", "agent.toml");
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_EQ(config->hold_dir, "/run/holds");
+}
 
 TEST(Config, NamesWhatIsMissing) {
   for (const char* line : {"host = \"h1\"\n", "run_dir = \"/run/sluice\"\n",

@@ -1,0 +1,364 @@
+"""What tests/system/kill_matrix.txt says, and one cell of it done to real processes."""
+import ctypes
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from conftest import LAB_RUN_DIR, ROOT, GuestConsole
+
+TABLE = Path(__file__).with_name("kill_matrix.txt")
+HELD_SECONDS_MAX = 20
+ANSWER_SECONDS_MAX = 40
+RECOVERY_SECONDS_MAX = 20
+
+
+@dataclass(frozen=True)
+class Expectation:
+    step: str
+    fault: str
+    where: str       # "source", "dest" or "gone"
+    statuses: tuple  # of `sluice migrate`; empty: nobody heard it
+
+    def __str__(self):
+        return f"{self.step}/{self.fault}"
+
+
+def read_table():
+    """The cells in the table's order, and all steps it has a row for."""
+    cells, steps, faults = [], [], None
+    for line in TABLE.read_text().splitlines():
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        if faults is None:
+            faults = words[1:]
+            continue
+        assert len(words) == len(faults) + 1, f"{TABLE.name}: a row of {len(words)} words: {line}"
+        steps.append(words[0])
+        for fault, word in zip(faults, words[1:]):
+            if word == ".":
+                continue
+            where, status = word.split("/")
+            statuses = () if status == "-" else tuple(int(number) for number in status.split(","))
+            cells.append(Expectation(words[0], fault, where, statuses))
+    return cells, steps
+
+
+def poll(condition, seconds):
+    """The first true value of condition(), or its last one."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value or time.monotonic() > deadline:
+            return value
+        time.sleep(0.02)
+
+
+class RunStates(threading.Thread):
+    """Asks both QEMUs all the while whether their guest runs. Each has a monitor of its own on an abstract socket, whose name
+    belongs to its host's network namespace."""
+
+    def __init__(self, hosts, monitor):
+        super().__init__(daemon=True)
+        self.hosts = hosts
+        self.monitor = monitor
+        self.stopping = threading.Event()
+        self.ran = {host: False for host in hosts}
+        self.last = {host: "none" for host in hosts}
+        self.complaints = []
+
+    def run(self):
+        connections = {host: None for host in self.hosts}
+        while not self.stopping.wait(0.004):
+            for host in self.hosts:
+                state = "none"
+                try:
+                    connections[host] = connections[host] or self.connect(host)
+                    state = self.ask(connections[host])
+                except OSError:
+                    if connections[host]:
+                        connections[host].close()
+                    connections[host] = None
+                self.note(host, state)
+
+    def connect(self, host):
+        with open(f"/run/netns/sluice-{host}", "rb") as namespace:
+            libc = ctypes.CDLL(None, use_errno=True)
+            if libc.setns(namespace.fileno(), 0x40000000) != 0:  # CLONE_NEWNET, of this thread alone
+                raise OSError(ctypes.get_errno(), "setns")
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(5)
+        connection.connect("\0" + self.monitor)
+        self.read_to_prompt(connection)
+        return connection
+
+    @staticmethod
+    def read_to_prompt(connection):
+        text = b""
+        while not text.endswith(b"(qemu) "):
+            more = connection.recv(65536)
+            if not more:
+                raise ConnectionError("QEMU has closed its monitor")
+            text += more
+        return text.decode(errors="replace")
+
+    def ask(self, connection):
+        connection.sendall(b"info status\n")
+        return re.search(r"VM status: ([^\r\n]+)", self.read_to_prompt(connection))[1]
+
+    def note(self, host, state):
+        """The destination is asked after the source: who ran before it answered and runs after it ran beside it."""
+        source, destination = self.hosts
+        self.last[host] = state
+        if state != "running":
+            return
+        if host == source and self.ran[destination]:
+            self.complaints.append("the source's copy ran after the destination's had run")
+        self.ran[host] = True
+
+    def stop(self):
+        self.stopping.set()
+        self.join()
+
+
+class Pair:
+    """Two hosts of the lab that one cell at a time has for itself."""
+
+    def __init__(self, lab, rom, source, destination, directory):
+        self.lab = lab
+        self.rom = rom
+        self.source = source
+        self.destination = destination
+        self.directory = directory
+        self.config = directory / f"{source}.sluice.toml"
+        self.config.write_text("[hosts]\n" + "".join(
+            f'{host} = "unix:{LAB_RUN_DIR}/{host}/agent.sock"\n' for host in self.hosts))
+
+    @property
+    def hosts(self):
+        return self.source, self.destination
+
+    def command(self, *arguments):
+        return [ROOT / "build/control/cli/sluice", "--config", self.config, "--json", *arguments]
+
+    def sluice(self, *arguments):
+        return subprocess.run(self.command(*arguments), capture_output=True, text=True, check=False, timeout=60)
+
+    def guests(self):
+        """(name, host, state) of all guests; None while an agent does not answer."""
+        listed = self.sluice("guests")
+        if listed.returncode != 0:
+            return None
+        listing = json.loads(listed.stdout)
+        guests = listing["guests"] if isinstance(listing, dict) else listing
+        return sorted((guest["name"], guest["host"], guest["state"]) for guest in guests)
+
+    def start_guest(self, name):
+        console = LAB_RUN_DIR / f"{name}.console"
+        console.unlink(missing_ok=True)
+        arguments = ["-machine", "pc", "-accel", "tcg", "-cpu", "qemu64,-apic", "-nodefaults", "-no-user-config", "-display", "none",
+                     "-bios", str(self.rom),
+                     # Appended to, since the twin on the other host opens the same file while this one still writes it.
+                     "-chardev", f"file,id=console,path={console},append=on", "-serial", "chardev:console",
+                     "-chardev", f"socket,id=watch,path={name},abstract=on,server=on,wait=off", "-mon", "chardev=watch,mode=readline"]
+        path = self.directory / f"{name}.toml"
+        path.write_text(f'name = "{name}"\ndriver = "qemu"\nmemory = "32M"\n[qemu]\nbinary = "qemu-system-x86_64"\nargs = {json.dumps(arguments)}\n')
+        started = self.sluice("guest", "start", path, "--on", self.source)
+        assert started.returncode == 0, f"{name} cannot be started: {started.stderr}"
+        return GuestConsole(console)
+
+    def holds(self, step):
+        return LAB_RUN_DIR / (self.source if step.startswith("source-") else self.destination) / "holds"
+
+    def link(self, interface, state):
+        subprocess.run(["ip", "-n", f"sluice-{self.source}", "link", "set", interface, state], check=True)
+
+    def kill_qemu(self, host, name):
+        pids = poll(lambda: self.lab.qemu_pids(host, name), 5)
+        assert len(pids) == 1, f"{name} has processes {pids} on {host}"
+        os.kill(pids[0], signal.SIGKILL)
+
+    def start_agents(self):
+        for host in self.hosts:
+            if self.lab.agent_pid(host) is None:
+                self.lab.script("start", host)
+
+    def reset(self):
+        """After a cell that failed: as if nothing had ever been on both hosts."""
+        for interface in ("mig0", "mgmt0"):
+            self.link(interface, "up")
+        for host in self.hosts:
+            pid = self.lab.agent_pid(host)
+            if pid:
+                os.kill(pid, signal.SIGKILL)
+            poll(lambda host=host: self.lab.agent_pid(host) is None, 10)
+            for pid, command in self.lab.processes(host):
+                if "qemu-system" in command[0]:
+                    os.kill(pid, signal.SIGKILL)
+            for name in ("guests", "handover", "outcome", "holds"):
+                shutil.rmtree(LAB_RUN_DIR / host / name, ignore_errors=True)
+            (LAB_RUN_DIR / host / "holds").mkdir()
+        self.start_agents()
+
+
+class Cell:
+    """One fault at one step, with a guest of its own."""
+
+    def __init__(self, pair, expectation, name):
+        self.pair = pair
+        self.expectation = expectation
+        self.name = name
+        self.logs = {host: LAB_RUN_DIR / host / "agent.log" for host in pair.hosts}
+        self.log_begins = {host: log.stat().st_size for host, log in self.logs.items()}
+
+    def run(self):
+        """What is wrong, a line each."""
+        try:
+            wrong = self.act_and_judge()
+        except Exception as error:  # pylint: disable=broad-except  # a cell that breaks must not stop the others
+            wrong = [f"{type(error).__name__}: {error}"]
+        if wrong:
+            for host, log in self.logs.items():
+                wrong.append(f"--- {host}'s agent:\n" + log.read_bytes()[self.log_begins[host]:].decode(errors="replace")[-6000:])
+            self.pair.reset()
+        return wrong
+
+    def act_and_judge(self):
+        console = self.pair.start_guest(self.name)
+        states = RunStates(self.pair.hosts, self.name)
+        states.start()
+        try:
+            if not poll(lambda: console.last() >= 2, 10):
+                return ["the guest did not start to count"]
+            status, said = self.move_and_hit(states)
+            self.heal()
+            wrong = self.settled_wrong(console)
+        finally:
+            states.stop()
+        wrong += states.complaints[:1]
+        wrong += self.ran_wrong(states)
+        wrong += self.console_wrong(console)
+        wrong += self.status_wrong(status, said)
+        wrong += self.left_behind()
+        console.path.unlink(missing_ok=True)
+        return wrong
+
+    # ---- acting ----
+
+    def move_and_hit(self, states):
+        """Exit status of `sluice migrate` (None if it was killed) and what it said."""
+        step = self.expectation.step
+        holds = self.pair.holds(step)
+        hold, held = holds / f"hold-{step}", holds / f"held-{step}"
+        held.unlink(missing_ok=True)
+        hold.touch()
+        client = subprocess.Popen(self.pair.command("migrate", self.name, "--to", self.pair.destination), text=True,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            if not poll(held.exists, HELD_SECONDS_MAX):
+                hold.unlink()
+                raise AssertionError(f"{step} was never reached: {client.communicate(timeout=ANSWER_SECONDS_MAX)}")
+            if step == "source-commit-sent":  # what the row is about: the destination has taken it
+                poll(lambda: states.ran[self.pair.destination], 10)
+            self.hit(client)
+            hold.unlink()
+            output, errors = client.communicate(timeout=ANSWER_SECONDS_MAX)
+        finally:
+            hold.unlink(missing_ok=True)
+            if client.poll() is None:
+                client.kill()
+                client.communicate()
+            held.unlink(missing_ok=True)
+        return (None if client.returncode < 0 else client.returncode), (output + errors).strip()
+
+    def hit(self, client):
+        fault, pair = self.expectation.fault, self.pair
+        if fault == "source-agent":
+            pair.lab.kill_agent(pair.source)
+        elif fault == "dest-agent":
+            pair.lab.kill_agent(pair.destination)
+        elif fault == "source-qemu":
+            pair.kill_qemu(pair.source, self.name)
+        elif fault == "dest-qemu":
+            pair.kill_qemu(pair.destination, self.name)
+        elif fault == "client":
+            client.kill()
+        elif fault == "migration-link":
+            pair.link("mig0", "down")
+        elif fault == "management-link":
+            pair.link("mgmt0", "down")
+        else:
+            raise AssertionError(f"{TABLE.name}: no fault is called {fault}")
+
+    def heal(self):
+        for interface in ("mig0", "mgmt0"):
+            self.pair.link(interface, "up")
+        self.pair.start_agents()
+
+    # ---- judging ----
+
+    def settled_wrong(self, console):
+        where = self.expectation.where
+        host = {"source": self.pair.source, "dest": self.pair.destination, "gone": None}[where]
+        wanted = [(self.name, host, "running")] if host else []
+
+        def processes():
+            return {each: self.pair.lab.qemu_pids(each, self.name) for each in self.pair.hosts}
+
+        def settled():
+            return (self.pair.guests() == wanted
+                    and all(len(pids) == (1 if each == host else 0) for each, pids in processes().items()))
+
+        if not poll(settled, RECOVERY_SECONDS_MAX):
+            return [f"expected {wanted or 'no guest'}; listed {self.pair.guests()}, QEMU processes {processes()}"]
+        if not host:
+            return []
+        begin = console.last()
+        going_on = poll(lambda: console.last() >= begin + 3, 10)
+        stopped = self.pair.sluice("guest", "stop", self.name)
+        wrong = [] if going_on else ["the guest does not count on"]
+        return wrong + ([] if stopped.returncode == 0 else [f"guest stop: {stopped.stderr}"])
+
+    def ran_wrong(self, states):
+        ran = states.ran[self.pair.destination]
+        if self.expectation.where == "source" and ran:
+            return ["the destination's copy ran although the source kept the guest"]
+        if self.expectation.where == "dest" and not ran:
+            return ["nobody saw the destination's copy run"]
+        return []
+
+    @staticmethod
+    def console_wrong(console):
+        try:
+            console.assert_unharmed()
+        except AssertionError as error:
+            return [str(error)]
+        return []
+
+    def status_wrong(self, status, said):
+        wanted = self.expectation.statuses
+        if (status in wanted) if wanted else (status is None):
+            # Who is told that the outcome is unknown is told what to do.
+            return [] if status != 3 or "sluice guests" in said else [f"status 3 without what to do: {said}"]
+        return [f"exit status {status}, expected {' or '.join(map(str, wanted)) or 'none'}: {said}"]
+
+    def left_behind(self):
+        """Files, and processes that belong to the guest."""
+        wrong = []
+        for host in self.pair.hosts:
+            for pattern in ("guests/*", "handover/*", "holds/*"):
+                wrong += [f"left behind: {path}" for path in (LAB_RUN_DIR / host).glob(pattern)]
+            if not poll(lambda host=host: not self.wardens(host), 5):
+                wrong.append(f"left behind on {host}: wardens {self.wardens(host)}")
+        return wrong
+
+    def wardens(self, host):
+        return [pid for pid, command in self.pair.lab.processes(host) if "--warden" in command]
