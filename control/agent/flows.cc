@@ -168,7 +168,6 @@ Expected<void> ReceiveFlows::start_all(const SessionMemory& memory) {
     protocol::ReceiverConfig receiver;
     receiver.session = config().session;
     receiver.flow = static_cast<std::uint16_t>(i);
-    receiver.mtu = config().mtu;
     const page::ShardMap shard(memory.layout().extents(), config().plan.flows, i);
     flows_.push_back(std::make_unique<engine::ReceiveFlow>(
         receiver, memory.layout(), shard, memory.map(), packet_template(config(), i)));

@@ -5,6 +5,7 @@
 #include <boost/lockfree/spsc_queue.hpp>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "dataplane/base/units.h"
 #include "dataplane/engine/flow.h"
@@ -12,8 +13,13 @@
 namespace sluice::engine {
 
 enum class CommandKind : std::uint8_t {
-  // Lends `send` to the worker. Nothing is sent before kRunIteration.
+  // Lends `send` to the worker. Nothing is sent unasked.
   kStartSending = 1,
+  // Finds the largest frame that reaches the peer and keeps to it from then on, answered by
+  // kPathProbed.
+  kProbePath,
+  // Marks `runs` to be sent, and scans through `tracker` from then on; answered by kPagesMarked.
+  kMarkPages,
   // One pre-copy iteration of flow (session, flow): what is pending goes out; if `harvest`, the
   // shard is scanned once, chunk by
   // chunk, whenever little is pending. Answered by kIterationDone when nothing is pending any more
@@ -40,13 +46,17 @@ struct Command {
   std::uint64_t session = 0;
   PageNumber page = 0;
   std::uint64_t pages = 0;
+  std::span<const port::PageRun> runs;  // stay as they are until the answer
+  port::DirtySource* tracker = nullptr;
   SendFlow* send = nullptr;
   ReceiveFlow* receive = nullptr;
 };
 
 enum class EventKind : std::uint8_t {
-  kIterationDone = 1,  // value: pages harvested in this iteration
-  kFinalScanned,       // value: pages harvested in the final scan
+  kPathProbed = 1,  // value: the MTU found, 0 if no frame of any size was answered
+  kPagesMarked,
+  kIterationDone,  // value: pages harvested in this iteration
+  kFinalScanned,   // value: pages harvested in the final scan
   kSettled,
   kFolded,
   kStopped,

@@ -5,6 +5,7 @@
 #include <cassert>
 #include <cstring>
 
+#include "dataplane/engine/path_probing.h"
 #include "dataplane/engine/worker.h"
 
 namespace sluice::engine {
@@ -14,10 +15,11 @@ Activity Worker<Q>::step(TimeNs now) {
   const bool received = receive_burst(now);
   acknowledge(now, received);
   reap_losses(now);
+  const bool probed = probe_paths(now);
   const bool harvested = harvest_dirty_pages();
   const bool transmitted = transmit_burst(now);
   finish_phases();
-  bool busy = received || harvested || transmitted;
+  bool busy = received || probed || harvested || transmitted;
   if (busy) {
     publish_probes();
   }
@@ -58,10 +60,21 @@ void Worker<Q>::handle_packet(std::span<const std::byte> packet, TimeNs now) {
   const auto key = wire::peek(*frame, reason);
   if (!key) {
     drop(reason);
-  } else if (key->type == wire::FrameType::kData) {
-    handle_data(*frame, *key, now);
-  } else {
-    handle_ack(*frame, *key, now);
+    return;
+  }
+  switch (key->type) {
+    case wire::FrameType::kData:
+      handle_data(*frame, *key, now);
+      break;
+    case wire::FrameType::kAck:
+      handle_ack(*frame, *key, now);
+      break;
+    case wire::FrameType::kProbe:
+      handle_probe(*frame, *key);
+      break;
+    case wire::FrameType::kProbeReply:
+      handle_probe_reply(*frame, *key);
+      break;
   }
 }
 
@@ -124,13 +137,9 @@ void Worker<Q>::acknowledge(TimeNs now, bool received) {
     if (!flow.receiver.ack_due(now, idle)) {
       continue;
     }
-    const std::span<std::byte> head(ack_.head);
+    const std::span<std::byte> head(single_.head);
     const std::size_t bytes = flow.receiver.make_ack(now, head.subspan(wire::kPacketPrefixBytes));
-    flow.packet.fill(head.first<wire::kPacketPrefixBytes>(), bytes);
-    ack_.head_bytes = static_cast<std::uint16_t>(wire::kPacketPrefixBytes + bytes);
-    ack_.slices = 0;
-    add_relaxed(probe_.packets_sent,
-                queue_.transmit(std::span<const port::OutgoingPacket>(&ack_, 1)));
+    transmit_single(flow.packet, bytes, 0);
   }
 }
 
@@ -347,6 +356,8 @@ void Worker<Q>::run_command(const Command& command, TimeNs now) {
     case CommandKind::kStop:
       stop(command);
       break;
+    case CommandKind::kProbePath:
+    case CommandKind::kMarkPages:
     case CommandKind::kRunIteration:
     case CommandKind::kFinalPass:
     case CommandKind::kSendPages:
@@ -383,6 +394,18 @@ void Worker<Q>::run_send_command(const Command& command, SendSlot& slot, TimeNs 
   slot.silence_began_ns = now;
   flow.harvested_in_phase = 0;
   switch (command.kind) {
+    case CommandKind::kProbePath:
+      flow.path_asked = true;
+      flow.path.begin(protocol::PathProber::Because::kUnknown, flow.sender.rtt().probe_timeout_ns(),
+                      now);
+      break;
+    case CommandKind::kMarkPages:
+      flow.tracker = command.tracker;
+      for (const port::PageRun& run : command.runs) {
+        flow.sender.mark_dirty(run.first, run.count);
+      }
+      emit(EventKind::kPagesMarked, flow.id_session, flow.id_flow, 0);
+      break;
     case CommandKind::kRunIteration:
       flow.sender.begin_iteration();
       flow.harvest_cursor = command.harvest ? 0 : flow.shards.local_pages();
@@ -485,6 +508,7 @@ void Worker<Q>::publish_probes() {
     probe.deferred_pages.store(sender.deferred_pages(), kRelaxed);
     probe.in_flight_pages.store(sender.in_flight_pages(), kRelaxed);
     probe.smoothed_rtt_ns.store(sender.rtt().smoothed_ns(), kRelaxed);
+    probe.mtu.store(sender.mtu(), kRelaxed);
   }
   for (std::size_t i = 0; i < receivers_count_; ++i) {
     const protocol::ReceiverCounters& counters = receivers_[i]->receiver.counters();

@@ -12,6 +12,7 @@
 #include "dataplane/page/digest.h"
 #include "dataplane/page/layout.h"
 #include "dataplane/port/dirty_source.h"
+#include "dataplane/protocol/path_prober.h"
 #include "dataplane/protocol/receiver.h"
 #include "dataplane/protocol/sender.h"
 #include "dataplane/wire/packet.h"
@@ -33,6 +34,7 @@ struct SendProbe {
   std::atomic<std::uint64_t> harvested_pages{0};  // dirty pages found by the tracker so far
   std::atomic<std::uint64_t> harvest_ns{0};       // time spent in the tracker's scan so far
   std::atomic<std::uint64_t> smoothed_rtt_ns{0};
+  std::atomic<std::uint64_t> mtu{0};  // that no frame exceeds now; 0: not yet known
 };
 
 struct ReceiveProbe {
@@ -50,6 +52,7 @@ struct SendFlow {
       : id_session(config.session),
         id_flow(config.flow),
         sender(config, layout, shard_map, memory),
+        path(config.mtu),
         shards(shard_map),
         packet(packet_template),
         digests(shard_map.local_extents()) {}
@@ -57,6 +60,7 @@ struct SendFlow {
   std::uint64_t id_session;
   std::uint16_t id_flow;
   protocol::Sender sender;
+  protocol::PathProber path;
   page::ShardMap shards;
   wire::PacketTemplate packet;
   // Pages [0, tracked_pages) of the page space are scanned through `tracker` (null: nothing is
@@ -73,6 +77,7 @@ struct SendFlow {
   std::uint64_t harvest_cursor = 0;  // local page to scan next
   std::uint64_t harvested_in_phase = 0;
   bool failed = false;
+  bool path_asked = false;  // by kProbePath, not answered yet
 };
 
 struct ReceiveFlow {

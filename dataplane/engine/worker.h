@@ -37,6 +37,11 @@ inline constexpr std::size_t kHarvestRunsMax = 2048;
 // little faster than the sender.
 inline constexpr std::uint32_t kIdleReceives = 16;
 
+// What PROBE frames are padded with, as often as needed: the device may read it while it is sent,
+// as it does guest memory. A whole page, so that it can be made known to the device.
+alignas(kPageBytes) inline std::array<std::byte, kPageBytes> probe_padding{};
+static_assert(wire::kRecordsMax * kPageBytes > UINT16_MAX, "a packet's slices hold any padding");
+
 // A busy worker looks at its commands once in so many steps; an idle one in every step.
 inline constexpr std::uint32_t kBusyStepsPerCommandPoll = 32;
 
@@ -88,6 +93,7 @@ class Worker {
   bool receive_burst(TimeNs now);
   void acknowledge(TimeNs now, bool received);
   void reap_losses(TimeNs now);
+  bool probe_paths(TimeNs now);
   bool harvest_dirty_pages();
   bool transmit_burst(TimeNs now);
   void finish_phases();
@@ -99,6 +105,8 @@ class Worker {
   void handle_data(std::span<const std::byte> frame, const wire::FlowKey& key, TimeNs now);
   void apply_decoded(TimeNs now);
   void handle_ack(std::span<const std::byte> frame, const wire::FlowKey& key, TimeNs now);
+  void handle_probe(std::span<const std::byte> frame, const wire::FlowKey& key);
+  void handle_probe_reply(std::span<const std::byte> frame, const wire::FlowKey& key);
   void drop(wire::DropReason reason) {
     add_relaxed(probe_.drops[static_cast<std::size_t>(reason)], 1);
   }
@@ -112,6 +120,12 @@ class Worker {
     bool looked = false;     // pages were looked at that need not be sent
   };
   Filled fill_burst(TimeNs now);
+  // False: the port is full.
+  bool send_probe(const SendFlow& flow, const protocol::PathProber::Probe& probe, TimeNs now);
+  void end_path_search(SendSlot& slot, std::size_t mtu, TimeNs now);
+  // Sends what `single_` holds: head bytes behind the packet's headers, `body_bytes` in slices.
+  bool transmit_single(const wire::PacketTemplate& headers, std::size_t frame_bytes,
+                       std::size_t body_bytes);
   void pack_frame(const SendFlow& flow, port::OutgoingPacket& out);
   bool harvest_chunk(SendFlow& flow);
   void fail_flow(SendFlow& flow, EventKind kind, std::uint64_t value);
@@ -154,7 +168,7 @@ class Worker {
   std::array<port::OutgoingPacket, kTransmitBurst> burst_{};
   std::array<SendFlow*, kTransmitBurst> burst_owner_{};
   protocol::OutgoingFrame frame_{};
-  port::OutgoingPacket ack_{};
+  port::OutgoingPacket single_{};  // an ack, a probe or a reply to one
   std::array<DecodedData, 2> decoded_{};
   std::size_t waiting_ = 0;  // index of the data frame to apply next; the other is decoded into
   wire::AckFrame ack_frame_{};

@@ -58,12 +58,14 @@ class PathProber {
   // under way goes on instead.
   void begin(Because because, TimeNs round_ns, TimeNs now);
 
-  // A frame to be sent now. One that the port refuses counts as lost.
+  // A frame to be sent now.
   struct Probe {
     Sequence sequence = 0;
     std::size_t mtu = 0;  // size of its IPv4 packet
   };
   [[nodiscard]] std::optional<Probe> next_probe(TimeNs now);
+  // The port was full: the last one did not leave and is due again, under a new number.
+  void undo_last_probe() { --next_; }
 
   // False: the reply answers no probe of the search under way.
   bool on_reply(const wire::ProbeReplyFrame& reply);

@@ -7,7 +7,6 @@
 
 #include "dataplane/page/copy.h"
 #include "dataplane/page/prefetch.h"
-#include "dataplane/wire/packet.h"
 
 namespace sluice::protocol {
 namespace {
@@ -35,7 +34,7 @@ Receiver::Receiver(const ReceiverConfig& config, const page::Layout& layout,
       memory_(memory),
       hashes_(shards),
       applied_version_(shards.local_pages(), 0),
-      missing_bytes_(wire::raw_pages_per_frame(config.mtu) == 0 ? shards.local_pages() : 0, 0) {}
+      missing_bytes_(shards.local_pages(), 0) {}
 
 void Receiver::set_initial_hash(PageNumber page, page::PageHash hash) {
   assert(layout_.contains(page) && shards_.owns(page));
@@ -99,8 +98,7 @@ bool Receiver::check_records(const wire::DataFrame& frame, wire::DropReason& rea
       reason = wire::DropReason::kOutOfRange;
       return false;
     }
-    if (record.type == wire::RecordType::kFragment &&
-        (missing_bytes_.empty() || frame.header.sequence <= record.index)) {
+    if (record.type == wire::RecordType::kFragment && frame.header.sequence <= record.index) {
       reason = wire::DropReason::kBadRecord;
       return false;
     }
@@ -148,6 +146,7 @@ void Receiver::apply_zero(std::uint64_t local_page, std::byte* page) {
 void Receiver::apply_fragment(const wire::Record& record, Sequence version,
                               std::span<const std::byte> payload) {
   const std::uint64_t local_page = shards_.to_local(record.page);
+  fragments_seen_ = true;
   if (version > applied_version_[local_page]) {
     applied_version_[local_page] = version;
     missing_bytes_[local_page] = kPageBytes;
@@ -176,7 +175,7 @@ bool Receiver::begin_version(std::uint64_t local_page, Sequence version) {
     return false;
   }
   applied_version_[local_page] = version;
-  if (!missing_bytes_.empty()) {
+  if (fragments_seen_) {
     missing_bytes_[local_page] = 0;
   }
   return true;
@@ -261,6 +260,10 @@ std::size_t Receiver::make_ack(TimeNs now, std::span<std::byte> out) {
   frames_since_ack_ = 0;
   ++counters_.acks_sent;
   return wire::encode_ack(header, ack, out);
+}
+
+std::size_t Receiver::make_probe_reply(const wire::FrameHeader& probe, std::span<std::byte> out) {
+  return wire::encode_probe_reply(probe, next_probe_reply_++, out);
 }
 
 void Receiver::fold_digests(std::span<page::ExtentDigest> out) { hashes_.fold(out); }

@@ -19,7 +19,6 @@ namespace sluice::protocol {
 struct ReceiverConfig {
   std::uint64_t session = 0;
   std::uint16_t flow = 0;
-  std::size_t mtu = 9000;  // as the sender's; fragments are accepted only where it needs them
   std::uint32_t ack_every_frames = 16;  // at the latest; the worker also acks when it runs idle
   TimeNs ack_delay_max_ns = 200 * kMicrosecondNs;
 };
@@ -46,9 +45,8 @@ class Receiver {
   void set_initial_hash(PageNumber page, page::PageHash hash);
 
   // Applies a decoded frame. False with `reason` when it is dropped whole: kDuplicate, kOutOfRange,
-  // kBadRecord (a fragment where the MTU needs none), kBadLength. A frame is checked completely
-  // before anything of it is applied. After applying, each page is read back from memory and
-  // hashed.
+  // kBadRecord, kBadLength. A frame is checked completely before anything of it is applied. After
+  // applying, each page is read back from memory and hashed.
   [[nodiscard]] bool on_data(const wire::DataFrame& frame, TimeNs now, wire::DropReason& reason);
 
   // A hint that on_data() is about to be called with a decoded frame: asks for the memory it will
@@ -60,6 +58,11 @@ class Receiver {
   [[nodiscard]] bool ack_due(TimeNs now, bool idle) const;
   // Encodes an ack frame into `out` (at least wire::kAckBytesMax) and returns its size.
   [[nodiscard]] std::size_t make_ack(TimeNs now, std::span<std::byte> out);
+
+  // Encodes the answer to a decoded PROBE into `out` (at least wire::kProbeReplyBytes) and returns
+  // its size. A duplicate is answered too: it says the same.
+  [[nodiscard]] std::size_t make_probe_reply(const wire::FrameHeader& probe,
+                                             std::span<std::byte> out);
 
   [[nodiscard]] const ReceiverCounters& counters() const { return counters_; }
 
@@ -92,9 +95,9 @@ class Receiver {
   // Per local page: the sequence of the newest frame applied to it, for fragments of the version's
   // first frame; 0: none.
   std::vector<Sequence> applied_version_;
-  // Per local page: bytes of its newest version that have not arrived; empty where the MTU needs no
-  // fragments.
+  // Per local page: bytes of its newest version that have not arrived.
   std::vector<std::uint16_t> missing_bytes_;
+  bool fragments_seen_ = false;  // before, all of missing_bytes_ is 0 and need not be touched
 
   // Every frame below is received or settled. Bit s % kAckSpanMax of received_ stands for frame s
   // of [cumulative_, cumulative_ + kAckSpanMax); the bit of cumulative_ itself is never set.
@@ -104,6 +107,7 @@ class Receiver {
   TimeNs largest_arrival_ns_ = 0;
   TimeNs largest_timestamp_ns_ = 0;
   Sequence next_ack_ = 1;
+  Sequence next_probe_reply_ = 1;
   std::uint32_t frames_since_ack_ = 0;
   TimeNs first_unacked_arrival_ns_ = 0;
   ReceiverCounters counters_;

@@ -5,17 +5,11 @@
 #include <cassert>
 #include <utility>
 
-#include "dataplane/wire/packet.h"
-
 namespace sluice::protocol {
 namespace {
 
 // Twice the span, so that an ack that arrives after a frame was declared lost still finds it.
 constexpr std::size_t kRingFrames = 2 * wire::kAckSpanMax;
-
-std::size_t fragments_per_page(std::size_t fragment_bytes) {
-  return fragment_bytes == 0 ? 0 : (kPageBytes + fragment_bytes - 1) / fragment_bytes;
-}
 
 }  // namespace
 
@@ -26,19 +20,16 @@ Sender::Sender(const SenderConfig& config, const page::Layout& layout, const pag
       shards_(shards),
       memory_(memory),
       rate_(config.rate),
-      raw_pages_max_(wire::raw_pages_per_frame(config.mtu)),
-      fragment_bytes_(raw_pages_max_ > 0 ? 0 : wire::fragment_bytes(config.mtu)),
-      fragments_(fragments_per_page(fragment_bytes_)),
       pending_(shards.local_pages()),
       deferred_(shards.local_pages()),
       dirtied_now_(shards.local_pages()),
       dirtied_before_(shards.local_pages()),
       ever_sent_(shards.local_pages()),
       sent_sequence_(shards.local_pages(), 0),
-      fragments_acked_(fragments_ > 0 ? shards.local_pages() : 0, 0),
+      fragments_acked_(shards.local_pages(), 0),
       hashes_(shards),
       ring_(kRingFrames) {
-  assert(raw_pages_max_ > 0 || fragments_ > 0);
+  set_frame_sizes();
 }
 
 void Sender::mark_dirty(PageNumber page, std::uint64_t count) {
@@ -150,7 +141,8 @@ bool Sender::pages_consistent() const {
 }
 
 bool Sender::version_in_flight(std::uint64_t local_page, Sequence version) const {
-  const std::size_t frames = fragments_ > 0 ? fragments_ : 1;
+  const std::uint8_t fragments = ring_[version % ring_.size()].fragments;
+  const std::size_t frames = std::max<std::size_t>(fragments, 1);
   std::size_t acked = 0;
   for (Sequence sequence = version; sequence < version + frames; ++sequence) {
     const SentFrame& frame = ring_[sequence % ring_.size()];
@@ -174,7 +166,7 @@ bool Sender::version_in_flight(std::uint64_t local_page, Sequence version) const
     }
     acked += frame.state == FrameState::kAcked ? 1 : 0;
   }
-  return acked < frames && (fragments_ == 0 || acked == fragments_acked_[local_page]);
+  return acked < frames && (fragments == 0 || acked == fragments_acked_[local_page]);
 }
 
 }  // namespace sluice::protocol

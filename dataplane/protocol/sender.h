@@ -36,10 +36,16 @@ namespace sluice::protocol {
 // Frames by which a probe timeout may exceed the window; RFC 9002, 6.2.4.
 inline constexpr std::uint32_t kProbeFrames = 2;
 
+// Large frames lost in a row, while smaller ones arrive, that make the path suspect; RFC 8899, 4.3.
+// More than a loss of the network's own takes at once, and a needless search costs little.
+inline constexpr std::uint32_t kSuspectLosses = 8;
+// Probe timeouts in a row that do: all frames under way may have been large.
+inline constexpr std::uint32_t kSuspectTimeouts = 2;
+
 struct SenderConfig {
   std::uint64_t session = 0;
   std::uint16_t flow = 0;
-  // Of the path, an IPv4 packet's size. Set-up refuses one for which wire::fragment_bytes() is 0.
+  // Of the path, an IPv4 packet's size: wire::kMtuMin and more.
   std::size_t mtu = 9000;
   // window_frames counts up to kAckSpanMax - kProbeFrames: the rest of the span is kept for probes.
   congestion::RateConfig rate{};
@@ -112,6 +118,18 @@ class Sender {
   // When on_time() next has something to do; 0 when no frame is in flight.
   [[nodiscard]] TimeNs deadline_ns() const;
 
+  // ---- the path ----
+
+  // An IPv4 packet's size that no frame exceeds.
+  [[nodiscard]] std::size_t mtu() const { return config_.mtu; }
+  // The path carries no frames above `mtu` (wire::kMtuMin and more, below mtu()). What is in flight
+  // and larger is lost, and its pages are pending again.
+  void lower_mtu(std::size_t mtu);
+  // It looks as if large frames no longer arrive: worth a search (path_prober.h).
+  [[nodiscard]] bool path_suspect() const {
+    return large_losses_ >= kSuspectLosses || probe_backoff_ >= kSuspectTimeouts;
+  }
+
   // ---- state ----
 
   [[nodiscard]] std::uint64_t pending_pages() const { return pending_.count(); }
@@ -152,6 +170,7 @@ class Sender {
     bool probe = false;  // it exceeded the window
     std::uint8_t records = 0;
     std::uint8_t fragment_index = 0;  // 0 for all other records
+    std::uint8_t fragments = 0;       // of the version that a fragment belongs to; 0: none
     std::uint16_t raw_pages = 0;      // as counted in raw_pages_sent
     std::uint16_t zero_pages = 0;
     TimeNs probe_base_before_ns = 0;  // this and the next: for undo_last_frame()
@@ -164,6 +183,7 @@ class Sender {
       state = FrameState::kFree;
       records = 0;
       fragment_index = 0;
+      fragments = 0;
       raw_pages = 0;
       zero_pages = 0;
     }
@@ -179,7 +199,7 @@ class Sender {
   // A page of which only the fragments below next_index were put in frames.
   struct FragmentedPage {
     bool active = false;
-    std::uint8_t next_index = 0;
+    std::uint8_t next_index = 0;  // all fragments of a version are of the same size
     std::uint64_t local_page = 0;
     Sequence version = 0;
   };
@@ -190,6 +210,12 @@ class Sender {
   [[nodiscard]] bool frames_consistent() const;
   [[nodiscard]] bool pages_consistent() const;
   [[nodiscard]] bool version_in_flight(std::uint64_t local_page, Sequence version) const;
+
+  // sender_path.cc
+  void set_frame_sizes();
+  void abandon_fragments();
+  void note_large_loss(const SentFrame& frame);
+  void note_arrival(const SentFrame& frame);
 
   // sender_send.cc
   [[nodiscard]] bool may_send(TimeNs now) const;
@@ -227,9 +253,9 @@ class Sender {
   const page::MemoryMap& memory_;
   congestion::RateController rate_;
   RttEstimator rtt_;
-  std::size_t raw_pages_max_;  // per frame; 0: pages go as fragments
-  std::size_t fragment_bytes_;
-  std::size_t fragments_;  // per page
+  std::size_t raw_pages_max_ = 0;  // per frame; 0: pages go as fragments
+  std::size_t fragment_bytes_ = 0;
+  std::uint8_t fragments_ = 0;  // per page; 0: none are needed
 
   // ---- pages, indexed by local number ----
   page::PageBitmap pending_;
@@ -240,9 +266,8 @@ class Sender {
   // The frame with the page's newest version while that is in flight (its first frame, when
   // fragmented), else 0.
   std::vector<Sequence> sent_sequence_;
-  // Of the version in flight; empty where no fragments are needed.
-  std::vector<std::uint8_t> fragments_acked_;
-  PageHashes hashes_;  // as last sent
+  std::vector<std::uint8_t> fragments_acked_;  // of the version in flight
+  PageHashes hashes_;                          // as last sent
   std::uint64_t in_flight_pages_ = 0;
   std::uint64_t cursor_ = 0;  // where the search for pending pages goes on
   FragmentedPage fragmented_;
@@ -264,6 +289,9 @@ class Sender {
   std::uint32_t probe_backoff_ = 0;
   std::uint32_t probe_credit_ = 0;  // frames that may still exceed the window
   TimeNs last_heard_ns_ = 0;
+  // Frames lost in a row of which none as large as the smallest of them has arrived since.
+  std::uint32_t large_losses_ = 0;
+  std::uint32_t large_loss_bytes_ = 0;
   SenderCounters counters_;
 };
 

@@ -88,6 +88,7 @@ bool Sender::acknowledge(Sequence sequence) {
   }
   const bool was_lost = frame->state == FrameState::kLost;
   frame->state = FrameState::kAcked;
+  note_arrival(*frame);
   if (was_lost) {
     ++counters_
           .spurious_losses;  // its pages are pending or were sent again; no state depends on it
@@ -107,8 +108,7 @@ void Sender::acknowledge_page(const SentFrame& frame, std::uint64_t local_page) 
   if (sent_sequence_[local_page] != frame.version()) {
     return;  // superseded by a newer version
   }
-  const bool is_fragment = fragments_ > 0 && frame.zero_pages == 0;
-  if (is_fragment && ++fragments_acked_[local_page] < fragments_) {
+  if (frame.fragments > 0 && ++fragments_acked_[local_page] < frame.fragments) {
     return;
   }
   sent_sequence_[local_page] = 0;
@@ -141,6 +141,7 @@ void Sender::declare_losses(TimeNs now) {
 void Sender::declare_lost(SentFrame& frame) {
   frame.state = FrameState::kLost;
   --in_flight_frames_;
+  note_large_loss(frame);
   ++counters_.frames_lost;
   counters_.pages_resent_after_loss += make_pending_again(frame);
 }

@@ -148,6 +148,7 @@ void Sender::add_fragment(Draft& draft) {
   const std::size_t bytes = std::min(fragment_bytes_, kPageBytes - offset);
   SentFrame& frame = draft.frame;
   frame.fragment_index = fragmented_.next_index;
+  frame.fragments = fragments_;
   frame.raw_pages = fragmented_.next_index == 0 ? 1 : 0;
   wire::Record* record = extend(draft, wire::RecordType::kFragment, fragmented_.local_page, page);
   record->index = fragmented_.next_index;

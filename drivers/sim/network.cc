@@ -80,6 +80,22 @@ std::string describe(std::span<const std::byte> packet) {
                   static_cast<unsigned long long>(ack.ack.largest));
     return text;
   }
+  wire::FrameHeader probe;
+  if (wire::decode_probe(bytes, probe, reason)) {
+    std::snprintf(text, sizeof(text), "probe session %llu flow %u seq %llu bytes %zu",
+                  static_cast<unsigned long long>(probe.session), unsigned{probe.flow},
+                  static_cast<unsigned long long>(probe.sequence), packet.size());
+    return text;
+  }
+  wire::ProbeReplyFrame reply;
+  if (wire::decode_probe_reply(bytes, reply, reason)) {
+    std::snprintf(
+        text, sizeof(text), "probe reply session %llu flow %u number %llu to %llu body %u",
+        static_cast<unsigned long long>(reply.header.session), unsigned{reply.header.flow},
+        static_cast<unsigned long long>(reply.header.sequence),
+        static_cast<unsigned long long>(reply.probe), unsigned{reply.probe_body_bytes});
+    return text;
+  }
   return std::string("not a frame: ") + wire::to_string(reason);
 }
 

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <sstream>
 
+#include "dataplane/wire/packet.h"
+
 namespace sluice::protocol {
 namespace {
 
@@ -36,6 +38,7 @@ ModelOptions ModelOptions::draw(Random& random) {
   options.region_pages = draw_regions(random, options.shards);
   options.mtu =
       one_of<std::size_t>(random, std::array<std::size_t, 5>{9000, 1500, 65535, 640, 4300});
+  options.narrowing = one_of(random, std::array<double, 3>{0, 0, 0.03});
   options.window_frames =
       one_of<std::uint32_t>(random, std::array<std::uint32_t, 7>{1, 2, 5, 16, 64, 256, 1024});
   options.bits_per_second = random.chance(0.3) ? 1'000'000'000 : 0;
@@ -56,10 +59,11 @@ std::string ModelOptions::to_string() const {
   for (const std::uint64_t pages : region_pages) {
     out << ' ' << pages;
   }
-  out << ", shards " << shards << ", mtu " << mtu << ", window " << window_frames << ", rate "
-      << bits_per_second << ", written pages " << written_pages << ", mark all " << mark_all
-      << ", data loss " << data_loss << ", ack loss " << ack_loss << ", duplication " << duplication
-      << ", reordering " << reordering << ", port full " << port_full << ", steps " << steps;
+  out << ", shards " << shards << ", mtu " << mtu << ", narrowing " << narrowing << ", window "
+      << window_frames << ", rate " << bits_per_second << ", written pages " << written_pages
+      << ", mark all " << mark_all << ", data loss " << data_loss << ", ack loss " << ack_loss
+      << ", duplication " << duplication << ", reordering " << reordering << ", port full "
+      << port_full << ", steps " << steps;
   return out.str();
 }
 
@@ -71,10 +75,8 @@ LinkModel::Flow::Flow(const ModelOptions& options, std::uint32_t shard, const pa
                           .rate = {.bits_per_second = options.bits_per_second,
                                    .window_frames = options.window_frames}},
              layout, page::ShardMap(layout.extents(), options.shards, shard), source),
-      receiver(
-          ReceiverConfig{
-              .session = 7, .flow = static_cast<std::uint16_t>(shard), .mtu = options.mtu},
-          layout, page::ShardMap(layout.extents(), options.shards, shard), destination),
+      receiver(ReceiverConfig{.session = 7, .flow = static_cast<std::uint16_t>(shard)}, layout,
+               page::ShardMap(layout.extents(), options.shards, shard), destination),
       local_extents(page::ShardMap(layout.extents(), options.shards, shard).local_extents()) {}
 
 LinkModel::LinkModel(const ModelOptions& options, Random& random, Arena& source, Arena& destination)
@@ -165,7 +167,7 @@ void LinkModel::transmit(Flow& flow, const OutgoingFrame& frame) {
   for (std::size_t i = 0; i < frame.slices; ++i) {
     packet.insert(packet.end(), frame.slice[i].begin(), frame.slice[i].end());
   }
-  if (packet.size() + 28 > options_.mtu) {
+  if (packet.size() + 28 > flow.sender.mtu()) {
     what_ = "a frame exceeds the MTU";
   }
   if (corrupt_next_page_ && packet.size() > wire::kDataPrefixBytesMax) {
@@ -237,8 +239,18 @@ void LinkModel::pass_time(TimeNs limit_ns) {
   }
 }
 
+void LinkModel::narrow(Flow& flow) {
+  const std::size_t mtu = wire::kMtuMin + random_.below(flow.sender.mtu() - wire::kMtuMin + 1);
+  if (mtu < flow.sender.mtu()) {
+    flow.sender.lower_mtu(mtu);
+  }
+}
+
 bool LinkModel::step() {
   Flow& flow = *flows_[random_.below(flows_.size())];
+  if (random_.chance(options_.narrowing)) {
+    narrow(flow);
+  }
   switch (random_.below(11)) {
     case 0:
     case 1:

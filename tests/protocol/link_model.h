@@ -22,6 +22,7 @@ struct ModelOptions {
   std::vector<std::uint64_t> region_pages;
   std::uint32_t shards = 1;
   std::size_t mtu = 9000;
+  double narrowing = 0;  // probability of a smaller MTU, per step
   std::uint32_t window_frames = 256;
   std::uint64_t bits_per_second = 0;
   std::size_t written_pages = 16;  // the guest writes to so many different pages
@@ -77,6 +78,7 @@ class LinkModel {
   void deliver_data(Flow& flow, std::vector<std::byte> packet);
   void receive_acks(Flow& flow, std::size_t acks);
   void pass_time(TimeNs limit_ns);
+  void narrow(Flow& flow);
   [[nodiscard]] std::vector<std::byte> take(std::vector<std::vector<std::byte>>& queue);
   [[nodiscard]] bool all_settled() const;
   [[nodiscard]] bool check();

@@ -5,6 +5,7 @@
 
 #include "dataplane/base/random.h"
 #include "dataplane/page/layout.h"
+#include "dataplane/wire/packet.h"
 
 namespace sluice::sim {
 namespace {
@@ -97,9 +98,10 @@ PathOptions draw_path(Random& random) {
     options.queue_bytes = 20'000 << random.below(6);
   }
   options.heals_at_ns = 5 * kMillisecondNs << random.below(7);
-  if (random.chance(0.03)) {
-    options.mtu_shrinks_at_ns = random.below(3 * kMillisecondNs);
-    options.mtu_shrunk = one_of<std::size_t>(random, {576, 1500, 4000});
+  if (random.chance(0.06)) {
+    // Before the first frame, or while it streams.
+    options.mtu_shrinks_at_ns = random.chance(0.3) ? 0 : random.below(20 * kMillisecondNs);
+    options.mtu_shrunk = one_of<std::size_t>(random, {576, 640, 1500, 1500, 4000, 4500});
   }
   while (options.partitions.size() < 3 && random.chance(0.08)) {
     const TimeNs length_ns =
@@ -170,9 +172,14 @@ bool all_shorter(const std::vector<Interval>& intervals, TimeNs length_ns) {
   });
 }
 
+// Data frames get smaller; acks always fit.
+bool mtu_usable(const PathOptions& path) {
+  return path.mtu_shrinks_at_ns == kNeverNs || path.mtu_shrunk >= wire::kMtuMin;
+}
+
 bool mild_path(const PathOptions& path) {
   return path.loss <= 0.1 && path.ack_loss <= 0.1 && path.burst_begin == 0 &&
-         path.bits_per_second == 0 && path.mtu_shrinks_at_ns == kNeverNs &&
+         path.bits_per_second == 0 && mtu_usable(path) &&
          all_shorter(path.partitions, 300 * kMillisecondNs);
 }
 

@@ -243,6 +243,8 @@ class SenderEnd final : public End {
       sender_.begin_iteration();
     } else if (verb == "final") {
       sender_.begin_final_pass();
+    } else if (verb == "mtu") {
+      sender_.lower_mtu(words.number());
     } else if (verb == "undo") {
       sender_.undo_last_frame();
     } else if (verb == ">") {
@@ -317,6 +319,7 @@ class SenderEnd final : public End {
         {"spurious", std::to_string(counters.spurious_losses)},
         {"probe_timeouts", std::to_string(counters.probe_timeouts)},
         {"sent", std::to_string(counters.frames_sent)},
+        {"suspect", sender_.path_suspect() ? "yes" : "no"},
         {"settled", sender_.settled() ? "yes" : "no"},
         {"deadline", due == 0 ? "none" : print_time(due - kOrigin)},
     };
@@ -340,8 +343,7 @@ class SenderEnd final : public End {
 
 class ReceiverEnd final : public End {
  public:
-  explicit ReceiverEnd(const Setup& setup)
-      : End(setup), receiver_({.mtu = setup.mtu}, layout_, shards_, map_) {}
+  explicit ReceiverEnd(const Setup& setup) : End(setup), receiver_({}, layout_, shards_, map_) {}
 
   void pass_time(TimeNs /*now*/) override {}
 

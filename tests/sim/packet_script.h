@@ -6,12 +6,13 @@
 //   0ms  mark 0+4                          sender: were written
 //   0ms  iteration | final                 sender: begin_iteration(), begin_final_pass()
 //   0ms  undo                              sender: the last frame did not leave
+//   0ms  mtu 1500                          sender: the path carries no larger packets
 //   0ms  > data 1 floor 1 raw 0+2          the next frame out is exactly this
 //   0ms  > nothing                         nothing may go out now
 //   2ms  < ack 1 cumulative 3 received 4,6-8 echo 0ms [largest 8] [: rejected]
-//   9ms  expect pending 0 in_flight 2 lost 1 deadline 12ms settled no
+//   9ms  expect pending 0 in_flight 2 lost 1 deadline 12ms settled no suspect no
 //
-//   receiver pages 64 mtu 9000
+//   receiver pages 64
 //   0ms  < data 1 floor 1 raw 0+2 value 7 [: duplicate]   the reason why it is dropped, if it is
 //   0ms  > ack 1 cumulative 2 largest 1 [received 4,6-8]
 //   0ms  expect page 0 7

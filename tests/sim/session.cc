@@ -11,7 +11,8 @@ using engine::EventKind;
 
 const char* to_string(Outcome outcome) {
   static constexpr std::array<const char*, static_cast<std::size_t>(Outcome::kCount)> kNames = {
-      "?", "running", "committed", "digests differ", "peer silent", "tracker failed", "operator"};
+      "?",       "running",     "committed",      "digests differ",
+      "no path", "peer silent", "tracker failed", "operator"};
   return kNames[static_cast<std::size_t>(outcome)];
 }
 
@@ -38,7 +39,7 @@ Session::Session(std::uint64_t id, const SessionOptions& options, protocol::Aren
         std::make_unique<engine::SendFlow>(sending, guest.layout, shards, guest.source, data));
     senders_.back()->tracker = &guest.tracker;
     senders_.back()->tracked_pages = guest.layout.region(0).pages;
-    const protocol::ReceiverConfig receiving{.session = id, .flow = flow, .mtu = options.mtu};
+    const protocol::ReceiverConfig receiving{.session = id, .flow = flow};
     receivers_.push_back(std::make_unique<engine::ReceiveFlow>(receiving, guest.layout, shards,
                                                                guest.destination, acks));
   }
@@ -56,7 +57,10 @@ void Session::begin() {
     command.send = senders_[i].get();
     submit(source_host(), command, senders_[i]->id_flow);
   }
-  run_iteration();
+  Command command;
+  command.kind = CommandKind::kProbePath;
+  submit_to_senders(command);
+  enter(Phase::kProbing, senders_.size());
 }
 
 void Session::submit(std::size_t host, Command command, std::uint16_t flow) {
@@ -111,6 +115,9 @@ void Session::on_event(std::size_t host, const Event& event) {
     }
     return;
   }
+  if (event.kind == EventKind::kPathProbed && event.value == 0) {
+    return end(Outcome::kNoPath);
+  }
   if (--events_awaited_ == 0) {
     next_phase();
   }
@@ -118,6 +125,8 @@ void Session::on_event(std::size_t host, const Event& event) {
 
 bool Session::expected(EventKind kind) const {
   switch (phase_) {
+    case Phase::kProbing:
+      return kind == EventKind::kPathProbed;
     case Phase::kIterating:
       return kind == EventKind::kIterationDone;
     case Phase::kFinalPass:
@@ -138,6 +147,8 @@ bool Session::expected(EventKind kind) const {
 void Session::next_phase() {
   Command command;
   switch (phase_) {
+    case Phase::kProbing:
+      return run_iteration();
     case Phase::kIterating:
       if (iterations_done_++ < options_.iterations) {
         return run_iteration();
@@ -199,8 +210,8 @@ void Session::on_time(TimeNs now) {
 }
 
 const char* Session::phase() const {
-  static constexpr std::array<const char*, 8> kNames = {
-      "?", "created", "iterating", "final pass", "state", "folding", "stopping", "done"};
+  static constexpr std::array<const char*, 9> kNames = {
+      "?", "created", "probing", "iterating", "final pass", "state", "folding", "stopping", "done"};
   return kNames[static_cast<std::size_t>(phase_)];
 }
 

@@ -18,6 +18,7 @@ enum class Outcome : std::uint8_t {
   kRunning = 1,
   kCommitted,
   kMismatch,  // digests differ: cancelled
+  kNoPath,    // no frame of any size was answered
   kPeerSilent,
   kTrackerFailed,
   kOperator,
@@ -45,6 +46,7 @@ class Session {
   [[nodiscard]] bool done() const { return phase_ == Phase::kDone; }
   [[nodiscard]] Outcome outcome() const { return outcome_; }
   [[nodiscard]] std::size_t source_host() const { return options_.forward ? 0 : 1; }
+  [[nodiscard]] std::size_t mtu_agreed() const { return options_.mtu; }
   // For traces.
   [[nodiscard]] const char* phase() const;
   // Empty unless something happened that must not.
@@ -63,6 +65,7 @@ class Session {
  private:
   enum class Phase : std::uint8_t {
     kCreated = 1,
+    kProbing,
     kIterating,
     kFinalPass,
     kState,

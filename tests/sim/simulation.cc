@@ -233,6 +233,7 @@ void Simulation::add_to(Totals& totals) const {
       totals.sender.probe_timeouts += counters.probe_timeouts;
       totals.sender.acks_received += counters.acks_received;
       totals.sender.acks_rejected += counters.acks_rejected;
+      totals.smaller_frames += flow->sender.mtu() < session->mtu_agreed() ? 1 : 0;
     }
     for (const auto& flow : session->receivers()) {
       totals.stale_pages += flow->receiver.counters().stale_pages;
@@ -262,6 +263,7 @@ void Totals::print(std::ostream& out) const {
       << ", pages sent again " << sender.pages_resent_after_loss << ", spurious losses "
       << sender.spurious_losses << ", probe timeouts " << sender.probe_timeouts << ", acks "
       << sender.acks_received << ", acks rejected " << sender.acks_rejected
+      << ", flows that fell back to smaller frames " << smaller_frames
       << "\nreceivers: stale pages " << stale_pages << ", corrupted frames believed "
       << corrupted_frames_believed << "\nnetwork:";
   print_counts<Fate>(out, fates);

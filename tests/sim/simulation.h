@@ -37,6 +37,7 @@ struct Totals {
   // it.
   std::array<std::uint64_t, static_cast<std::size_t>(Outcome::kCount)> corrupted_outcomes{};
   std::uint64_t stale_pages = 0;
+  std::uint64_t smaller_frames = 0;  // flows that fell back to them
   std::array<std::uint64_t, static_cast<std::size_t>(Outcome::kCount)> outcomes{};
   FateCounters fates{};
   std::array<std::uint64_t, static_cast<std::size_t>(wire::DropReason::kCount)> drops{};

@@ -17,6 +17,7 @@ namespace sluice::engine {
 struct Wire {
   std::deque<std::vector<std::byte>> packets;
   std::size_t depth = 1024;  // what it holds before transmit() refuses
+  std::size_t mtu = 65'535;  // larger packets are accepted, and vanish
   double loss = 0;           // probability that an accepted packet vanishes
   std::uint64_t accepted = 0;
 };
@@ -53,7 +54,9 @@ class MemoryQueue {
       for (std::size_t i = 0; i < packet.slices; ++i) {
         bytes.insert(bytes.end(), packet.slice[i].begin(), packet.slice[i].end());
       }
-      out_.packets.push_back(std::move(bytes));
+      if (bytes.size() <= out_.mtu + wire::kEthernetBytes) {
+        out_.packets.push_back(std::move(bytes));
+      }
     }
     return sent;
   }

@@ -486,5 +486,99 @@ TEST(Worker, IsIdleWhenThereIsNothingToDo) {
   EXPECT_EQ(link.left.worker->step(fake_now), Activity::kBusy);
 }
 
+// ---- the path ----
+
+// The MTU that a flow is told at its start.
+std::optional<std::uint64_t> probe_path(OneSession& link) {
+  link.session.start();
+  link.left.submit(CommandKind::kProbePath);
+  const auto event = link.await(link.left, 2 * protocol::kProbeSilentNs);
+  if (!event || event->kind != EventKind::kPathProbed) {
+    return std::nullopt;
+  }
+  return event->value;
+}
+
+TEST(Worker, FindsThePathAsWideAsAgreed) {
+  OneSession link;
+  EXPECT_EQ(probe_path(link), 9000U);
+  EXPECT_EQ(link.to_right.accepted, 1U);
+  EXPECT_EQ(link.to_left.accepted, 1U);
+}
+
+TEST(Worker, FallsBackToTheLargestFrameThatArrives) {
+  OneSession link;
+  link.to_right.mtu = 1500;
+  EXPECT_EQ(probe_path(link), 1500U);
+  link.run(kBusyStepsPerCommandPoll);
+  EXPECT_EQ(link.session.send.sender.mtu(), 1500U);
+}
+
+TEST(Worker, SaysThatNothingArrivesAtAll) {
+  OneSession link;
+  link.to_right.mtu = 0;
+  EXPECT_EQ(probe_path(link), 0U);
+  EXPECT_LT(fake_now, kSecondNs + kPeerSilentNs + kSecondNs / 10);
+}
+
+TEST(Worker, SaysThatAPortTakesNothing) {
+  OneSession link;
+  link.to_right.depth = 0;
+  EXPECT_EQ(probe_path(link), 0U);
+}
+
+TEST(Worker, MarksPagesOnCommand) {
+  OneSession link;
+  link.session.start();
+  const std::vector<port::PageRun> runs = {{3, 2}, {600, 1}};
+  for (const PageNumber page : {3, 4, 600}) {
+    scribble(link.session.ram_here.page(page), link.random);
+  }
+  Command command = Host::make(CommandKind::kMarkPages);
+  command.runs = runs;
+  command.tracker = &link.session.tracker;
+  link.left.submit(command);
+  link.expect(link.left, EventKind::kPagesMarked);
+  link.session.run_iteration(false);
+  link.expect(link.left, EventKind::kIterationDone);
+  EXPECT_EQ(link.session.send.probe.raw_pages_sent.load(), 3U);
+}
+
+// Long before the peer counts as silent, at any time of a session, and more than once.
+TEST(Worker, APathThatNarrowsUnderWayCostsASessionSmallerFramesOnly) {
+  for (const std::uint64_t steps : {1U, 20U, 60U}) {
+    SCOPED_TRACE("narrows after step " + std::to_string(steps));
+    OneSession link;
+    link.send_all_pages_first();
+    link.session.start();
+    link.session.run_iteration(false);
+    link.run(steps);
+    link.to_right.mtu = 1500;
+    link.expect(link.left, EventKind::kIterationDone);
+    link.write_some(100);
+    link.session.run_iteration(true);
+    link.run(10);
+    link.to_right.mtu = 640;
+    link.expect(link.left, EventKind::kIterationDone);
+    link.left.submit(CommandKind::kFinalPass);
+    link.expect(link.left, EventKind::kFinalScanned);
+    link.expect(link.left, EventKind::kSettled);
+    EXPECT_TRUE(link.session.same_memory());
+    EXPECT_LE(link.session.send.probe.mtu.load(), 1500U);
+    EXPECT_TRUE(link.session.send.sender.invariants_hold());
+  }
+}
+
+TEST(Worker, APathThatCarriesNothingIsSilence) {
+  OneSession link;
+  link.send_all_pages_first();
+  link.session.start();
+  link.to_right.mtu = 0;
+  link.session.run_iteration(false);
+  const auto silent = link.await(link.left, 2 * kPeerSilentNs);
+  ASSERT_TRUE(silent);
+  EXPECT_EQ(silent->kind, EventKind::kPeerSilent) << "no size arrives: nothing to fall back to";
+}
+
 }  // namespace
 }  // namespace sluice::engine

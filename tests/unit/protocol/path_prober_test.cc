@@ -130,6 +130,15 @@ TEST_F(PathProberTest, AnySizeMayBeTheAgreedOne) {
   }
 }
 
+TEST_F(PathProberTest, WhatThePortRefusesIsDueAgain) {
+  begin(9000, kSuspicion);
+  const auto refused = prober_->next_probe(now_);
+  prober_->undo_last_probe();
+  const auto again = prober_->next_probe(now_);
+  EXPECT_EQ(again->mtu, refused->mtu);
+  EXPECT_GT(again->sequence, refused->sequence);
+}
+
 TEST_F(PathProberTest, WhatArrivedIsNotAskedAgain) {
   begin(9000, kSuspicion);
   while (const auto probe = prober_->next_probe(now_)) {

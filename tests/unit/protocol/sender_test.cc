@@ -562,6 +562,49 @@ TEST_F(FragmentTest, UndoGoesBackFragmentByFragment) {
   EXPECT_EQ(counters().raw_pages_sent, 1U);
 }
 
+// ---- a path that narrows ----
+
+TEST_F(SenderTest, ALowerMtuSplitsWhatIsSentFromThenOn) {
+  dirty(1, 5);
+  sender_->lower_mtu(1500);
+  EXPECT_EQ(sender_->mtu(), 1500U);
+  const auto packet = next();
+  ASSERT_TRUE(packet);
+  EXPECT_EQ(packet->frame.records[0].type, wire::RecordType::kFragment);
+  EXPECT_LE(packet->bytes.size() + wire::kIpv4Bytes + wire::kUdpBytes, 1500U);
+}
+
+TEST_F(SenderTest, ALowerMtuGivesUpOnlyWhatIsTooLarge) {
+  make({.mtu = 9000});
+  for (PageNumber page = 1; page <= 3; ++page) {
+    dirty(page, 5);
+  }
+  EXPECT_EQ(drain(), 2U) << "two pages, and one";
+  sender_->lower_mtu(4500);
+  EXPECT_EQ(sender_->pending_pages(), 2U);
+  EXPECT_EQ(sender_->in_flight_pages(), 1U);
+  EXPECT_EQ(counters().frames_lost, 1U);
+  EXPECT_TRUE(sender_->invariants_hold());
+  EXPECT_EQ(drain(), 2U) << "one page a frame";
+  ack(2, {2, 3, 4});
+  EXPECT_TRUE(sender_->settled());
+}
+
+// Each fragment of the old size that still arrives counts for its own version only.
+TEST_F(FragmentTest, ALowerMtuMidPageBeginsANewVersion) {
+  dirty(1, 5);
+  next();
+  next();
+  sender_->lower_mtu(640);
+  EXPECT_TRUE(sender_->invariants_hold());
+  EXPECT_EQ(sender_->pending_pages(), 1U);
+  EXPECT_EQ(drain(), 8U) << "all of the page";
+  ack(3);
+  EXPECT_EQ(sender_->in_flight_pages(), 1U) << "only fragments given up were acknowledged";
+  ack(11);
+  EXPECT_TRUE(sender_->settled());
+}
+
 // ---- digests ----
 
 TEST_F(SenderTest, DigestsFollowWhatWasSent) {

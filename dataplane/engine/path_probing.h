@@ -1,0 +1,121 @@
+// The worker's part in finding the largest frame that arrives (protocol/path_prober.h): asking, and
+// answering the peer. Included by event_loop.h.
+#pragma once
+
+#include <algorithm>
+
+#include "dataplane/engine/worker.h"
+
+namespace sluice::engine {
+
+// Nothing is sent while a flow is being given back, as in fill_burst().
+template <port::Queue Q>
+bool Worker<Q>::probe_paths(TimeNs now) {
+  bool probed = false;
+  for (std::size_t i = 0; i < senders_count_ && !any_stopping(); ++i) {
+    SendFlow& flow = *senders_[i].flow;
+    if (may_send(senders_[i]) && flow.sender.path_suspect() && flow.path.may_search(now)) {
+      flow.path.begin(protocol::PathProber::Because::kSuspicion,
+                      flow.sender.rtt().probe_timeout_ns(), now);
+    }
+    if (!flow.path.searching()) {
+      continue;
+    }
+    while (const auto probe = flow.path.next_probe(now)) {
+      if (!send_probe(flow, *probe, now)) {
+        flow.path.undo_last_probe();
+        break;
+      }
+      probed = true;
+    }
+    if (const auto mtu = flow.path.verdict(now)) {
+      end_path_search(senders_[i], *mtu, now);
+      probed = true;
+    }
+  }
+  return probed;
+}
+
+template <port::Queue Q>
+bool Worker<Q>::send_probe(const SendFlow& flow, const protocol::PathProber::Probe& probe,
+                           TimeNs now) {
+  wire::FrameHeader header;
+  header.session = flow.id_session;
+  header.flow = flow.id_flow;
+  header.sequence = probe.sequence;
+  header.timestamp_ns = now;
+  header.body_bytes = wire::probe_body_bytes(probe.mtu);
+  const std::span<std::byte> head(single_.head);
+  const std::size_t bytes =
+      wire::encode_probe_prefix(header, head.subspan(wire::kPacketPrefixBytes));
+  return transmit_single(flow.packet, bytes, header.body_bytes);
+}
+
+// A path that answers nothing (`mtu` 0) is left to the peer's silence, unless somebody asked.
+template <port::Queue Q>
+void Worker<Q>::end_path_search(SendSlot& slot, std::size_t mtu, TimeNs now) {
+  SendFlow& flow = *slot.flow;
+  if (mtu != 0 && mtu < flow.sender.mtu()) {
+    flow.sender.lower_mtu(mtu);
+    // What was sent until now could not be answered.
+    slot.silence_began_ns = now;
+  }
+  if (flow.path_asked) {
+    flow.path_asked = false;
+    emit(EventKind::kPathProbed, flow.id_session, flow.id_flow, mtu);
+  }
+}
+
+// A reply that the port refuses counts as lost on the way, as an ack does.
+template <port::Queue Q>
+void Worker<Q>::handle_probe(std::span<const std::byte> frame, const wire::FlowKey& key) {
+  ReceiveFlow* flow = find_receiver(key.session, key.flow);
+  if (flow == nullptr) {
+    drop(wire::DropReason::kUnknownSession);
+    return;
+  }
+  wire::DropReason reason{};
+  wire::FrameHeader probe;
+  if (!wire::decode_probe(frame, probe, reason)) {
+    drop(reason);
+    return;
+  }
+  const std::span<std::byte> head(single_.head);
+  const std::size_t bytes =
+      flow->receiver.make_probe_reply(probe, head.subspan(wire::kPacketPrefixBytes));
+  transmit_single(flow->packet, bytes, 0);
+}
+
+template <port::Queue Q>
+void Worker<Q>::handle_probe_reply(std::span<const std::byte> frame, const wire::FlowKey& key) {
+  SendSlot* slot = find_sender(key.session, key.flow);
+  if (slot == nullptr) {
+    drop(wire::DropReason::kUnknownSession);
+    return;
+  }
+  wire::DropReason reason{};
+  wire::ProbeReplyFrame reply;
+  if (!wire::decode_probe_reply(frame, reply, reason)) {
+    drop(reason);
+  } else if (!slot->flow->path.on_reply(reply)) {
+    drop(wire::DropReason::kDuplicate);
+  }
+}
+
+template <port::Queue Q>
+bool Worker<Q>::transmit_single(const wire::PacketTemplate& headers, std::size_t frame_bytes,
+                                std::size_t body_bytes) {
+  const std::span<std::byte> head(single_.head);
+  headers.fill(head.first<wire::kPacketPrefixBytes>(), frame_bytes + body_bytes);
+  single_.head_bytes = static_cast<std::uint16_t>(wire::kPacketPrefixBytes + frame_bytes);
+  single_.slices = 0;
+  for (std::size_t left = body_bytes; left > 0; left -= single_.slice[single_.slices++].size()) {
+    single_.slice[single_.slices] =
+        std::span<const std::byte>(probe_padding).first(std::min(left, probe_padding.size()));
+  }
+  const std::size_t sent = queue_.transmit(std::span<const port::OutgoingPacket>(&single_, 1));
+  add_relaxed(probe_.packets_sent, sent);
+  return sent > 0;
+}
+
+}  // namespace sluice::engine
