@@ -54,6 +54,42 @@ class TableReader {
     }
   }
 
+  void boolean(std::string_view key, bool& out) {
+    const toml::node* node = find(key, false);
+    if (node == nullptr) return;
+    if (const auto value = node->value_exact<bool>()) {
+      out = *value;
+    } else {
+      complain(node->source(), fmt::format("{}{} must be true or false", prefix_, key));
+    }
+  }
+
+  void number(std::string_view key, double& out, double min, double max) {
+    const toml::node* node = find(key, false);
+    if (node == nullptr) return;
+    const auto value = node->value<double>();
+    if (value && *value >= min && *value <= max) {
+      out = *value;
+    } else {
+      complain(node->source(),
+               fmt::format("{}{} must be a number from {} to {}", prefix_, key, min, max));
+    }
+  }
+
+  // Calls read(TableReader&) for the table at `key`, if there is one.
+  template <typename Read>
+  void subtable(std::string_view key, Read read) {
+    const toml::node* node = find(key, false);
+    if (node == nullptr) return;
+    const toml::table* table = node->as_table();
+    if (table == nullptr) {
+      complain(node->source(), fmt::format("{}{} must be a table", prefix_, key));
+      return;
+    }
+    TableReader reader(*table, source_, fmt::format("{}{}.", prefix_, key), error_);
+    read(reader);
+  }
+
   template <typename Out, typename Parse>
   void parsed(std::string_view key, Out& out, std::string_view expectation, Parse parse,
               bool required = false) {

@@ -1,7 +1,6 @@
 /* Shared by impair.bpf.c and impair.cc: the values of its maps, one of each per direction. C, for
  * both. */
-#ifndef SLUICE_TESTS_LAB_IMPAIR_H
-#define SLUICE_TESTS_LAB_IMPAIR_H
+#pragma once
 
 #include <linux/types.h>
 
@@ -24,5 +23,3 @@ struct ImpairCounters {
   __u64 corrupted;
   __u64 held;
 };
-
-#endif

@@ -1,0 +1,58 @@
+#include "control/patch/driver.h"
+
+#include <fmt/format.h>
+
+namespace sluice::patch {
+
+Expected<Driver> Driver::create(store::Journal& journal, std::uint64_t epoch, const std::string& id,
+                                const std::string& plan_toml, Actions& actions, TimeMs now_ms) {
+  Driver driver(journal, epoch, id, actions);
+  if (auto created = driver.record({now_ms, Created{plan_toml}}); !created)
+    return tl::unexpected<Error>(created.error());
+  return driver;
+}
+
+Expected<Driver> Driver::resume(store::Journal& journal, std::uint64_t epoch, const std::string& id,
+                                Actions& actions) {
+  Driver driver(journal, epoch, id, actions);
+  const auto entries = journal.read(id);
+  if (!entries) return tl::unexpected<Error>(entries.error());
+  for (const auto& entry : *entries) {
+    const auto record = decode(entry.body);
+    if (!record) return tl::unexpected<Error>(record.error());
+    if (auto applied = driver.run_->apply(*record); !applied)
+      return tl::unexpected<Error>(applied.error());
+  }
+  for (const Intent* intent : driver.run_->open_intents())
+    actions.begin(*driver.run_, *intent, /*again=*/true);
+  return driver;
+}
+
+// Applied before it is written, since apply() refuses what is illegal; an error of the journal ends
+// the driver.
+Expected<void> Driver::record(const Record& record) {
+  if (auto applied = run_->apply(record); !applied) return applied;
+  return journal_->append(epoch_, run_->id(), encode(record));
+}
+
+Expected<void> Driver::step(const Facts& facts, const Mover& mover) {
+  while (true) {
+    const auto records = run_->decide(facts, mover);
+    if (records.empty()) return {};
+    for (const auto& next : records) {
+      if (auto recorded = record(next); !recorded) return recorded;
+      if (const auto* intent = std::get_if<Intent>(&next.body))
+        actions_->begin(*run_, *intent, /*again=*/false);
+    }
+  }
+}
+
+Expected<void> Driver::finish(const Outcome& outcome, TimeMs now_ms) {
+  return record({now_ms, outcome});
+}
+
+Expected<void> Driver::command(RunEvent event, const std::string& reason, TimeMs now_ms) {
+  return record({now_ms, RunStep{event, reason}});
+}
+
+}  // namespace sluice::patch

@@ -1,0 +1,62 @@
+// Keeps a run, its journal and what is done for it in step. The same code drives runs in the
+// controller and in the simulator. One thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "control/patch/run.h"
+#include "control/store/journal.h"
+#include "dataplane/base/expected.h"
+
+namespace sluice::patch {
+
+// Does what intents say; ends are told to Driver::finish().
+class Actions {
+ public:
+  Actions() = default;
+  Actions(const Actions&) = delete;
+  Actions& operator=(const Actions&) = delete;
+  virtual ~Actions() = default;
+
+  // `again`: a controller before this one may have begun it. Then it is taken up where it stands:
+  // a migration that has happened is done, a hook that has begun is waited for and never begun a
+  // second time (unless it is idempotent), a host whose boot id has changed is not rebooted. Does
+  // not block.
+  virtual void begin(const Run& run, const Intent& intent, bool again) = 0;
+};
+
+class Driver {
+ public:
+  // A new run in state DRAFT. `epoch` is the controller's lease.
+  [[nodiscard]] static Expected<Driver> create(store::Journal& journal, std::uint64_t epoch,
+                                               const std::string& id, const std::string& plan_toml,
+                                               Actions& actions, TimeMs now_ms);
+  // One from the journal; what was in doubt is taken up again.
+  [[nodiscard]] static Expected<Driver> resume(store::Journal& journal, std::uint64_t epoch,
+                                               const std::string& id, Actions& actions);
+
+  // Decides until nothing follows. After an error of the journal nothing more may be done with this
+  // driver but resume() another: what was not written was not decided.
+  [[nodiscard]] Expected<void> step(const Facts& facts, const Mover& mover);
+  // What became of an intent.
+  [[nodiscard]] Expected<void> finish(const Outcome& outcome, TimeMs now_ms);
+  // An operator's word: kAdmit, kStart, kPause, kResume, kAbort. kInvalid where it is illegal.
+  [[nodiscard]] Expected<void> command(RunEvent event, const std::string& reason, TimeMs now_ms);
+
+  [[nodiscard]] const Run& run() const { return *run_; }
+
+ private:
+  Driver(store::Journal& journal, std::uint64_t epoch, const std::string& id, Actions& actions)
+      : journal_(&journal), epoch_(epoch), actions_(&actions), run_(std::make_unique<Run>(id)) {}
+
+  [[nodiscard]] Expected<void> record(const Record& record);
+
+  store::Journal* journal_;
+  std::uint64_t epoch_;
+  Actions* actions_;
+  std::unique_ptr<Run> run_;
+};
+
+}  // namespace sluice::patch

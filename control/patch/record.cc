@@ -1,0 +1,167 @@
+#include "control/patch/record.h"
+
+#include <array>
+#include <cstddef>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace sluice::patch {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr std::array<std::string_view, static_cast<std::size_t>(ActionKind::kCount)> kActionNames =
+    {"", "migrate", "hook", "reboot", "start-guest", "stop-guest"};
+constexpr std::array<std::string_view, static_cast<std::size_t>(Mark::kCount)> kMarkNames = {
+    "", "cordon", "uncordon", "quarantine"};
+
+// Decoding throws std::invalid_argument or Json::exception; decode() turns both into an Error.
+[[noreturn]] void refuse(const std::string& what) { throw std::invalid_argument(what); }
+
+template <typename Value, std::size_t N>
+Value value_of(const std::array<std::string_view, N>& names, const std::string& text) {
+  for (std::size_t i = 1; i < N; ++i) {
+    if (names.at(i) == text) return static_cast<Value>(i);
+  }
+  refuse("\"" + text + "\" is not known");
+}
+
+Json to_json(const Created& created) { return {{"type", "created"}, {"plan", created.plan_toml}}; }
+Json to_json(const RunStep& step) {
+  return {{"type", "run"}, {"event", to_string(step.event)}, {"reason", step.reason}};
+}
+Json to_json(const HostStep& step) {
+  return {{"type", "host"},
+          {"host", step.host},
+          {"event", to_string(step.event)},
+          {"reason", step.reason}};
+}
+Json to_json(const Baseline& baseline) {
+  return {{"type", "baseline"},          {"host", baseline.host},     {"boot_id", baseline.boot_id},
+          {"version", baseline.version}, {"kernel", baseline.kernel}, {"guests", baseline.guests}};
+}
+Json to_json(const Intent& intent) {
+  Json json = {
+      {"type", "intent"},          {"id", intent.id},     {"action", to_string(intent.kind)},
+      {"purpose", intent.purpose}, {"host", intent.host}, {"attempt", intent.attempt},
+      {"reason", intent.reason}};
+  if (!intent.guest.empty()) json["guest"] = intent.guest;
+  if (intent.kind == ActionKind::kMigrate) {
+    json["from"] = intent.from;
+    json["to"] = intent.to;
+    json["live"] = intent.live;
+  }
+  if (intent.kind == ActionKind::kHook) {
+    json["hook"] = {{"name", intent.hook.name},
+                    {"on_controller", intent.hook.on_controller},
+                    {"timeout_s", intent.hook.timeout_s},
+                    {"idempotent", intent.hook.idempotent}};
+  }
+  if (intent.kind == ActionKind::kReboot) json["boot_id"] = intent.boot_id;
+  return json;
+}
+Json to_json(const Outcome& outcome) {
+  return {{"type", "outcome"},
+          {"id", outcome.id},
+          {"ok", outcome.ok},
+          {"detail", outcome.detail},
+          {"seconds", outcome.seconds},
+          {"downtime_ms", outcome.downtime_ms},
+          {"goodput_gbps", outcome.goodput_gbps}};
+}
+Json to_json(const MarkStep& step) {
+  return {{"type", "mark"},
+          {"host", step.host},
+          {"mark", kMarkNames.at(static_cast<std::size_t>(step.mark))}};
+}
+Json to_json(const RefillStep& step) {
+  return {{"type", "refill"}, {"host", step.host}, {"step", step.step}};
+}
+
+RunStep run_step(const Json& json) {
+  const auto event = parse_run_event(json.at("event").get<std::string>());
+  if (!event) refuse("the run's event is not known");
+  return {*event, json.at("reason")};
+}
+
+HostStep host_step(const Json& json) {
+  const auto event = parse_host_event(json.at("event").get<std::string>());
+  if (!event) refuse("the host's event is not known");
+  return {json.at("host"), *event, json.at("reason")};
+}
+
+Intent intent_of(const Json& json) {
+  Intent intent;
+  intent.id = json.at("id");
+  intent.kind = value_of<ActionKind>(kActionNames, json.at("action"));
+  intent.purpose = json.at("purpose");
+  intent.host = json.at("host");
+  intent.attempt = json.at("attempt");
+  intent.reason = json.at("reason");
+  intent.guest = json.value("guest", "");
+  if (intent.kind == ActionKind::kMigrate) {
+    intent.from = json.at("from");
+    intent.to = json.at("to");
+    intent.live = json.at("live");
+  }
+  if (intent.kind == ActionKind::kHook) {
+    const Json& hook = json.at("hook");
+    intent.hook = {hook.at("name"), hook.at("on_controller"), hook.at("timeout_s"),
+                   hook.at("idempotent")};
+  }
+  if (intent.kind == ActionKind::kReboot) intent.boot_id = json.at("boot_id");
+  return intent;
+}
+
+void read_body(const Json& json, Record& record) {
+  const std::string type = json.at("type");
+  if (type == "created") {
+    record.body = Created{json.at("plan")};
+  } else if (type == "run") {
+    record.body = run_step(json);
+  } else if (type == "host") {
+    record.body = host_step(json);
+  } else if (type == "baseline") {
+    record.body = Baseline{json.at("host"), json.at("boot_id"), json.at("version"),
+                           json.at("kernel"), json.at("guests")};
+  } else if (type == "intent") {
+    record.body = intent_of(json);
+  } else if (type == "outcome") {
+    record.body = Outcome{json.at("id"),      json.at("ok"),          json.at("detail"),
+                          json.at("seconds"), json.at("downtime_ms"), json.at("goodput_gbps")};
+  } else if (type == "mark") {
+    record.body = MarkStep{json.at("host"), value_of<Mark>(kMarkNames, json.at("mark"))};
+  } else if (type == "refill") {
+    record.body = RefillStep{json.at("host"), json.at("step")};
+  } else {
+    refuse("the type \"" + type + "\" is not known");
+  }
+}
+
+}  // namespace
+
+std::string encode(const Record& record) {
+  Json json = std::visit([](const auto& body) { return to_json(body); }, record.body);
+  json["at_ms"] = record.at_ms;
+  // Hooks print what they like.
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+Expected<Record> decode(const std::string& text) {
+  try {
+    const Json json = Json::parse(text);
+    Record record;
+    record.at_ms = json.at("at_ms");
+    read_body(json, record);
+    return record;
+  } catch (const std::exception& failure) {
+    return fail(ErrorKind::kInvalid, fmt::format("a journal record cannot be read: {}: {}",
+                                                 failure.what(), text.substr(0, 200)));
+  }
+}
+
+std::string_view to_string(ActionKind kind) {
+  return kActionNames.at(static_cast<std::size_t>(kind));
+}
+
+}  // namespace sluice::patch

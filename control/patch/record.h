@@ -1,0 +1,100 @@
+// The journal of a run: everything that was decided and everything that became of it, in order.
+// Intent before, outcome after. Folding the records gives the run's state (run.h). Pure.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "control/patch/plan.h"
+#include "control/patch/states.h"
+#include "dataplane/base/expected.h"
+
+namespace sluice::patch {
+
+struct Created {
+  std::string plan_toml;
+};
+
+struct RunStep {
+  RunEvent event = RunEvent::kAdmit;
+  std::string reason;
+};
+
+struct HostStep {
+  std::string host;
+  HostEvent event = HostEvent::kBegin;
+  std::string reason;
+};
+
+// What a host was like before anything was done to it.
+struct Baseline {
+  std::string host;
+  std::string boot_id;
+  std::string version;  // as the version hook printed it; empty without one
+  std::string kernel;
+  std::vector<std::string> guests;  // that live there
+};
+
+enum class ActionKind : std::uint8_t {
+  kMigrate = 1,
+  kHook,
+  kReboot,      // only while the host's boot id is still boot_id
+  kStartGuest,  // the canary
+  kStopGuest,   // the canary, or a guest whose policy is to be shut down; done if there is none
+  kCount
+};
+
+// Something is about to be done. An intent without an outcome is in doubt after a crash: it is
+// taken up again, never simply repeated.
+struct Intent {
+  std::uint64_t id = 0;  // from 1, unique in the run
+  ActionKind kind = ActionKind::kHook;
+  std::string purpose{};  // what for: "patch", "drain:db-3"; see run.h
+  std::string host{};     // whose turn it serves
+  std::string guest{};    // kMigrate, kStartGuest, kStopGuest
+  std::string from{};     // kMigrate
+  std::string to{};       // kMigrate
+  bool live = true;       // kMigrate: false: stop, move, resume
+  Hook hook{};            // kHook
+  std::string boot_id{};  // kReboot
+  std::uint32_t attempt = 1;
+  std::string reason{};
+};
+
+struct Outcome {
+  std::uint64_t id = 0;  // the intent's
+  bool ok = false;
+  std::string detail;  // a hook's output, or why it failed
+  double seconds = 0;
+  double downtime_ms = 0;   // kMigrate
+  double goodput_gbps = 0;  // kMigrate
+};
+
+enum class Mark : std::uint8_t { kCordon = 1, kUncordon, kQuarantine, kCount };
+
+// A host is taken out of, or given back to, placement.
+struct MarkStep {
+  std::string host;
+  Mark mark = Mark::kCordon;
+};
+
+// The health gate before the next step of a refill was passed.
+struct RefillStep {
+  std::string host;
+  std::uint32_t step = 0;  // index into refill_percent that is allowed now
+};
+
+struct Record {
+  TimeMs at_ms = 0;
+  std::variant<Created, RunStep, HostStep, Baseline, Intent, Outcome, MarkStep, RefillStep> body;
+};
+
+// One JSON object in one line; decode() refuses what encode() never writes.
+[[nodiscard]] std::string encode(const Record& record);
+[[nodiscard]] Expected<Record> decode(const std::string& json);
+
+[[nodiscard]] std::string_view to_string(ActionKind kind);
+
+}  // namespace sluice::patch

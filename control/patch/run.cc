@@ -1,0 +1,189 @@
+// Folding the journal and asking it.
+#include "control/patch/run.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+namespace sluice::patch {
+
+Expected<void> Run::apply(const Record& record) {
+  const bool creates = std::holds_alternative<Created>(record.body);
+  if (creates == created_)
+    return fail(ErrorKind::kInvalid, fmt::format("run {}: {}", id_,
+                                                 created_ ? "is created a second time"
+                                                          : "has no plan at its beginning"));
+  return fold(record);
+}
+
+Expected<void> Run::fold(const Record& record) {
+  if (const auto* created = std::get_if<Created>(&record.body)) {
+    auto plan = parse_plan(created->plan_toml, "plan of run " + id_);
+    if (!plan) return tl::unexpected<Error>(plan.error());
+    plan_ = std::move(*plan);
+    for (const auto& host : plan_.hosts) hosts_[host].entered_ms = record.at_ms;
+    created_ = true;
+  } else if (const auto* run_step = std::get_if<RunStep>(&record.body)) {
+    return fold(*run_step);
+  } else if (const auto* host_step = std::get_if<HostStep>(&record.body)) {
+    return fold(*host_step, record.at_ms);
+  } else if (const auto* intent = std::get_if<Intent>(&record.body)) {
+    return fold(*intent);
+  } else if (const auto* outcome = std::get_if<Outcome>(&record.body)) {
+    return fold(*outcome);
+  } else if (const auto* baseline = std::get_if<Baseline>(&record.body)) {
+    hosts_.at(baseline->host).baseline = *baseline;
+  } else if (const auto* mark = std::get_if<MarkStep>(&record.body)) {
+    HostRun& host = hosts_.at(mark->host);
+    if (mark->mark == Mark::kQuarantine) {
+      host.quarantined = true;
+    } else {
+      host.cordoned_here = mark->mark == Mark::kCordon;
+    }
+  } else if (const auto* step = std::get_if<RefillStep>(&record.body)) {
+    HostRun& host = hosts_.at(step->host);
+    host.refill_step = step->step;
+    host.gate_ms = record.at_ms;
+  }
+  return {};
+}
+
+Expected<void> Run::fold(const RunStep& step) {
+  const auto after = next(state_, step.event);
+  if (!after)
+    return fail(ErrorKind::kInvalid, fmt::format("run {} is {}: it cannot {}", id_,
+                                                 to_string(state_), to_string(step.event)));
+  state_ = *after;
+  reason_ = step.reason;
+  if (step.event == RunEvent::kResume) failures_accepted_ = failures();
+  return {};
+}
+
+Expected<void> Run::fold(const HostStep& step, TimeMs at_ms) {
+  const auto found = hosts_.find(step.host);
+  const auto after = found == hosts_.end() ? std::nullopt : next(found->second.state, step.event);
+  if (!after)
+    return fail(ErrorKind::kInvalid, fmt::format("run {}: {} is not legal for host {}", id_,
+                                                 to_string(step.event), step.host));
+  HostRun& host = found->second;
+  host.state = *after;
+  host.entered_ms = at_ms;
+  host.gate_ms = at_ms;
+  if (step.event == HostEvent::kReady) host.touched = true;
+  if (step.event == HostEvent::kFailure && host.failure.empty()) host.failure = step.reason;
+  return {};
+}
+
+Expected<void> Run::fold(const Intent& intent) {
+  if (intent.id != intents_.size() + 1 || hosts_.count(intent.host) == 0)
+    return fail(ErrorKind::kInvalid,
+                fmt::format("run {}: intent {} is out of order", id_, intent.id));
+  intents_[intent.id] = intent;
+  latest_[{intent.host, intent.purpose}] = intent.id;
+  return {};
+}
+
+Expected<void> Run::fold(const Outcome& outcome) {
+  if (intents_.count(outcome.id) == 0 || outcomes_.count(outcome.id) != 0)
+    return fail(ErrorKind::kInvalid,
+                fmt::format("run {}: no intent {} waits for an outcome", id_, outcome.id));
+  outcomes_[outcome.id] = outcome;
+  return {};
+}
+
+std::vector<const Intent*> Run::open_intents() const {
+  std::vector<const Intent*> open;
+  for (const auto& [id, intent] : intents_) {
+    if (outcomes_.count(id) == 0) open.push_back(&intent);
+  }
+  return open;
+}
+
+Task Run::task(std::uint64_t id) const {
+  Task task;
+  if (const auto intent = intents_.find(id); intent != intents_.end())
+    task.intent = &intent->second;
+  if (const auto outcome = outcomes_.find(id); outcome != outcomes_.end())
+    task.outcome = &outcome->second;
+  return task;
+}
+
+Task Run::latest(const std::string& host, const std::string& purpose) const {
+  const auto found = latest_.find({host, purpose});
+  return found == latest_.end() ? Task{} : task(found->second);
+}
+
+Run::TaskState Run::state_of(const std::string& host, const std::string& purpose) const {
+  const Task found = latest(host, purpose);
+  if (found.intent == nullptr) return TaskState::kNone;
+  if (found.outcome == nullptr) return TaskState::kOpen;
+  return found.outcome->ok ? TaskState::kOk : TaskState::kFailed;
+}
+
+bool Run::has_open(const std::string& host) const {
+  return std::any_of(intents_.begin(), intents_.end(), [&](const auto& entry) {
+    return entry.second.host == host && outcomes_.count(entry.first) == 0;
+  });
+}
+
+std::vector<Move> Run::moves_under_way() const {
+  std::vector<Move> moves;
+  for (const Intent* intent : open_intents()) {
+    if (intent->kind == ActionKind::kMigrate)
+      moves.push_back({intent->guest, intent->from, intent->to, intent->reason});
+  }
+  return moves;
+}
+
+bool Run::at_rest() const {
+  return std::all_of(hosts_.begin(), hosts_.end(), [&](const auto& entry) {
+    const HostState state = entry.second.state;
+    return (state == HostState::kPending || is_final(state)) && !has_open(entry.first);
+  });
+}
+
+std::uint32_t Run::failures() const {
+  return static_cast<std::uint32_t>(std::count_if(
+      hosts_.begin(), hosts_.end(), [](const auto& host) { return !host.second.failure.empty(); }));
+}
+
+std::string Run::canary_name(const std::string& host) const {
+  return fmt::format("canary-{}-{}", id_, host);
+}
+
+bool Run::is_canary(const std::string& guest) const {
+  return std::any_of(plan_.hosts.begin(), plan_.hosts.end(),
+                     [&](const std::string& host) { return canary_name(host) == guest; });
+}
+
+std::string Run::definition_of(const Intent& intent) const {
+  if (is_canary(intent.guest)) return plan_.canary_definition;
+  // It was shut down here: the outcome of that holds what it was.
+  const Task stopped = latest(intent.host, "shutdown:" + intent.guest);
+  return stopped.outcome == nullptr ? "" : stopped.outcome->detail;
+}
+
+std::vector<std::string> Run::guests_on(const std::string& host, const Facts& facts) const {
+  std::vector<std::string> guests;
+  for (const auto& [name, guest] : facts.guests) {
+    if (guest.host == host && !is_canary(name)) guests.push_back(name);
+  }
+  return guests;
+}
+
+std::optional<double> Run::goodput_ratio(const std::string& host) const {
+  std::vector<double> ratios;
+  for (const auto& [key, id] : latest_) {
+    if (key.first != host || !key.second.starts_with("refill:")) continue;
+    const Task home = task(id);
+    const Task away = latest(host, "drain:" + home.intent->guest);
+    const bool both = home.outcome != nullptr && home.outcome->ok && away.outcome != nullptr &&
+                      away.outcome->ok && away.outcome->goodput_gbps > 0;
+    if (both) ratios.push_back(home.outcome->goodput_gbps / away.outcome->goodput_gbps);
+  }
+  if (ratios.empty()) return std::nullopt;
+  const auto middle = ratios.begin() + static_cast<std::ptrdiff_t>(ratios.size() / 2);
+  std::nth_element(ratios.begin(), middle, ratios.end());
+  return *middle;
+}
+
+}  // namespace sluice::patch

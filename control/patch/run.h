@@ -1,0 +1,204 @@
+// A patch run (or a drain, which is its first half) as a fold over its journal, and what to do
+// next. Pure: what is observed and the time are passed in, so that the same code runs in the
+// controller and in the simulator. One thread.
+//
+// The controller's loop: decide(), append each record to the journal, apply() it, and do what
+// intents say; when an action ends, append and apply its outcome; decide() again. Records may be
+// cut off after any one of them: a run folded from the rest goes on to the same end.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "control/patch/plan.h"
+#include "control/patch/record.h"
+#include "control/patch/states.h"
+#include "dataplane/base/expected.h"
+
+namespace sluice::patch {
+
+// How a guest leaves a host that is emptied.
+enum class GuestPolicy : std::uint8_t {
+  kLive = 1,
+  kQuick,     // stopped, moved, resumed
+  kShutdown,  // stopped here and started again when the host is back
+  kNever,     // its host cannot be emptied
+};
+
+struct GuestFacts {
+  std::string host;  // where it runs, or was last seen
+  GuestPolicy policy = GuestPolicy::kLive;
+};
+
+struct HostFacts {
+  bool reachable = false;  // its agent answered when last asked
+  std::string boot_id;
+  std::string kernel;
+  std::set<std::string> hooks;  // that its agent offers
+  std::string cordoned_by;      // empty: nobody; "operator", or a run's id
+  bool quarantined = false;
+};
+
+// What is known of the cluster. The guests' places are at least as new as the newest outcome that
+// was applied.
+struct Facts {
+  TimeMs now_ms = 0;
+  std::map<std::string, HostFacts> hosts;
+  std::map<std::string, GuestFacts> guests;
+  std::set<std::string> controller_hooks;
+};
+
+struct Move {
+  std::string guest;
+  std::string from;
+  std::string to;
+  std::string reason;
+
+  friend bool operator==(const Move&, const Move&) = default;
+};
+
+// What the planner is asked: which moves to start now.
+struct MoveQuery {
+  const Facts* facts = nullptr;
+  std::set<std::string> emptying;                 // every guest there is to leave
+  std::map<std::string, std::string> homecoming;  // guest: the host that it is to return to
+  std::set<std::string> closed;                   // no target, but of a homecoming
+  std::set<std::string> preferred;                // better targets: patched already
+  std::set<std::string> resting;                  // guests that are not to be moved (any more)
+  std::vector<Move> under_way;
+};
+
+struct MoveAnswer {
+  std::vector<Move> start;
+  std::map<std::string, std::string> stuck;  // guest: why it cannot be placed, and what would help
+};
+
+// Chooses moves. All constraints hold at every instant if its answers are followed.
+class Mover {
+ public:
+  Mover() = default;
+  Mover(const Mover&) = delete;
+  Mover& operator=(const Mover&) = delete;
+  virtual ~Mover() = default;
+  [[nodiscard]] virtual MoveAnswer propose(const MoveQuery& query) const = 0;
+};
+
+struct HostRun {
+  HostState state = HostState::kPending;
+  TimeMs entered_ms = 0;  // when it entered that state
+  TimeMs gate_ms = 0;     // when the present step of the refill began
+  std::uint32_t refill_step = 0;
+  std::optional<Baseline> baseline;
+  bool cordoned_here = false;  // by this run, and not yet taken back
+  bool quarantined = false;
+  bool touched = false;  // it was cordoned, and perhaps silenced
+  std::string failure;   // why it did not go well; empty: it did
+};
+
+struct Task {
+  const Intent* intent = nullptr;
+  const Outcome* outcome = nullptr;  // null: under way, or in doubt after a crash
+};
+
+class Run {
+ public:
+  explicit Run(std::string id) : id_(std::move(id)) {}
+
+  // Folds one record. kInvalid for one that cannot follow what was folded so far; nothing changes
+  // then. The first must be Created.
+  [[nodiscard]] Expected<void> apply(const Record& record);
+
+  // What follows from what is known now; empty: nothing before the facts change or time passes.
+  // Every prefix of the records may be applied alone.
+  [[nodiscard]] std::vector<Record> decide(const Facts& facts, const Mover& mover) const;
+
+  [[nodiscard]] const std::string& id() const { return id_; }
+  [[nodiscard]] const Plan& plan() const { return plan_; }
+  [[nodiscard]] RunState state() const { return state_; }
+  [[nodiscard]] const std::string& reason() const { return reason_; }  // of the last change
+  [[nodiscard]] const HostRun& host(const std::string& name) const { return hosts_.at(name); }
+  // In the order of their ids. Those without an outcome are to be taken up after a crash.
+  [[nodiscard]] std::vector<const Intent*> open_intents() const;
+  [[nodiscard]] Task task(std::uint64_t id) const;
+  // Nothing is under way: every host waits for its turn or is in its final state.
+  [[nodiscard]] bool at_rest() const;
+  // Hosts that did not go well so far.
+  [[nodiscard]] std::uint32_t failures() const;
+  // The canary guest of a host.
+  [[nodiscard]] std::string canary_name(const std::string& host) const;
+  // The definition with which `intent`, a kStartGuest, starts its guest.
+  [[nodiscard]] std::string definition_of(const Intent& intent) const;
+
+ private:
+  enum class TaskState : std::uint8_t { kNone = 1, kOpen, kOk, kFailed };
+  // One decide() in the making; see run_decide.cc.
+  struct Decision;
+
+  // ---- folding ----
+  void fold(const Created& created, const Record& record);
+  Expected<void> fold(const RunStep& step);
+  Expected<void> fold(const HostStep& step, TimeMs at_ms);
+  Expected<void> fold(const Intent& intent);
+  Expected<void> fold(const Outcome& outcome);
+  Expected<void> fold(const Record& record);
+
+  // ---- asking ----
+  [[nodiscard]] Task latest(const std::string& host, const std::string& purpose) const;
+  [[nodiscard]] TaskState state_of(const std::string& host, const std::string& purpose) const;
+  [[nodiscard]] bool has_open(const std::string& host) const;
+  [[nodiscard]] std::vector<Move> moves_under_way() const;
+  [[nodiscard]] bool is_canary(const std::string& guest) const;
+  [[nodiscard]] std::vector<std::string> guests_on(const std::string& host,
+                                                   const Facts& facts) const;
+  // Goodput of moves home against the same guest's move away, median; nothing without a pair.
+  [[nodiscard]] std::optional<double> goodput_ratio(const std::string& host) const;
+
+  // ---- deciding, a stage of a host each; see run_decide.cc and run_stages.cc ----
+  void decide_run(Decision& decision) const;
+  void begin_hosts(Decision& decision) const;
+  void decide_moves(Decision& decision) const;
+  void decide_host(Decision& decision, const std::string& name) const;
+  void tidy(Decision& decision, const std::string& name) const;
+  void precheck(Decision& decision, const std::string& name) const;
+  void cordoned(Decision& decision, const std::string& name) const;
+  void draining(Decision& decision, const std::string& name) const;
+  void patching(Decision& decision, const std::string& name) const;
+  void rebooting(Decision& decision, const std::string& name) const;
+  void verifying(Decision& decision, const std::string& name) const;
+  void canary(Decision& decision, const std::string& name) const;
+  void refill(Decision& decision, const std::string& name) const;
+  void soak(Decision& decision, const std::string& name) const;
+  void rollback(Decision& decision, const std::string& name) const;
+  void verify_old(Decision& decision, const std::string& name) const;
+  void healthy_or_fail(Decision& decision, const std::string& name) const;
+  bool hook_done(Decision& decision, const std::string& name, const std::optional<Hook>& hook,
+                 const char* purpose) const;
+  bool came_back(Decision& decision, const std::string& name, const char* purpose,
+                 const std::string& old_boot_id) const;
+  [[nodiscard]] std::string canary_partner(const Decision& decision, const std::string& name) const;
+  [[nodiscard]] std::vector<std::string> home_guests(const std::string& name,
+                                                     const Facts& facts) const;
+  [[nodiscard]] std::size_t home_wanted(const std::string& name, std::size_t guests) const;
+
+  std::string id_;
+  Plan plan_;
+  RunState state_ = RunState::kDraft;
+  std::string reason_;
+  bool created_ = false;
+  std::uint32_t failures_accepted_ = 0;  // when an operator resumed the run
+  std::map<std::string, HostRun> hosts_;
+  std::map<std::uint64_t, Intent> intents_;
+  std::map<std::uint64_t, Outcome> outcomes_;
+  std::map<std::pair<std::string, std::string>, std::uint64_t> latest_;  // host, purpose: intent
+};
+
+// What would keep the plan from being run: hosts and hooks that do not exist, a window that is
+// over, guests that must never move. One line that names the thing and the remedy.
+[[nodiscard]] Expected<void> admit(const Plan& plan, const Facts& facts, const Mover& mover);
+
+}  // namespace sluice::patch

@@ -1,0 +1,206 @@
+// Deciding for the run as a whole: which hosts begin, which guests move, when it ends.
+#include "control/patch/run_decide.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+namespace sluice::patch {
+namespace {
+
+bool is_under_way(HostState state) { return state != HostState::kPending && !is_final(state); }
+
+bool is_emptying(HostState state) {
+  return state == HostState::kDraining || state == HostState::kRedrain;
+}
+
+}  // namespace
+
+std::vector<Record> Run::decide(const Facts& facts, const Mover& mover) const {
+  Decision decision{facts, mover, intents_.size() + 1};
+  if (!created_ || state_ == RunState::kDraft || state_ == RunState::kAdmitted ||
+      is_final(state_)) {
+    return {};
+  }
+  for (const auto& name : plan_.hosts) {
+    decide_host(decision, name);
+    // What follows may depend on what was just decided.
+    if (!decision.records.empty()) return decision.records;
+  }
+  decide_run(decision);
+  if (decision.records.empty()) decide_moves(decision);
+  if (decision.records.empty()) begin_hosts(decision);
+  return decision.records;
+}
+
+// The end, and the failures that an operator did not allow for.
+void Run::decide_run(Decision& decision) const {
+  const bool finished = std::all_of(hosts_.begin(), hosts_.end(), [&](const auto& entry) {
+    return is_final(entry.second.state) && !has_open(entry.first);
+  });
+  if (finished) {
+    const auto failed = failures();
+    decision.add(RunStep{RunEvent::kFinished, failed == 0 ? std::string("every host went well")
+                                                          : fmt::format("{} of {} hosts failed",
+                                                                        failed, hosts_.size())});
+    return;
+  }
+  if (state_ != RunState::kRunning) return;
+  const auto failed = failures();
+  if (failed > std::max(plan_.failures_max, failures_accepted_)) {
+    decision.add(RunStep{
+        RunEvent::kPause,
+        fmt::format("{} hosts failed, the plan allows {}: look at them, then resume or abort",
+                    failed, plan_.failures_max)});
+    return;
+  }
+  const bool pending = std::any_of(hosts_.begin(), hosts_.end(), [](const auto& entry) {
+    return entry.second.state == HostState::kPending;
+  });
+  if (pending && plan_.window.over(decision.facts.now_ms))
+    decision.add(RunStep{RunEvent::kPause, "the window has closed for good with hosts to go"});
+}
+
+void Run::begin_hosts(Decision& decision) const {
+  if (state_ != RunState::kRunning || !plan_.window.open(decision.facts.now_ms)) return;
+  std::uint32_t out_of_service = 0;
+  MoveQuery query;
+  query.facts = &decision.facts;
+  for (const auto& [name, host] : hosts_) {
+    const bool busy = is_under_way(host.state);
+    if (busy || host.state == HostState::kQuarantined) ++out_of_service;
+    if (busy) query.emptying.insert(name);
+  }
+  const auto pending = std::find_if(plan_.hosts.begin(), plan_.hosts.end(), [&](const auto& name) {
+    return hosts_.at(name).state == HostState::kPending;
+  });
+  if (pending == plan_.hosts.end()) return;
+  if (plan_.parallel != 0 && out_of_service >= plan_.parallel) {
+    // A quarantined host that fills the budget alone would keep the rest waiting for ever.
+    if (query.emptying.empty())
+      decision.add(
+          RunStep{RunEvent::kPause,
+                  fmt::format("{} hosts are in quarantine, which is all that may be out of "
+                              "service: repair one or raise parallel",
+                              out_of_service)});
+    return;
+  }
+  if (plan_.parallel == 0 && !query.emptying.empty()) {
+    query.emptying.insert(*pending);
+    query.closed = query.emptying;
+    if (!decision.mover.propose(query).stuck.empty()) return;
+  }
+  decision.step(*pending, HostEvent::kBegin);
+}
+
+void Run::decide_moves(Decision& decision) const {
+  MoveQuery query;
+  query.facts = &decision.facts;
+  query.under_way = moves_under_way();
+  for (const auto& [name, host] : hosts_) {
+    if (is_emptying(host.state)) query.emptying.insert(name);
+    if (is_under_way(host.state) && host.state != HostState::kPrecheck) query.closed.insert(name);
+    if (host.state == HostState::kDone) query.preferred.insert(name);
+    if (host.state != HostState::kRefill) continue;
+    const auto guests = home_guests(name, decision.facts);
+    const auto wanted = home_wanted(name, guests.size());
+    for (std::size_t i = 0; i < wanted; ++i) {
+      if (decision.facts.guests.at(guests[i]).host != name) query.homecoming[guests[i]] = name;
+    }
+  }
+  for (const auto& [name, host] : decision.facts.hosts) {
+    if (host.quarantined || !host.reachable || !host.cordoned_by.empty()) query.closed.insert(name);
+  }
+  for (const auto& [name, guest] : decision.facts.guests) {
+    if (is_canary(name) || guest.policy == GuestPolicy::kShutdown) query.resting.insert(name);
+  }
+  if (query.emptying.empty() && query.homecoming.empty()) return;
+
+  const MoveAnswer answer = decision.mover.propose(query);
+  for (const Move& move : answer.start) {
+    const bool leaves = query.emptying.count(move.from) != 0;
+    const std::string& host = leaves ? move.from : move.to;
+    const char* const why = !leaves                                         ? "refill:"
+                            : hosts_.at(host).state == HostState::kDraining ? "drain:"
+                                                                            : "redrain:";
+    Intent intent;
+    intent.kind = ActionKind::kMigrate;
+    intent.purpose = why + move.guest;
+    intent.host = host;
+    intent.guest = move.guest;
+    intent.from = move.from;
+    intent.to = move.to;
+    intent.live = decision.facts.guests.at(move.guest).policy != GuestPolicy::kQuick;
+    const Task before = latest(host, intent.purpose);
+    intent.attempt = before.intent == nullptr ? 1 : before.intent->attempt + 1;
+    intent.reason = move.reason;
+    decision.intend(std::move(intent));
+  }
+  // What nothing under way can change is final.
+  if (!answer.start.empty() || !query.under_way.empty()) return;
+  std::set<std::string> failed;
+  for (const auto& [guest, why] : answer.stuck) {
+    const std::string& from = decision.facts.guests.at(guest).host;
+    const auto home = query.homecoming.find(guest);
+    const std::string& host =
+        query.emptying.count(from) != 0 || home == query.homecoming.end() ? from : home->second;
+    if (hosts_.count(host) != 0 && failed.insert(host).second) decision.fail(host, why);
+  }
+}
+
+Expected<void> admit(const Plan& plan, const Facts& facts, const Mover& mover) {
+  if (plan.window.over(facts.now_ms))
+    return fail(
+        ErrorKind::kInvalid,
+        fmt::format("{}: the window has closed already; change window.not_after", plan.name));
+  const auto check_hook = [&](const std::optional<Hook>& hook,
+                              const std::string& host) -> Expected<void> {
+    if (!hook) return {};
+    const bool on_controller = hook->on_controller;
+    const auto& offered = on_controller ? facts.controller_hooks : facts.hosts.at(host).hooks;
+    if (offered.count(hook->name) != 0) return {};
+    return fail(
+        ErrorKind::kNotFound,
+        fmt::format("{}: there is no hook {} on {}; it has: {}", plan.name, hook->name,
+                    on_controller ? "the controller" : host,
+                    offered.empty() ? "none" : fmt::format("{}", fmt::join(offered, ", "))));
+  };
+  for (const auto& name : plan.hosts) {
+    const auto host = facts.hosts.find(name);
+    if (host == facts.hosts.end())
+      return fail(
+          ErrorKind::kNotFound,
+          fmt::format("{}: there is no host {}; `sluice hosts` lists them", plan.name, name));
+    if (!host->second.reachable)
+      return fail(ErrorKind::kUnreachable,
+                  fmt::format("{}: the agent of {} does not answer", plan.name, name));
+    for (const auto* hook : {&plan.silence, &plan.before, &plan.patch, &plan.after, &plan.rollback,
+                             &plan.version, &plan.unsilence}) {
+      if (auto checked = check_hook(*hook, name); !checked) return checked;
+    }
+    for (const auto& [guest, about] : facts.guests) {
+      if (about.host == name && about.policy == GuestPolicy::kNever)
+        return fail(ErrorKind::kInvalid,
+                    fmt::format("{}: {} on {} must never be moved (its policy); give it another "
+                                "policy or leave {} out",
+                                plan.name, guest, name, name));
+    }
+    MoveQuery query;
+    query.facts = &facts;
+    query.emptying = {name};
+    for (const auto& [other, about] : facts.hosts) {
+      if (about.quarantined || !about.reachable || !about.cordoned_by.empty())
+        query.closed.insert(other);
+    }
+    for (const auto& [guest, about] : facts.guests) {
+      if (about.policy == GuestPolicy::kShutdown) query.resting.insert(guest);
+    }
+    const auto answer = mover.propose(query);
+    if (!answer.stuck.empty())
+      return fail(ErrorKind::kNoCapacity, fmt::format("{}: {} cannot be emptied: {}", plan.name,
+                                                      name, answer.stuck.begin()->second));
+  }
+  return {};
+}
+
+}  // namespace sluice::patch

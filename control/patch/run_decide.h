@@ -1,0 +1,43 @@
+// One decide() in the making; private to run_*.cc.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "control/patch/run.h"
+
+namespace sluice::patch {
+
+struct Run::Decision {
+  const Facts& facts;
+  const Mover& mover;
+  std::uint64_t next_id;
+  std::vector<Record> records{};
+
+  template <typename Body>
+  void add(Body body) {
+    records.push_back({facts.now_ms, std::move(body)});
+  }
+  void step(const std::string& host, HostEvent event, std::string reason = {}) {
+    add(HostStep{host, event, std::move(reason)});
+  }
+  void fail(const std::string& host, std::string reason) {
+    step(host, HostEvent::kFailure, std::move(reason));
+  }
+  // `intent` with its id.
+  void intend(Intent intent) {
+    intent.id = next_id++;
+    add(std::move(intent));
+  }
+  [[nodiscard]] const HostFacts* host(const std::string& name) const {
+    const auto found = facts.hosts.find(name);
+    return found == facts.hosts.end() ? nullptr : &found->second;
+  }
+  [[nodiscard]] bool reachable(const std::string& name) const {
+    const HostFacts* found = host(name);
+    return found != nullptr && found->reachable;
+  }
+};
+
+}  // namespace sluice::patch

@@ -1,0 +1,384 @@
+// Deciding for one host: a function for each of its states.
+#include <algorithm>
+#include <cmath>
+#include <fmt/format.h>
+
+#include "control/patch/run_decide.h"
+
+namespace sluice::patch {
+namespace {
+
+constexpr TimeMs kSecondMs = 1000;
+
+// A hook's output, without the line ends that commands print.
+std::string trimmed(const std::string& text) {
+  const auto end = text.find_last_not_of(" \t\r\n");
+  return end == std::string::npos ? "" : text.substr(0, end + 1);
+}
+
+}  // namespace
+
+void Run::decide_host(Decision& decision, const std::string& name) const {
+  const HostRun& host = hosts_.at(name);
+  if (state_ == RunState::kAborting && next(host.state, HostEvent::kAbort)) {
+    decision.step(name, HostEvent::kAbort, "the run was aborted");
+    return;
+  }
+  switch (host.state) {
+    case HostState::kPrecheck:
+      return precheck(decision, name);
+    case HostState::kCordoned:
+      return cordoned(decision, name);
+    case HostState::kDraining:
+    case HostState::kRedrain:
+      return draining(decision, name);
+    case HostState::kEmpty:
+      return decision.step(name,
+                           plan_.drain_only ? HostEvent::kDrainOnly : HostEvent::kPatchStarted);
+    case HostState::kPatching:
+      return patching(decision, name);
+    case HostState::kRebooting:
+      if (came_back(decision, name, "reboot", host.baseline->boot_id))
+        decision.step(
+            name, HostEvent::kCameBack,
+            fmt::format("boot id {} -> {}", host.baseline->boot_id, decision.host(name)->boot_id));
+      return;
+    case HostState::kVerifying:
+      return verifying(decision, name);
+    case HostState::kCanary:
+      return canary(decision, name);
+    case HostState::kRefill:
+      return refill(decision, name);
+    case HostState::kSoak:
+      return soak(decision, name);
+    case HostState::kUndrain:
+      if (!has_open(name)) decision.step(name, HostEvent::kGivenBack);
+      return;
+    case HostState::kRollback:
+      return rollback(decision, name);
+    case HostState::kVerifyOld:
+      return verify_old(decision, name);
+    default:
+      return is_final(host.state) ? tidy(decision, name) : void();
+  }
+}
+
+// Whatever happened: the monitoring is told, the canary ends, and what this run cordoned is given
+// back.
+void Run::tidy(Decision& decision, const std::string& name) const {
+  const HostRun& host = hosts_.at(name);
+  const std::string canary_guest = canary_name(name);
+  if (state_of(name, "canary-start") != TaskState::kNone &&
+      state_of(name, "canary-stop") == TaskState::kNone) {
+    Intent intent{0, ActionKind::kStopGuest, "canary-stop", name, canary_guest};
+    return decision.intend(std::move(intent));
+  }
+  if (plan_.unsilence && host.touched && state_of(name, "unsilence") == TaskState::kNone) {
+    Intent intent{0, ActionKind::kHook, "unsilence", name};
+    intent.hook = *plan_.unsilence;
+    return decision.intend(std::move(intent));
+  }
+  if (host.state == HostState::kQuarantined && !host.quarantined)
+    return decision.add(MarkStep{name, Mark::kQuarantine});
+  // Who drains a host wants it to stay empty.
+  const bool keep = plan_.drain_only && host.state == HostState::kDone;
+  if (host.cordoned_here && !keep) decision.add(MarkStep{name, Mark::kUncordon});
+}
+
+// True when the hook has ended well, or there is none; a failed one fails the host.
+bool Run::hook_done(Decision& decision, const std::string& name, const std::optional<Hook>& hook,
+                    const char* purpose) const {
+  if (!hook) return true;
+  switch (state_of(name, purpose)) {
+    case TaskState::kNone: {
+      Intent intent{0, ActionKind::kHook, purpose, name};
+      intent.hook = *hook;
+      decision.intend(std::move(intent));
+      return false;
+    }
+    case TaskState::kOpen:
+      return false;
+    case TaskState::kFailed:
+      decision.fail(name, fmt::format("hook {} failed: {}", hook->name,
+                                      trimmed(latest(name, purpose).outcome->detail)));
+      return false;
+    case TaskState::kOk:
+      break;
+  }
+  return true;
+}
+
+void Run::precheck(Decision& decision, const std::string& name) const {
+  if (!decision.reachable(name)) return decision.fail(name, "its agent does not answer");
+  const HostFacts& facts = *decision.host(name);
+  if (facts.quarantined) return decision.fail(name, "it is in quarantine");
+  const HostRun& host = hosts_.at(name);
+  const auto guests = guests_on(name, decision.facts);
+  for (const auto& guest : guests) {
+    if (decision.facts.guests.at(guest).policy == GuestPolicy::kNever)
+      return decision.fail(name, guest + " must never be moved (its policy)");
+  }
+  if (!plan_.drain_only && !hook_done(decision, name, plan_.version, "version-before")) return;
+  if (!host.baseline) {
+    const Task version = latest(name, "version-before");
+    return decision.add(Baseline{name, facts.boot_id,
+                                 version.outcome == nullptr ? "" : trimmed(version.outcome->detail),
+                                 facts.kernel, guests});
+  }
+  // What an operator cordoned is not this run's to give back.
+  if (!host.cordoned_here && facts.cordoned_by.empty())
+    return decision.add(MarkStep{name, Mark::kCordon});
+  decision.step(name, HostEvent::kReady, fmt::format("{} guests to move", guests.size()));
+}
+
+void Run::cordoned(Decision& decision, const std::string& name) const {
+  if (!hook_done(decision, name, plan_.silence, "silence")) return;
+  if (!hook_done(decision, name, plan_.before, "before")) return;
+  decision.step(name, HostEvent::kDrainStarted);
+}
+
+// Moves are decided for all hosts together (decide_moves); here is seen what became of them.
+void Run::draining(Decision& decision, const std::string& name) const {
+  const bool first = hosts_.at(name).state == HostState::kDraining;
+  const auto guests = guests_on(name, decision.facts);
+  if (guests.empty()) {
+    if (has_open(name)) return;
+    if (!first && state_of(name, "canary-start") != TaskState::kNone &&
+        state_of(name, "canary-stop") == TaskState::kNone)
+      return tidy(decision, name);
+    return decision.step(name, HostEvent::kDrained);
+  }
+  for (const auto& guest : guests) {
+    const Task moved = latest(name, (first ? "drain:" : "redrain:") + guest);
+    const bool given_up =
+        moved.outcome != nullptr && !moved.outcome->ok && moved.intent->attempt >= plan_.attempts;
+    if (given_up)
+      return decision.fail(name, fmt::format("{} could not be moved in {} attempts: {}", guest,
+                                             plan_.attempts, moved.outcome->detail));
+    if (decision.facts.guests.at(guest).policy != GuestPolicy::kShutdown) continue;
+    const std::string purpose = "shutdown:" + guest;
+    switch (state_of(name, purpose)) {
+      case TaskState::kNone: {
+        Intent intent{0, ActionKind::kStopGuest, purpose, name, guest};
+        intent.reason = "its policy is to be shut down";
+        return decision.intend(std::move(intent));
+      }
+      case TaskState::kFailed:
+        return decision.fail(name, fmt::format("{} could not be shut down: {}", guest,
+                                               latest(name, purpose).outcome->detail));
+      default:
+        break;
+    }
+  }
+}
+
+void Run::patching(Decision& decision, const std::string& name) const {
+  if (!hook_done(decision, name, plan_.patch, "patch")) return;
+  decision.step(name, plan_.reboot ? HostEvent::kPatched : HostEvent::kPatchedLive);
+}
+
+// True when the host answers with another boot id than the old one. Reboots it if it has not been.
+bool Run::came_back(Decision& decision, const std::string& name, const char* purpose,
+                    const std::string& old_boot_id) const {
+  const HostRun& host = hosts_.at(name);
+  const HostFacts* facts = decision.host(name);
+  const bool reachable = decision.reachable(name);
+  if (reachable && facts->boot_id != old_boot_id) return true;
+  const TaskState rebooted = state_of(name, purpose);
+  if (rebooted == TaskState::kNone && reachable) {
+    Intent intent{0, ActionKind::kReboot, purpose, name};
+    intent.boot_id = old_boot_id;
+    decision.intend(std::move(intent));
+  } else if (rebooted == TaskState::kFailed) {
+    decision.fail(name, "it could not be rebooted: " + latest(name, purpose).outcome->detail);
+  } else if (decision.facts.now_ms > host.entered_ms + plan_.reboot_timeout_s * kSecondMs) {
+    decision.fail(name, fmt::format("it did not come back within {} s", plan_.reboot_timeout_s));
+  }
+  return false;
+}
+
+void Run::verifying(Decision& decision, const std::string& name) const {
+  if (!decision.reachable(name)) {
+    if (decision.facts.now_ms > hosts_.at(name).entered_ms + plan_.reboot_timeout_s * kSecondMs)
+      decision.fail(name, "its agent stopped answering");
+    return;
+  }
+  if (!hook_done(decision, name, plan_.after, "after")) return;
+  if (!hook_done(decision, name, plan_.version, "version-after")) return;
+  const Task printed = latest(name, "version-after");
+  const std::string version = printed.outcome == nullptr ? "" : trimmed(printed.outcome->detail);
+  const std::string& kernel = decision.host(name)->kernel;
+  if (!plan_.expected_version.empty() && version != plan_.expected_version)
+    return decision.fail(name, fmt::format("its version is \"{}\", expected \"{}\"", version,
+                                           plan_.expected_version));
+  if (!plan_.expected_kernel.empty() && kernel != plan_.expected_kernel)
+    return decision.fail(
+        name, fmt::format("its kernel is {}, expected {}", kernel, plan_.expected_kernel));
+  decision.step(name, HostEvent::kVerified,
+                version.empty() ? "kernel " + kernel : "version " + version);
+}
+
+// The best place for the canary's way out: a host that was patched already.
+std::string Run::canary_partner(const Decision& decision, const std::string& name) const {
+  std::string found;
+  for (const auto& [other, facts] : decision.facts.hosts) {
+    const auto in_run = hosts_.find(other);
+    const bool usable = other != name && facts.reachable && !facts.quarantined &&
+                        (in_run == hosts_.end() || !is_closed(in_run->second.state));
+    if (!usable) continue;
+    if (in_run != hosts_.end() && in_run->second.state == HostState::kDone) return other;
+    if (found.empty()) found = other;
+  }
+  return found;
+}
+
+void Run::canary(Decision& decision, const std::string& name) const {
+  if (plan_.canary_definition.empty())
+    return decision.step(name, HostEvent::kCanaryPassed, "the plan has no canary");
+  const Task out = latest(name, "canary-out");
+  const std::string partner =
+      out.intent != nullptr ? out.intent->to : canary_partner(decision, name);
+  if (partner.empty()) return decision.fail(name, "there is no other host to move the canary to");
+  const std::string guest = canary_name(name);
+  const Intent steps[] = {
+      {0, ActionKind::kStartGuest, "canary-start", name, guest},
+      {0, ActionKind::kMigrate, "canary-out", name, guest, name, partner},
+      {0, ActionKind::kMigrate, "canary-in", name, guest, partner, name},
+      {0, ActionKind::kStopGuest, "canary-stop", name, guest},
+  };
+  for (const Intent& step : steps) {
+    switch (state_of(name, step.purpose)) {
+      case TaskState::kNone:
+        return decision.intend(step);
+      case TaskState::kOpen:
+        return;
+      case TaskState::kFailed:
+        return decision.fail(name, fmt::format("{} failed: {}", step.purpose,
+                                               latest(name, step.purpose).outcome->detail));
+      case TaskState::kOk:
+        break;
+    }
+  }
+  decision.step(name, HostEvent::kCanaryPassed, "to " + partner + " and back");
+}
+
+std::vector<std::string> Run::home_guests(const std::string& name, const Facts& facts) const {
+  std::vector<std::string> guests;
+  for (const auto& guest : hosts_.at(name).baseline->guests) {
+    if (facts.guests.count(guest) != 0 && facts.guests.at(guest).policy != GuestPolicy::kShutdown)
+      guests.push_back(guest);
+  }
+  return guests;
+}
+
+// How many of them the present step of the refill wants at home.
+std::size_t Run::home_wanted(const std::string& name, std::size_t guests) const {
+  const auto step =
+      std::min<std::size_t>(hosts_.at(name).refill_step, plan_.refill_percent.size() - 1);
+  return (guests * plan_.refill_percent[step] + 99) / 100;
+}
+
+// A host that falters while it takes its load back.
+void Run::healthy_or_fail(Decision& decision, const std::string& name) const {
+  if (!decision.reachable(name)) {
+    if (decision.facts.now_ms >
+        hosts_.at(name).gate_ms + (plan_.gate_s + plan_.soak_s + 30) * kSecondMs)
+      decision.fail(name, "its agent stopped answering");
+    return;
+  }
+  const auto ratio = goodput_ratio(name);
+  if (ratio && *ratio < plan_.goodput_ratio_min)
+    decision.fail(name,
+                  fmt::format("its guests' goodput is {:.2f} of what it was before the patch, "
+                              "the plan wants {:.2f}",
+                              *ratio, plan_.goodput_ratio_min));
+}
+
+// Moves home are decided in decide_moves; here are the gates between the steps.
+void Run::refill(Decision& decision, const std::string& name) const {
+  healthy_or_fail(decision, name);
+  if (!decision.records.empty() || !decision.reachable(name)) return;
+  const HostRun& host = hosts_.at(name);
+  const auto guests = home_guests(name, decision.facts);
+  const std::size_t wanted = home_wanted(name, guests.size());
+  for (std::size_t i = 0; i < wanted; ++i) {
+    if (decision.facts.guests.at(guests[i]).host == name) continue;
+    const Task moved = latest(name, "refill:" + guests[i]);
+    const bool given_up =
+        moved.outcome != nullptr && !moved.outcome->ok && moved.intent->attempt >= plan_.attempts;
+    if (given_up)
+      decision.fail(name, fmt::format("{} could not be moved home in {} attempts: {}", guests[i],
+                                      plan_.attempts, moved.outcome->detail));
+    return;
+  }
+  // Those that were shut down come back with the last step.
+  const bool last = host.refill_step + 1 >= plan_.refill_percent.size();
+  for (const auto& guest : host.baseline->guests) {
+    if (!last || state_of(name, "shutdown:" + guest) != TaskState::kOk) continue;
+    switch (state_of(name, "start:" + guest)) {
+      case TaskState::kNone:
+        return decision.intend({0, ActionKind::kStartGuest, "start:" + guest, name, guest});
+      case TaskState::kOpen:
+        return;
+      case TaskState::kFailed:
+        return decision.fail(name, fmt::format("{} could not be started again: {}", guest,
+                                               latest(name, "start:" + guest).outcome->detail));
+      case TaskState::kOk:
+        break;
+    }
+  }
+  if (has_open(name)) return;
+  if (last)
+    return decision.step(name, HostEvent::kRefilled, fmt::format("{} guests home", guests.size()));
+  // A step that brings nobody home needs no gate.
+  const bool next_is_empty = [&] {
+    const auto next = (guests.size() * plan_.refill_percent[host.refill_step + 1] + 99) / 100;
+    return next == wanted;
+  }();
+  if (next_is_empty || decision.facts.now_ms >= host.gate_ms + plan_.gate_s * kSecondMs)
+    decision.add(RefillStep{name, host.refill_step + 1});
+}
+
+void Run::soak(Decision& decision, const std::string& name) const {
+  healthy_or_fail(decision, name);
+  if (!decision.records.empty() || !decision.reachable(name)) return;
+  if (decision.facts.now_ms < hosts_.at(name).entered_ms + plan_.soak_s * kSecondMs) return;
+  const auto ratio = goodput_ratio(name);
+  decision.step(name, HostEvent::kSoaked,
+                ratio ? fmt::format("goodput {:.2f} of that before", *ratio)
+                      : std::string("no migration to compare"));
+}
+
+void Run::rollback(Decision& decision, const std::string& name) const {
+  if (!plan_.rollback) return decision.fail(name, "the plan has no rollback hook");
+  if (!hook_done(decision, name, plan_.rollback, "rollback")) return;
+  if (plan_.reboot) {
+    const Task rebooted = latest(name, "rollback-reboot");
+    if (rebooted.intent == nullptr && !decision.reachable(name)) {
+      if (decision.facts.now_ms > hosts_.at(name).entered_ms + plan_.reboot_timeout_s * kSecondMs)
+        decision.fail(name, "its agent does not answer after the rollback");
+      return;
+    }
+    const std::string old_boot_id =
+        rebooted.intent == nullptr ? decision.host(name)->boot_id : rebooted.intent->boot_id;
+    if (!came_back(decision, name, "rollback-reboot", old_boot_id)) return;
+  }
+  decision.step(name, HostEvent::kRolledBack);
+}
+
+void Run::verify_old(Decision& decision, const std::string& name) const {
+  if (!hook_done(decision, name, plan_.version, "version-old")) return;
+  const Baseline& before = *hosts_.at(name).baseline;
+  const Task printed = latest(name, "version-old");
+  const std::string version = printed.outcome == nullptr ? "" : trimmed(printed.outcome->detail);
+  if (version != before.version)
+    return decision.fail(
+        name, fmt::format("after the rollback its version is \"{}\", it was \"{}\"", version,
+                          before.version));
+  if (decision.host(name)->kernel != before.kernel)
+    return decision.fail(name, fmt::format("after the rollback its kernel is {}, it was {}",
+                                           decision.host(name)->kernel, before.kernel));
+  decision.step(name, HostEvent::kVerifiedOld, version.empty() ? "" : "version " + version);
+}
+
+}  // namespace sluice::patch

@@ -1,0 +1,172 @@
+#include "control/store/sqlite_journal.h"
+
+#include <SQLiteCpp/Statement.h>
+#include <SQLiteCpp/Transaction.h>
+#include <fmt/format.h>
+#include <sqlite3.h>
+#include <utility>
+
+namespace sluice::store {
+namespace {
+
+// Kept in the file as its application id and version, so that no other file is taken for a journal.
+constexpr int kApplicationId = 0x534c4a31;  // "SLJ1"
+constexpr int kSchemaVersion = 1;
+constexpr int kBusyTimeoutMs = 5000;
+
+constexpr const char* kSchema = R"(
+  CREATE TABLE journal (sequence INTEGER PRIMARY KEY AUTOINCREMENT, epoch INTEGER NOT NULL,
+                        run TEXT NOT NULL, body TEXT NOT NULL);
+  CREATE INDEX journal_run ON journal (run, sequence);
+  CREATE TABLE lease (one INTEGER PRIMARY KEY CHECK (one = 1), epoch INTEGER NOT NULL,
+                      holder TEXT NOT NULL, until_ms INTEGER NOT NULL);
+  INSERT INTO lease VALUES (1, 0, '', 0);
+)";
+
+int pragma_value(SQLite::Database& database, const char* name) {
+  return database.execAndGet(std::string("PRAGMA ") + name).getInt();
+}
+
+tl::unexpected<Error> superseded(std::uint64_t epoch) {
+  return fail(
+      ErrorKind::kPermission,
+      fmt::format("another controller has taken over since epoch {}; this one must stop", epoch));
+}
+
+std::uint64_t newest_epoch(SQLite::Database& database) {
+  return static_cast<std::uint64_t>(
+      database.execAndGet("SELECT epoch FROM lease WHERE one = 1").getInt64());
+}
+
+}  // namespace
+
+Expected<std::unique_ptr<SqliteJournal>> SqliteJournal::open(const std::string& path) {
+  try {
+    SQLite::Database database(path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE, kBusyTimeoutMs);
+    database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
+    SQLite::Transaction transaction(database, SQLite::TransactionBehavior::IMMEDIATE);
+    const int application = pragma_value(database, "application_id");
+    const int tables = database.execAndGet("SELECT count(*) FROM sqlite_master").getInt();
+    if (application == 0 && tables == 0) {
+      database.exec(kSchema);
+      database.exec(fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {}",
+                                kApplicationId, kSchemaVersion));
+    } else if (application != kApplicationId) {
+      return fail(ErrorKind::kInvalid, path + " is no journal of Sluice; name another file");
+    } else if (const int version = pragma_value(database, "user_version");
+               version != kSchemaVersion) {
+      return fail(ErrorKind::kInvalid,
+                  fmt::format("{} has version {}, this controller writes {}; use the version of "
+                              "Sluice that wrote it",
+                              path, version, kSchemaVersion));
+    }
+    transaction.commit();
+    return std::unique_ptr<SqliteJournal>(new SqliteJournal(path, std::move(database)));
+  } catch (const SQLite::Exception& exception) {
+    return fail(ErrorKind::kPermission,
+                fmt::format("the journal {} cannot be opened: {}", path, exception.what()));
+  }
+}
+
+Error SqliteJournal::error_of(const SQLite::Exception& exception) const {
+  if (exception.getErrorCode() == SQLITE_FULL)
+    return {ErrorKind::kNoCapacity,
+            fmt::format("the disk under the journal {} is full; make room, then go on", path_)};
+  return {ErrorKind::kFailed,
+          fmt::format("the journal {} cannot be written: {}", path_, exception.what())};
+}
+
+template <typename Work>
+auto SqliteJournal::guarded(Work work) -> decltype(work()) {
+  const std::lock_guard lock(mutex_);
+  try {
+    return work();
+  } catch (const SQLite::Exception& exception) {
+    return tl::unexpected<Error>(error_of(exception));
+  }
+}
+
+Expected<std::uint64_t> SqliteJournal::take_lease(const std::string& holder, TimeMs now_ms,
+                                                  TimeMs ttl_ms) {
+  return guarded([&]() -> Expected<std::uint64_t> {
+    SQLite::Transaction transaction(database_, SQLite::TransactionBehavior::IMMEDIATE);
+    SQLite::Statement lease(database_, "SELECT holder, until_ms FROM lease WHERE one = 1");
+    lease.executeStep();
+    const std::string other = lease.getColumn(0).getString();
+    const TimeMs until_ms = lease.getColumn(1).getInt64();
+    lease.reset();
+    if (other != holder && until_ms > now_ms)
+      return fail(ErrorKind::kBusy,
+                  fmt::format("controller {} holds the lease on {} for another {} ms", other, path_,
+                              until_ms - now_ms));
+    const std::uint64_t epoch = newest_epoch(database_) + 1;
+    SQLite::Statement take(database_, "UPDATE lease SET epoch = ?, holder = ?, until_ms = ?");
+    take.bind(1, static_cast<std::int64_t>(epoch));
+    take.bind(2, holder);
+    take.bind(3, now_ms + ttl_ms);
+    take.exec();
+    transaction.commit();
+    return epoch;
+  });
+}
+
+Expected<void> SqliteJournal::renew_lease(std::uint64_t epoch, TimeMs now_ms, TimeMs ttl_ms) {
+  return guarded([&]() -> Expected<void> {
+    SQLite::Statement renew(database_, "UPDATE lease SET until_ms = ? WHERE epoch = ?");
+    renew.bind(1, now_ms + ttl_ms);
+    renew.bind(2, static_cast<std::int64_t>(epoch));
+    if (renew.exec() == 0) return superseded(epoch);
+    return {};
+  });
+}
+
+void SqliteJournal::drop_lease(std::uint64_t epoch) {
+  const auto dropped = guarded([&]() -> Expected<void> {
+    SQLite::Statement drop(database_, "UPDATE lease SET until_ms = 0 WHERE epoch = ?");
+    drop.bind(1, static_cast<std::int64_t>(epoch));
+    drop.exec();
+    return {};
+  });
+  static_cast<void>(dropped);  // the lease runs out by itself
+}
+
+Expected<void> SqliteJournal::append(std::uint64_t epoch, const std::string& run,
+                                     const std::string& body) {
+  return guarded([&]() -> Expected<void> {
+    SQLite::Transaction transaction(database_, SQLite::TransactionBehavior::IMMEDIATE);
+    if (newest_epoch(database_) != epoch) return superseded(epoch);
+    SQLite::Statement insert(database_, "INSERT INTO journal (epoch, run, body) VALUES (?, ?, ?)");
+    insert.bind(1, static_cast<std::int64_t>(epoch));
+    insert.bind(2, run);
+    insert.bind(3, body);
+    insert.exec();
+    transaction.commit();
+    return {};
+  });
+}
+
+Expected<std::vector<Entry>> SqliteJournal::read(const std::string& run) {
+  return guarded([&]() -> Expected<std::vector<Entry>> {
+    std::vector<Entry> entries;
+    SQLite::Statement select(database_,
+                             "SELECT sequence, body FROM journal WHERE run = ? ORDER BY sequence");
+    select.bind(1, run);
+    while (select.executeStep()) {
+      entries.push_back({static_cast<std::uint64_t>(select.getColumn(0).getInt64()), run,
+                         select.getColumn(1).getString()});
+    }
+    return entries;
+  });
+}
+
+Expected<std::vector<std::string>> SqliteJournal::runs() {
+  return guarded([&]() -> Expected<std::vector<std::string>> {
+    std::vector<std::string> runs;
+    SQLite::Statement select(
+        database_, "SELECT run FROM journal WHERE run <> '' GROUP BY run ORDER BY min(sequence)");
+    while (select.executeStep()) runs.push_back(select.getColumn(0).getString());
+    return runs;
+  });
+}
+
+}  // namespace sluice::store

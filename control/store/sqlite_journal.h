@@ -1,0 +1,43 @@
+// The journal in an SQLite file: write-ahead log, full synchronisation.
+#pragma once
+
+#include <SQLiteCpp/Database.h>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "control/store/journal.h"
+
+namespace sluice::store {
+
+// Any thread. Processes that open the same file are kept apart by SQLite's own locks.
+class SqliteJournal final : public Journal {
+ public:
+  // Makes the file if there is none. kInvalid for a file of another kind or of a newer version,
+  // kPermission where it cannot be written.
+  [[nodiscard]] static Expected<std::unique_ptr<SqliteJournal>> open(const std::string& path);
+
+  [[nodiscard]] Expected<std::uint64_t> take_lease(const std::string& holder, TimeMs now_ms,
+                                                   TimeMs ttl_ms) override;
+  [[nodiscard]] Expected<void> renew_lease(std::uint64_t epoch, TimeMs now_ms,
+                                           TimeMs ttl_ms) override;
+  void drop_lease(std::uint64_t epoch) override;
+  [[nodiscard]] Expected<void> append(std::uint64_t epoch, const std::string& run,
+                                      const std::string& body) override;
+  [[nodiscard]] Expected<std::vector<Entry>> read(const std::string& run) override;
+  [[nodiscard]] Expected<std::vector<std::string>> runs() override;
+
+ private:
+  SqliteJournal(std::string path, SQLite::Database database)
+      : path_(std::move(path)), database_(std::move(database)) {}
+  // What SQLite said, in a line that names the file and the remedy.
+  [[nodiscard]] Error error_of(const SQLite::Exception& exception) const;
+  template <typename Work>
+  auto guarded(Work work) -> decltype(work());
+
+  std::string path_;
+  std::mutex mutex_;
+  SQLite::Database database_;
+};
+
+}  // namespace sluice::store

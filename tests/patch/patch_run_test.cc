@@ -1,0 +1,378 @@
+// Whole patch runs in simulation: the real driver, fold and SQLite journal; simulated agents.
+#include <filesystem>
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <memory>
+#include <optional>
+
+#include "control/store/sqlite_journal.h"
+#include "tests/patch/simulated_cluster.h"
+
+namespace sluice::patch::sim {
+namespace {
+
+constexpr const char* kPlan = R"(
+name = "advisory-17"
+hosts = ["h1", "h2", "h3", "h4"]
+[hooks]
+silence = { name = "silence", on = "controller" }
+patch = "patch"
+rollback = "rollback"
+version = "version"
+unsilence = { name = "unsilence", on = "controller" }
+[expect]
+version = "2"
+[canary]
+definition = "name = 'canary'"
+[soak]
+seconds = 5
+)";
+constexpr TimeMs kLeaseMs = 10'000;
+
+// A real file, but in memory where that is possible: thousands of records are synchronised here.
+std::string journal_path() {
+  const std::filesystem::path memory = "/dev/shm";
+  const auto directory =
+      std::filesystem::exists(memory) ? memory : std::filesystem::temp_directory_path();
+  return directory / fmt::format("sluice-journal-{}.db", getpid());
+}
+
+// When a controller dies: at its record of that number, which is written (nothing follows from it
+// any more) or lost (what was being done goes on, and nobody knows what became of it).
+struct Death {
+  std::uint64_t record = UINT64_MAX;
+  bool written = true;
+};
+
+// Accepts records until the process is gone.
+class MortalJournal final : public store::Journal {
+ public:
+  MortalJournal(store::Journal& inner, Death death) : inner_(inner), death_(death) {}
+  Expected<std::uint64_t> take_lease(const std::string& holder, TimeMs now_ms,
+                                     TimeMs ttl_ms) override {
+    return inner_.take_lease(holder, now_ms, ttl_ms);
+  }
+  Expected<void> renew_lease(std::uint64_t epoch, TimeMs now_ms, TimeMs ttl_ms) override {
+    return inner_.renew_lease(epoch, now_ms, ttl_ms);
+  }
+  void drop_lease(std::uint64_t epoch) override { inner_.drop_lease(epoch); }
+  Expected<void> append(std::uint64_t epoch, const std::string& run,
+                        const std::string& body) override {
+    const bool dies = --death_.record == 0;
+    if (dies && !death_.written) return fail(ErrorKind::kFailed, "killed");
+    if (auto appended = inner_.append(epoch, run, body); !appended) return appended;
+    if (dies) return fail(ErrorKind::kFailed, "killed");
+    return {};
+  }
+  Expected<std::vector<store::Entry>> read(const std::string& run) override {
+    return inner_.read(run);
+  }
+  Expected<std::vector<std::string>> runs() override { return inner_.runs(); }
+
+ private:
+  store::Journal& inner_;
+  Death death_;
+};
+
+class ClusterActions final : public Actions {
+ public:
+  ClusterActions(Cluster& cluster, std::uint64_t epoch) : cluster_(cluster), epoch_(epoch) {}
+  void begin(const Run& run, const Intent& intent, bool again) override {
+    refused += cluster_.begin(epoch_, run, intent, again) ? 0 : 1;
+  }
+  int refused = 0;
+
+ private:
+  Cluster& cluster_;
+  std::uint64_t epoch_;
+};
+
+struct Scenario {
+  Faults faults;
+  std::string plan = kPlan;
+  std::map<std::string, GuestPolicy> policies;
+  std::optional<std::size_t> abort_after;  // so many records
+};
+
+// What is the same however often the controller was killed.
+struct End {
+  std::string text;
+  std::uint64_t records = 0;
+  Cluster cluster;
+};
+
+std::string home_of(const std::string& guest) {
+  return fmt::format("h{}", (std::stoi(guest.substr(1)) - 1) % 4 + 1);
+}
+
+Cluster make_cluster(const Scenario& scenario) {
+  Cluster cluster(scenario.faults);
+  for (int h = 1; h <= 4; ++h) cluster.hosts[fmt::format("h{}", h)] = {};
+  for (int g = 1; g <= 8; ++g) {
+    const std::string name = fmt::format("g{}", g);
+    cluster.guests[name] = {home_of(name), 4};
+    if (const auto policy = scenario.policies.find(name); policy != scenario.policies.end())
+      cluster.guests[name].policy = policy->second;
+  }
+  return cluster;
+}
+
+// Which of the others took a guest that cannot go home may depend on the moment.
+std::string describe(const Run& run, const Cluster& cluster) {
+  std::string text = fmt::format("run {}\n", to_string(run.state()));
+  for (const auto& name : run.plan().hosts) {
+    const HostRun& host = run.host(name);
+    const SimHost& real = cluster.hosts.at(name);
+    text += fmt::format("{} {} version {} up {} cordoned {} quarantined {}\n", name,
+                        to_string(host.state), real.version, real.up, host.cordoned_here,
+                        host.quarantined);
+  }
+  for (const auto& [name, guest] : cluster.guests)
+    text += fmt::format("{} {} moved {}\n", name, guest.host == home_of(name) ? "home" : "away",
+                        cluster.migrations.count(name) != 0 ? cluster.migrations.at(name) : 0);
+  for (const auto& [hook, times] : cluster.hook_runs) text += fmt::format("{} x{}\n", hook, times);
+  for (const auto& [host, times] : cluster.reboots)
+    text += fmt::format("reboot {} x{}\n", host, times);
+  return text;
+}
+
+std::size_t records_of(store::Journal& journal) {
+  const auto entries = journal.read("r1");
+  return entries ? entries->size() : 0;
+}
+
+// One controller's life: until the run ends (true) or it is killed.
+bool live(store::SqliteJournal& durable, Cluster& cluster, const Scenario& scenario, Death death,
+          std::string* end) {
+  MortalJournal journal(durable, death);
+  const auto epoch = journal.take_lease("controller", cluster.now_ms(), kLeaseMs);
+  EXPECT_TRUE(epoch);
+  ClusterActions actions(cluster, *epoch);
+  std::vector<Outcome> heard;
+  cluster.listen([&heard](const Outcome& outcome) { heard.push_back(outcome); });
+  const FirstFit mover(cluster);
+
+  const bool fresh = records_of(durable) == 0;
+  auto driver =
+      fresh ? Driver::create(journal, *epoch, "r1", scenario.plan, actions, cluster.now_ms())
+            : Driver::resume(journal, *epoch, "r1", actions);
+  if (!driver) return false;
+  const TimeMs limit_ms = cluster.now_ms() + 7'200'000;
+  while (true) {
+    const RunState state = driver->run().state();
+    Expected<void> done;
+    if (state == RunState::kDraft) {
+      done = driver->command(RunEvent::kAdmit, "", cluster.now_ms());
+    } else if (state == RunState::kAdmitted) {
+      done = driver->command(RunEvent::kStart, "", cluster.now_ms());
+    } else {
+      done = driver->step(cluster.facts(), mover);
+    }
+    if (!done) return false;
+    const RunState after = driver->run().state();
+    const bool idle = after == RunState::kPaused && driver->run().at_rest();
+    if (is_final(after) || idle) {
+      *end = describe(driver->run(), cluster);
+      return true;
+    }
+    if (scenario.abort_after && records_of(durable) >= *scenario.abort_after &&
+        next(after, RunEvent::kAbort)) {
+      if (!driver->command(RunEvent::kAbort, "told to", cluster.now_ms())) return false;
+      continue;
+    }
+    if (!cluster.advance(limit_ms)) {
+      ADD_FAILURE() << "nothing happens any more:\n" << describe(driver->run(), cluster);
+      return true;
+    }
+    for (const auto& outcome : std::exchange(heard, {})) {
+      // Two controllers may have asked for the same thing; only the first answer counts.
+      if (driver->run().task(outcome.id).outcome != nullptr) continue;
+      if (!driver->finish(outcome, cluster.now_ms())) return false;
+    }
+  }
+}
+
+End run_to_end(const Scenario& scenario, Death death = {}) {
+  const std::string path = journal_path();
+  End end{"", 0, make_cluster(scenario)};
+  {
+    auto durable = store::SqliteJournal::open(path);
+    EXPECT_TRUE(durable) << durable.error().message;
+
+    for (int lives = 0; !live(**durable, end.cluster, scenario, death, &end.text) && lives < 3;
+         ++lives)
+      death = {};
+    EXPECT_FALSE(end.text.empty());
+    end.records = records_of(**durable);
+  }
+  for (const char* suffix : {"", "-wal", "-shm"}) std::filesystem::remove(path + suffix);
+  EXPECT_TRUE(end.cluster.violations.empty()) << end.cluster.violations.front();
+  return end;
+}
+
+// Beginnings of lines of the end's description, as "h1 done".
+void expect_hosts(const End& end, const std::vector<std::string>& lines) {
+  for (const auto& line : lines)
+    EXPECT_NE(end.text.find(line), std::string::npos) << line << " in\n" << end.text;
+}
+
+TEST(PatchRun, PatchesEveryHostAndBringsEveryGuestHome) {
+  const End end = run_to_end({});
+  EXPECT_NE(end.text.find("run done"), std::string::npos) << end.text;
+  for (int h = 1; h <= 4; ++h) {
+    const std::string host = fmt::format("h{}", h);
+    expect_hosts(end, {host + " done version 2 up true cordoned false quarantined false"});
+    EXPECT_EQ(end.cluster.hook_runs.at("patch@" + host), 1U);
+    EXPECT_EQ(end.cluster.hook_runs.at("unsilence@" + host), 1U);
+    EXPECT_EQ(end.cluster.reboots.at(host), 1U);
+  }
+  for (int g = 1; g <= 8; ++g) {
+    const std::string name = fmt::format("g{}", g);
+    EXPECT_EQ(end.cluster.guests.at(name).host, home_of(name));
+    EXPECT_EQ(end.cluster.migrations.at(name), 2U);
+  }
+  EXPECT_EQ(end.cluster.guests.size(), 8U) << "a canary was left behind";
+}
+
+TEST(PatchRun, GuestsThatMustNotMoveLiveAreShutDownAndStartedAgain) {
+  Scenario scenario;
+  scenario.policies = {{"g1", GuestPolicy::kShutdown}};
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"run done\nh1 done version 2 up true cordoned false"});
+  EXPECT_EQ(end.cluster.guests.at("g1").host, "h1");
+  EXPECT_EQ(end.cluster.migrations.count("g1"), 0U);
+}
+
+TEST(PatchRun, AFailedMigrationIsTriedAgain) {
+  Scenario scenario;
+  scenario.faults.migration_failures = {{"g1", 2}};
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"run done\nh1 done version 2 up true cordoned false"});
+}
+
+TEST(PatchRun, AHostThatCannotBeEmptiedIsGivenBack) {
+  Scenario scenario;
+  scenario.faults.migration_failures = {{"g1", 100}};
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"run paused\nh1 skipped version 1 up true cordoned false", "h2 pending"});
+  EXPECT_EQ(end.cluster.hook_runs.count("patch@h1"), 0U);
+  EXPECT_EQ(end.cluster.hook_runs.at("unsilence@h1"), 1U);
+}
+
+struct BadPatch {
+  const char* name;
+  Faults faults;
+  const char* end_of_h2;
+};
+
+void PrintTo(const BadPatch& kind, std::ostream* out) { *out << kind.name; }
+
+class BadPatchTest : public testing::TestWithParam<BadPatch> {};
+
+TEST_P(BadPatchTest, StaysOnOneHostAndStopsTheRun) {
+  Scenario scenario;
+  scenario.faults = GetParam().faults;
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"run paused\nh1 done version 2", std::string("h2 ") + GetParam().end_of_h2,
+                     "h3 pending", "h4 pending"});
+  EXPECT_EQ(end.cluster.guests.size(), 8U);
+  for (const auto& [name, guest] : end.cluster.guests)
+    EXPECT_TRUE(end.cluster.hosts.at(guest.host).up) << name << " is on " << guest.host;
+}
+
+TEST_P(BadPatchTest, LetsTheRunGoOnWithinItsBudget) {
+  Scenario scenario;
+  scenario.faults = GetParam().faults;
+  scenario.plan = "failures = 1\nparallel = 2\n" + scenario.plan;
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"run done\nh1 done version 2", std::string("h2 ") + GetParam().end_of_h2,
+                     "h3 done version 2", "h4 done version 2"});
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Kinds, BadPatchTest,
+    testing::Values(
+        BadPatch{"version", {.bad_version_on = "h2"}, "done-old version 1 up true cordoned false"},
+        BadPatch{"gone", {.never_returns = "h2"}, "quarantined version 2 up false"},
+        BadPatch{"canary", {.bad_canary_on = "h2"}, "done-old version 1 up true cordoned false"},
+        BadPatch{"slow", {.slow_after_patch = "h2"}, "done-old version 1 up true cordoned false"},
+        BadPatch{"hook", {.patch_hook_fails_on = "h2"}, "done-old version 1"},
+        BadPatch{"rollback",
+                 {.bad_version_on = "h2", .rollback_fails_on = "h2"},
+                 "quarantined version 1 up true cordoned"}),
+    [](const auto& kind) { return std::string(kind.param.name); });
+
+// The controller dies at each record in turn.
+void sweep(const Scenario& scenario) {
+  const End undisturbed = run_to_end(scenario);
+  for (std::uint64_t records = 1; records <= undisturbed.records; ++records) {
+    for (const bool written : {true, false}) {
+      const End end = run_to_end(scenario, {records, written});
+      ASSERT_EQ(end.text, undisturbed.text)
+          << "killed at record " << records << (written ? "" : ", which was lost");
+    }
+  }
+}
+
+TEST(KillSweep, TheEndIsTheSameAfterAKillAtAnyRecord) { sweep({}); }
+
+TEST(KillSweep, AlsoWhenAPatchIsRolledBack) {
+  Scenario scenario;
+  scenario.plan = "failures = 1\n" + scenario.plan;
+  scenario.faults.slow_after_patch = "h2";
+  sweep(scenario);
+}
+
+TEST(KillSweep, AlsoWhenAHostDoesNotComeBack) {
+  Scenario scenario;
+  scenario.plan = "failures = 1\nparallel = 2\n" + scenario.plan;
+  scenario.faults.never_returns = "h3";
+  sweep(scenario);
+}
+
+TEST(Abort, LeavesEveryGuestRunningAndNoCordonInEveryState) {
+  const End whole = run_to_end({});
+  for (std::size_t records = 2; records < whole.records; ++records) {
+    Scenario scenario;
+    scenario.abort_after = records;
+    const End end = run_to_end(scenario);
+    ASSERT_EQ(end.cluster.guests.size(), 8U) << "aborted after record " << records;
+    ASSERT_EQ(end.text.find("cordoned true"), std::string::npos)
+        << "aborted after record " << records << "\n"
+        << end.text;
+    ASSERT_TRUE(end.text.find("run aborted") != std::string::npos ||
+                end.text.find("run done") != std::string::npos)
+        << end.text;
+  }
+}
+
+TEST(Lease, AnOldControllerIsRefusedByJournalAndAgents) {
+  const std::string path = journal_path();
+  {
+    auto journal = store::SqliteJournal::open(path);
+    ASSERT_TRUE(journal);
+    Cluster cluster = make_cluster({});
+    const auto first = (*journal)->take_lease("a", cluster.now_ms(), kLeaseMs);
+    ASSERT_TRUE(first);
+    ASSERT_FALSE((*journal)->take_lease("b", cluster.now_ms(), kLeaseMs));
+    ClusterActions old_actions(cluster, *first);
+    auto old = Driver::create(**journal, *first, "r1", kPlan, old_actions, cluster.now_ms());
+    ASSERT_TRUE(old);
+
+    const auto second = (*journal)->take_lease("b", cluster.now_ms() + kLeaseMs, kLeaseMs);
+    ASSERT_TRUE(second);
+    ASSERT_GT(*second, *first);
+    EXPECT_EQ(old->command(RunEvent::kAdmit, "", cluster.now_ms()).error().kind,
+              ErrorKind::kPermission);
+    EXPECT_FALSE((*journal)->renew_lease(*first, cluster.now_ms(), kLeaseMs));
+
+    const patch::Run run("r1");
+    Intent intent{1, ActionKind::kHook, "patch", "h1"};
+    ASSERT_TRUE(cluster.begin(*second, run, intent, false));
+    EXPECT_FALSE(cluster.begin(*first, run, {2, ActionKind::kHook, "patch", "h1"}, false));
+  }
+  for (const char* suffix : {"", "-wal", "-shm"}) std::filesystem::remove(path + suffix);
+}
+
+}  // namespace
+}  // namespace sluice::patch::sim

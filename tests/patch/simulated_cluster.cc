@@ -1,0 +1,251 @@
+#include "tests/patch/simulated_cluster.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+namespace sluice::patch::sim {
+namespace {
+
+constexpr TimeMs kSecondMs = 1000;
+constexpr TimeMs kRebootMs = 60 * kSecondMs;
+
+std::string boot_id(const std::string& host, const SimHost& about) {
+  return fmt::format("{}-boot-{}", host, about.boot);
+}
+
+}  // namespace
+
+Facts Cluster::facts() const {
+  Facts facts;
+  facts.now_ms = now_ms_;
+  facts.controller_hooks = {"silence", "unsilence"};
+  for (const auto& [name, host] : hosts) {
+    HostFacts& out = facts.hosts[name];
+    out.reachable = host.up;
+    out.boot_id = boot_id(name, host);
+    out.kernel = "6.1";
+    out.hooks = {"patch", "version", "rollback", "before", "after"};
+  }
+  for (const auto& [name, guest] : guests) facts.guests[name] = {guest.host, guest.policy};
+  return facts;
+}
+
+void Cluster::listen(Listener listener) { listener_ = std::move(listener); }
+
+void Cluster::after(TimeMs delay_ms, std::function<void()> happen) {
+  pending_.push_back({now_ms_ + delay_ms, order_++, std::move(happen)});
+}
+
+bool Cluster::advance(TimeMs limit_ms) {
+  const auto next =
+      std::min_element(pending_.begin(), pending_.end(), [](const auto& a, const auto& b) {
+        return std::pair(a.at_ms, a.order) < std::pair(b.at_ms, b.order);
+      });
+  // A controller also looks around without being told anything.
+  const TimeMs tick_ms = now_ms_ + kSecondMs;
+  if (next == pending_.end() || next->at_ms > tick_ms) {
+    now_ms_ = tick_ms;
+    return now_ms_ <= limit_ms;
+  }
+  now_ms_ = next->at_ms;
+  const auto happen = std::move(next->happen);
+  pending_.erase(next);
+  happen();
+  return now_ms_ <= limit_ms;
+}
+
+void Cluster::tell(Outcome outcome) {
+  if (listener_) listener_(outcome);
+}
+
+bool Cluster::begin(std::uint64_t epoch, const Run& run, const Intent& intent, bool again) {
+  SimHost& host = hosts.at(intent.host);
+  if (epoch < host.epoch) return false;
+  host.epoch = epoch;
+  const std::string key = fmt::format("{}/{}", run.id(), intent.id);
+  const auto known = begun_.find(key);
+  if (known != begun_.end()) {
+    if (!again) violations.push_back(key + " was begun twice");
+    if (known->second) after(1, [this, outcome = *known->second] { tell(outcome); });
+    return true;  // under way: whoever listens when it ends hears of it
+  }
+  begun_[key] = std::nullopt;
+  switch (intent.kind) {
+    case ActionKind::kMigrate:
+      migrate(intent, key);
+      break;
+    case ActionKind::kHook:
+      run_hook(intent, key);
+      break;
+    case ActionKind::kReboot:
+      reboot(intent, key);
+      break;
+    case ActionKind::kStartGuest:
+    case ActionKind::kStopGuest:
+      after(kSecondMs, [this, intent, key] {
+        Outcome outcome{intent.id, true, "definition of " + intent.guest, 1};
+        if (intent.kind == ActionKind::kStopGuest) {
+          guests.erase(intent.guest);
+        } else if (faults_.bad_canary_on == intent.host) {
+          outcome.ok = false;
+          outcome.detail = "the guest does not start";
+        } else {
+          const auto policy =
+              intent.purpose.starts_with("start:") ? GuestPolicy::kShutdown : GuestPolicy::kLive;
+          guests[intent.guest] = {intent.host, 1, policy};
+          check_room(intent.host);
+        }
+        begun_[key] = outcome;
+        tell(outcome);
+      });
+      break;
+    default:
+      break;
+  }
+  return true;
+}
+
+void Cluster::migrate(const Intent& intent, const std::string& key) {
+  const auto guest = guests.find(intent.guest);
+  Outcome refused{intent.id, false, "the guest is not there"};
+  const bool possible = guest != guests.end() && guest->second.host == intent.from &&
+                        moving_.count(intent.guest) == 0 && hosts.at(intent.to).up;
+  if (!possible) {
+    begun_[key] = refused;
+    after(1, [this, refused] { tell(refused); });
+    return;
+  }
+  moving_[intent.guest] = key;
+  incoming_[intent.guest] = intent.to;
+  check_room(intent.to);
+  const TimeMs duration_ms = static_cast<TimeMs>(guest->second.memory_gib) * 4 * kSecondMs;
+  after(duration_ms, [this, intent, key, duration_ms] {
+    moving_.erase(intent.guest);
+    incoming_.erase(intent.guest);
+    Outcome outcome{intent.id, true, "", static_cast<double>(duration_ms) / 1000, 10, 8};
+    const bool slow = hosts.at(intent.to).patched && faults_.slow_after_patch == intent.to;
+    if (slow) outcome.goodput_gbps /= 2;
+    auto& failures = faults_.migration_failures[intent.guest];
+    if (failures > 0) {
+      --failures;
+      outcome.ok = false;
+      outcome.detail = "the link went quiet";
+    } else {
+      guests.at(intent.guest).host = intent.to;
+      ++migrations[intent.guest];
+    }
+    begun_[key] = outcome;
+    tell(outcome);
+  });
+}
+
+Outcome Cluster::hook_result(const Intent& intent) {
+  SimHost& host = hosts.at(intent.host);
+  Outcome outcome{intent.id, true, ""};
+  const std::string& hook = intent.hook.name;
+  if (hook == "version") {
+    outcome.detail = host.version + "\n";
+  } else if (hook == "patch") {
+    outcome.ok = faults_.patch_hook_fails_on != intent.host;
+    if (!outcome.ok) outcome.detail = "no space left on device";
+    host.old_version = host.version;
+    if (outcome.ok && faults_.bad_version_on != intent.host) host.version = "2";
+  } else if (hook == "rollback") {
+    outcome.ok = faults_.rollback_fails_on != intent.host;
+    if (outcome.ok && !host.old_version.empty()) host.version = host.old_version;
+  }
+  return outcome;
+}
+
+void Cluster::run_hook(const Intent& intent, const std::string& key) {
+  if (!intent.hook.on_controller && !hosts.at(intent.host).up) {
+    after(5 * kSecondMs, [this, intent, key] {
+      begun_[key] = Outcome{intent.id, false, "the agent does not answer"};
+      tell(*begun_[key]);
+    });
+    return;
+  }
+  ++hook_runs[intent.purpose + "@" + intent.host];
+  after(2 * kSecondMs, [this, intent, key] {
+    begun_[key] = hook_result(intent);
+    tell(*begun_[key]);
+  });
+}
+
+void Cluster::reboot(const Intent& intent, const std::string& key) {
+  SimHost& host = hosts.at(intent.host);
+  if (boot_id(intent.host, host) == intent.boot_id && host.up) {
+    for (const auto& [name, guest] : guests) {
+      if (guest.host == intent.host) violations.push_back(name + " was on a host that rebooted");
+    }
+    ++reboots[intent.host];
+    host.up = false;
+    if (faults_.never_returns != intent.host) {
+      after(kRebootMs, [this, name = intent.host] {
+        SimHost& returned = hosts.at(name);
+        returned.up = true;
+        ++returned.boot;
+        returned.patched = returned.version == "2";
+      });
+    }
+  }
+  begun_[key] = Outcome{intent.id, true, ""};
+  after(1, [this, outcome = *begun_[key]] { tell(outcome); });
+}
+
+// Double occupancy: a guest that moves holds memory at both ends.
+void Cluster::check_room(const std::string& host) {
+  std::uint64_t used = 0;
+  for (const auto& [name, guest] : guests) {
+    const auto incoming = incoming_.find(name);
+    if (guest.host == host || (incoming != incoming_.end() && incoming->second == host))
+      used += guest.memory_gib;
+  }
+  if (used > hosts.at(host).memory_gib) violations.push_back(host + " has no room");
+}
+
+MoveAnswer FirstFit::propose(const MoveQuery& query) const {
+  std::map<std::string, std::int64_t> room;
+  for (const auto& [name, host] : cluster_.hosts)
+    room[name] = static_cast<std::int64_t>(host.memory_gib);
+  for (const auto& [name, guest] : cluster_.guests)
+    room[guest.host] -= static_cast<std::int64_t>(guest.memory_gib);
+  std::set<std::string> moving;
+  std::set<std::string> busy;  // one move in and one out at a time
+  for (const Move& move : query.under_way) {
+    moving.insert(move.guest);
+    busy.insert("from " + move.from);
+    busy.insert("to " + move.to);
+    const auto guest = cluster_.guests.find(move.guest);
+    if (guest != cluster_.guests.end())
+      room[move.to] -= static_cast<std::int64_t>(guest->second.memory_gib);
+  }
+  MoveAnswer answer;
+  for (const auto& [name, about] : query.facts->guests) {
+    const bool leaves = query.emptying.count(about.host) != 0;
+    const auto home = query.homecoming.find(name);
+    if ((!leaves && home == query.homecoming.end()) || moving.count(name) != 0 ||
+        query.resting.count(name) != 0)
+      continue;
+    const auto size = static_cast<std::int64_t>(cluster_.guests.at(name).memory_gib);
+    std::string target;
+    for (const auto& [host, free] : room) {
+      const bool allowed =
+          home != query.homecoming.end() ? host == home->second : query.closed.count(host) == 0;
+      if (!allowed || host == about.host || free < size) continue;
+      if (target.empty() || free > room[target]) target = host;
+    }
+    if (target.empty()) {
+      answer.stuck[name] = name + " fits nowhere";
+      continue;
+    }
+    if (busy.count("from " + about.host) != 0 || busy.count("to " + target) != 0) continue;
+    busy.insert("from " + about.host);
+    busy.insert("to " + target);
+    room[target] -= size;
+    answer.start.push_back({name, about.host, target, "most room"});
+  }
+  return answer;
+}
+
+}  // namespace sluice::patch::sim

@@ -1,0 +1,105 @@
+// Hosts, agents and guests on virtual time, as the patch run's driver sees them. An agent keeps
+// what a real one keeps: hooks by their intent, migrations under way, the highest epoch. A
+// controller may die at any moment; what it had begun goes on.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "control/patch/driver.h"
+
+namespace sluice::patch::sim {
+
+// What goes wrong.
+struct Faults {
+  std::string bad_version_on{};    // the patch leaves the old version there
+  std::string never_returns{};     // this host's agent does not come back after the reboot
+  std::string bad_canary_on{};     // the canary does not start there
+  std::string slow_after_patch{};  // migrations to it have half the goodput
+  std::string patch_hook_fails_on{};
+  std::string rollback_fails_on{};
+  std::map<std::string, std::uint32_t> migration_failures{};  // guest: so many attempts fail
+};
+
+struct SimHost {
+  std::uint64_t memory_gib = 32;
+  std::uint32_t boot = 1;
+  std::string version = "1";
+  std::string old_version;
+  bool patched = false;  // at its last boot
+  bool up = true;
+  TimeMs up_at_ms = 0;  // while it reboots; -1: never
+  std::uint64_t epoch = 0;
+};
+
+struct SimGuest {
+  std::string host;
+  std::uint64_t memory_gib = 4;
+  GuestPolicy policy = GuestPolicy::kLive;
+};
+
+class Cluster {
+ public:
+  explicit Cluster(Faults faults = {}) : faults_(std::move(faults)) {}
+
+  std::map<std::string, SimHost> hosts;
+  std::map<std::string, SimGuest> guests;
+
+  [[nodiscard]] TimeMs now_ms() const { return now_ms_; }
+  [[nodiscard]] Facts facts() const;
+  // Who hears of ends from now on; an earlier listener is deaf, as a dead controller is.
+  using Listener = std::function<void(const Outcome&)>;
+  void listen(Listener listener);
+  // Stands for the agents: what `epoch` asks for. False, and nothing happens, when a newer one was
+  // seen.
+  bool begin(std::uint64_t epoch, const Run& run, const Intent& intent, bool again);
+  // To the next event; false when nothing will ever happen again before `limit_ms`.
+  bool advance(TimeMs limit_ms);
+
+  // ---- what really happened ----
+  // Intent's purpose and host: how often its hook's command ran.
+  std::map<std::string, std::uint32_t> hook_runs;
+  std::map<std::string, std::uint32_t> reboots;     // host
+  std::map<std::string, std::uint32_t> migrations;  // guest: completed moves
+  std::vector<std::string> violations;
+
+ private:
+  struct Pending {
+    TimeMs at_ms;
+    std::uint64_t order;
+    std::function<void()> happen;
+  };
+  void after(TimeMs delay_ms, std::function<void()> happen);
+  void tell(Outcome outcome);
+  void migrate(const Intent& intent, const std::string& key);
+  void run_hook(const Intent& intent, const std::string& key);
+  void reboot(const Intent& intent, const std::string& key);
+  void check_room(const std::string& host);
+  [[nodiscard]] Outcome hook_result(const Intent& intent);
+
+  Faults faults_;
+  TimeMs now_ms_ = 1'000'000;
+  std::uint64_t order_ = 0;
+  std::vector<Pending> pending_;
+  Listener listener_;
+  std::map<std::string, std::optional<Outcome>> begun_;  // intent's key: its outcome, once known
+  std::map<std::string, std::string> moving_;            // guest: the key of its migration
+  std::map<std::string, std::string> incoming_;          // guest: host that holds memory for it
+};
+
+// Places guests where there is room, most memory first.
+class FirstFit final : public Mover {
+ public:
+  explicit FirstFit(const Cluster& cluster) : cluster_(cluster) {}
+  [[nodiscard]] MoveAnswer propose(const MoveQuery& query) const override;
+
+ private:
+  const Cluster& cluster_;
+};
+
+}  // namespace sluice::patch::sim

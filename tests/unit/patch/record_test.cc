@@ -1,0 +1,73 @@
+#include "control/patch/record.h"
+
+#include <gtest/gtest.h>
+
+namespace sluice::patch {
+namespace {
+
+Record intent_record() {
+  Intent intent;
+  intent.id = 7;
+  intent.kind = ActionKind::kMigrate;
+  intent.purpose = "drain:db-3";
+  intent.host = "h1";
+  intent.guest = "db-3";
+  intent.from = "h1";
+  intent.to = "h2";
+  intent.live = false;
+  intent.attempt = 2;
+  intent.reason = "most room";
+  return {123, intent};
+}
+
+TEST(Records, EveryKindReadsBackAsItWasWritten) {
+  Intent hook;
+  hook.id = 1;
+  hook.purpose = "patch";
+  hook.host = "h1";
+  hook.hook = {"apply", true, 9, true};
+  Intent reboot;
+  reboot.id = 2;
+  reboot.kind = ActionKind::kReboot;
+  reboot.host = "h1";
+  reboot.boot_id = "abc";
+  const Record records[] = {
+      {1, Created{"name = 'a'\n"}},
+      {2, RunStep{RunEvent::kPause, "two hosts failed"}},
+      {3, HostStep{"h1", HostEvent::kCameBack, "boot id a -> b"}},
+      {4, Baseline{"h1", "a", "1", "6.1", {"g1", "g2"}}},
+      intent_record(),
+      {5, hook},
+      {6, reboot},
+      {7, Outcome{7, true, "said \"yes\"\n", 1.5, 11.25, 8.5}},
+      {8, MarkStep{"h1", Mark::kQuarantine}},
+      {9, RefillStep{"h1", 3}},
+  };
+  for (const Record& record : records) {
+    const std::string json = encode(record);
+    EXPECT_EQ(json.find('\n'), std::string::npos) << json;
+    const auto read = decode(json);
+    ASSERT_TRUE(read) << read.error().message;
+    EXPECT_EQ(read->body.index(), record.body.index());
+    EXPECT_EQ(encode(*read), json);
+  }
+}
+
+TEST(Records, WhatAHookPrintedNeedNotBeText) {
+  const auto read = decode(encode({1, Outcome{1, true, "\xff\xfe"}}));
+  ASSERT_TRUE(read) << read.error().message;
+}
+
+TEST(Records, AnythingElseIsRefused) {
+  for (const char* text :
+       {"", "{}", "[]", "{\"type\":\"intent\",\"at_ms\":1}", "{\"type\":\"magic\",\"at_ms\":1}",
+        "{\"type\":\"mark\",\"at_ms\":1,\"host\":\"h1\",\"mark\":\"\"}",
+        "{\"type\":\"run\",\"at_ms\":1,\"event\":\"dance\",\"reason\":\"\"}"}) {
+    const auto read = decode(text);
+    ASSERT_FALSE(read) << text;
+    EXPECT_EQ(read.error().kind, ErrorKind::kInvalid);
+  }
+}
+
+}  // namespace
+}  // namespace sluice::patch
