@@ -86,6 +86,9 @@ class Mover {
   Mover& operator=(const Mover&) = delete;
   virtual ~Mover() = default;
   [[nodiscard]] virtual MoveAnswer propose(const MoveQuery& query) const = 0;
+  // Another host that has room for `guest` now, a preferred one if possible; empty: none has.
+  [[nodiscard]] virtual std::string target_for(const std::string& guest,
+                                               const MoveQuery& query) const = 0;
 };
 
 struct HostRun {
@@ -180,7 +183,8 @@ class Run {
                  const char* purpose) const;
   bool came_back(Decision& decision, const std::string& name, const char* purpose,
                  const std::string& old_boot_id) const;
-  [[nodiscard]] std::string canary_partner(const Decision& decision, const std::string& name) const;
+  // Without what is to be emptied or brought home.
+  [[nodiscard]] MoveQuery query_for(const Decision& decision) const;
   [[nodiscard]] std::vector<std::string> home_guests(const std::string& name,
                                                      const Facts& facts) const;
   [[nodiscard]] std::size_t home_wanted(const std::string& name, std::size_t guests) const;

@@ -93,26 +93,33 @@ void Run::begin_hosts(Decision& decision) const {
   decision.step(*pending, HostEvent::kBegin);
 }
 
-void Run::decide_moves(Decision& decision) const {
+MoveQuery Run::query_for(const Decision& decision) const {
   MoveQuery query;
   query.facts = &decision.facts;
   query.under_way = moves_under_way();
   for (const auto& [name, host] : hosts_) {
-    if (is_emptying(host.state)) query.emptying.insert(name);
     if (is_under_way(host.state) && host.state != HostState::kPrecheck) query.closed.insert(name);
     if (host.state == HostState::kDone) query.preferred.insert(name);
-    if (host.state != HostState::kRefill) continue;
-    const auto guests = home_guests(name, decision.facts);
-    const auto wanted = home_wanted(name, guests.size());
-    for (std::size_t i = 0; i < wanted; ++i) {
-      if (decision.facts.guests.at(guests[i]).host != name) query.homecoming[guests[i]] = name;
-    }
   }
   for (const auto& [name, host] : decision.facts.hosts) {
     if (host.quarantined || !host.reachable || !host.cordoned_by.empty()) query.closed.insert(name);
   }
   for (const auto& [name, guest] : decision.facts.guests) {
     if (is_canary(name) || guest.policy == GuestPolicy::kShutdown) query.resting.insert(name);
+  }
+  return query;
+}
+
+void Run::decide_moves(Decision& decision) const {
+  MoveQuery query = query_for(decision);
+  for (const auto& [name, host] : hosts_) {
+    if (is_emptying(host.state)) query.emptying.insert(name);
+    if (host.state != HostState::kRefill) continue;
+    const auto guests = home_guests(name, decision.facts);
+    const auto wanted = home_wanted(name, guests.size());
+    for (std::size_t i = 0; i < wanted; ++i) {
+      if (decision.facts.guests.at(guests[i]).host != name) query.homecoming[guests[i]] = name;
+    }
   }
   if (query.emptying.empty() && query.homecoming.empty()) return;
 

@@ -218,46 +218,39 @@ void Run::verifying(Decision& decision, const std::string& name) const {
                 version.empty() ? "kernel " + kernel : "version " + version);
 }
 
-// The best place for the canary's way out: a host that was patched already.
-std::string Run::canary_partner(const Decision& decision, const std::string& name) const {
-  std::string found;
-  for (const auto& [other, facts] : decision.facts.hosts) {
-    const auto in_run = hosts_.find(other);
-    const bool usable = other != name && facts.reachable && !facts.quarantined &&
-                        (in_run == hosts_.end() || !is_closed(in_run->second.state));
-    if (!usable) continue;
-    if (in_run != hosts_.end() && in_run->second.state == HostState::kDone) return other;
-    if (found.empty()) found = other;
-  }
-  return found;
-}
-
 void Run::canary(Decision& decision, const std::string& name) const {
   if (plan_.canary_definition.empty())
     return decision.step(name, HostEvent::kCanaryPassed, "the plan has no canary");
-  const Task out = latest(name, "canary-out");
-  const std::string partner =
-      out.intent != nullptr ? out.intent->to : canary_partner(decision, name);
-  if (partner.empty()) return decision.fail(name, "there is no other host to move the canary to");
   const std::string guest = canary_name(name);
-  const Intent steps[] = {
-      {0, ActionKind::kStartGuest, "canary-start", name, guest},
-      {0, ActionKind::kMigrate, "canary-out", name, guest, name, partner},
-      {0, ActionKind::kMigrate, "canary-in", name, guest, partner, name},
-      {0, ActionKind::kStopGuest, "canary-stop", name, guest},
-  };
-  for (const Intent& step : steps) {
-    switch (state_of(name, step.purpose)) {
-      case TaskState::kNone:
-        return decision.intend(step);
-      case TaskState::kOpen:
+  // Out to another host, a patched one if there is one with room, and back.
+  const Task out = latest(name, "canary-out");
+  std::string partner = out.intent == nullptr ? "" : out.intent->to;
+  for (const char* purpose : {"canary-start", "canary-out", "canary-in", "canary-stop"}) {
+    const TaskState state = state_of(name, purpose);
+    if (state == TaskState::kOk) continue;
+    if (state == TaskState::kOpen) return;
+    if (state == TaskState::kFailed)
+      return decision.fail(
+          name, fmt::format("{} failed: {}", purpose, latest(name, purpose).outcome->detail));
+    Intent intent{0, ActionKind::kMigrate, purpose, name, guest};
+    if (intent.purpose == "canary-start") {
+      intent.kind = ActionKind::kStartGuest;
+    } else if (intent.purpose == "canary-stop") {
+      intent.kind = ActionKind::kStopGuest;
+    } else if (intent.purpose == "canary-in") {
+      intent.from = partner;
+      intent.to = name;
+    } else {
+      const MoveQuery query = query_for(decision);
+      intent.from = name;
+      intent.to = decision.mover.target_for(guest, query);
+      if (intent.to.empty()) {
+        // What is under way may make room.
+        if (query.under_way.empty()) decision.fail(name, "no other host has room for the canary");
         return;
-      case TaskState::kFailed:
-        return decision.fail(name, fmt::format("{} failed: {}", step.purpose,
-                                               latest(name, step.purpose).outcome->detail));
-      case TaskState::kOk:
-        break;
+      }
     }
+    return decision.intend(std::move(intent));
   }
   decision.step(name, HostEvent::kCanaryPassed, "to " + partner + " and back");
 }

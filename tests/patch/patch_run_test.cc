@@ -150,7 +150,6 @@ bool live(store::SqliteJournal& durable, Cluster& cluster, const Scenario& scena
   ClusterActions actions(cluster, *epoch);
   std::vector<Outcome> heard;
   cluster.listen([&heard](const Outcome& outcome) { heard.push_back(outcome); });
-  const FirstFit mover(cluster);
 
   const bool fresh = records_of(durable) == 0;
   auto driver =
@@ -166,7 +165,7 @@ bool live(store::SqliteJournal& durable, Cluster& cluster, const Scenario& scena
     } else if (state == RunState::kAdmitted) {
       done = driver->command(RunEvent::kStart, "", cluster.now_ms());
     } else {
-      done = driver->step(cluster.facts(), mover);
+      done = driver->step(cluster.facts(), make_mover(cluster));
     }
     if (!done) return false;
     const RunState after = driver->run().state();

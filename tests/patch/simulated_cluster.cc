@@ -204,48 +204,33 @@ void Cluster::check_room(const std::string& host) {
   if (used > hosts.at(host).memory_gib) violations.push_back(host + " has no room");
 }
 
-MoveAnswer FirstFit::propose(const MoveQuery& query) const {
-  std::map<std::string, std::int64_t> room;
-  for (const auto& [name, host] : cluster_.hosts)
-    room[name] = static_cast<std::int64_t>(host.memory_gib);
-  for (const auto& [name, guest] : cluster_.guests)
-    room[guest.host] -= static_cast<std::int64_t>(guest.memory_gib);
-  std::set<std::string> moving;
-  std::set<std::string> busy;  // one move in and one out at a time
-  for (const Move& move : query.under_way) {
-    moving.insert(move.guest);
-    busy.insert("from " + move.from);
-    busy.insert("to " + move.to);
-    const auto guest = cluster_.guests.find(move.guest);
-    if (guest != cluster_.guests.end())
-      room[move.to] -= static_cast<std::int64_t>(guest->second.memory_gib);
-  }
-  MoveAnswer answer;
-  for (const auto& [name, about] : query.facts->guests) {
-    const bool leaves = query.emptying.count(about.host) != 0;
-    const auto home = query.homecoming.find(name);
-    if ((!leaves && home == query.homecoming.end()) || moving.count(name) != 0 ||
-        query.resting.count(name) != 0)
-      continue;
-    const auto size = static_cast<std::int64_t>(cluster_.guests.at(name).memory_gib);
-    std::string target;
-    for (const auto& [host, free] : room) {
-      const bool allowed =
-          home != query.homecoming.end() ? host == home->second : query.closed.count(host) == 0;
-      if (!allowed || host == about.host || free < size) continue;
-      if (target.empty() || free > room[target]) target = host;
+PlannedMover make_mover(const Cluster& cluster) {
+  constexpr std::uint64_t kGib = 1ULL << 30;
+  constexpr std::uint64_t kLinkBytesPerSecond = kGib / 4;
+  planner::Cluster view;
+  for (const auto& [name, host] : cluster.hosts) {
+    planner::Host out;
+    out.name = name;
+    out.memory_bytes = host.memory_gib * kGib;
+    out.cores = 64;
+    for (auto* link : {&out.transmit, &out.receive}) {
+      *link = static_cast<planner::LinkId>(view.links.size());
+      view.links.push_back({name + (link == &out.transmit ? " out" : " in"), kLinkBytesPerSecond});
     }
-    if (target.empty()) {
-      answer.stuck[name] = name + " fits nowhere";
-      continue;
-    }
-    if (busy.count("from " + about.host) != 0 || busy.count("to " + target) != 0) continue;
-    busy.insert("from " + about.host);
-    busy.insert("to " + target);
-    room[target] -= size;
-    answer.start.push_back({name, about.host, target, "most room"});
+    view.hosts.push_back(out);
   }
-  return answer;
+  for (const auto& [name, guest] : cluster.guests) {
+    planner::Guest out;
+    out.name = name;
+    out.host = 0;  // the facts know better
+    out.memory_bytes = guest.memory_gib * kGib;
+    out.populated_bytes = out.memory_bytes;
+    out.cores = 1;
+    view.guests.push_back(out);
+  }
+  return {view, [](const planner::Guest& guest, std::uint64_t bytes_per_second) {
+            return std::max<std::uint64_t>(1, guest.populated_bytes * 1000 / bytes_per_second);
+          }};
 }
 
 }  // namespace sluice::patch::sim

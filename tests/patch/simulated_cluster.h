@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "control/patch/driver.h"
+#include "control/patch/planned_mover.h"
 
 namespace sluice::patch::sim {
 
@@ -92,14 +93,7 @@ class Cluster {
   std::map<std::string, std::string> incoming_;          // guest: host that holds memory for it
 };
 
-// Places guests where there is room, most memory first.
-class FirstFit final : public Mover {
- public:
-  explicit FirstFit(const Cluster& cluster) : cluster_(cluster) {}
-  [[nodiscard]] MoveAnswer propose(const MoveQuery& query) const override;
-
- private:
-  const Cluster& cluster_;
-};
+// The planner's view of it: one link each way and host, 4 s a GiB.
+[[nodiscard]] PlannedMover make_mover(const Cluster& cluster);
 
 }  // namespace sluice::patch::sim

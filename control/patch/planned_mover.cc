@@ -1,0 +1,235 @@
+#include "control/patch/planned_mover.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+namespace sluice::patch {
+namespace {
+
+using planner::GuestId;
+using planner::HostId;
+using planner::kNone;
+
+// Enough for a good beginning; the rest of the plan is made anew each time.
+constexpr std::uint32_t kSchedulesMax = 40;
+
+}  // namespace
+
+// One propose(): the planner's cluster as it stands, guests under way at both ends.
+class PlannedMover::Proposal {
+ public:
+  Proposal(const MoveQuery& query, planner::Cluster cluster, const planner::MoveTime& move_time)
+      : query_(query), cluster_(std::move(cluster)) {
+    options_.search.schedules_max = kSchedulesMax;
+    options_.move_time = move_time;
+    for (HostId host = 0; host < cluster_.hosts.size(); ++host) {
+      const std::string& name = cluster_.hosts[host].name;
+      host_of_[name] = host;
+      options_.rank_of_host.push_back(query.preferred.count(name) != 0 ? 0 : 1);
+      options_.closed.push_back(query.closed.count(name) != 0);
+    }
+    used_.resize(cluster_.links.size(), 0);
+    place_guests();
+    for (const Move& move : query.under_way) take_links(move.from, move.to);
+  }
+
+  // The first host, preferred ones before others, that a plan for this one move reaches.
+  std::string target_for(const std::string& name) {
+    const auto guest = std::find_if(cluster_.guests.begin(), cluster_.guests.end(),
+                                    [&](const auto& other) { return other.name == name; });
+    if (guest == cluster_.guests.end()) return {};
+    guest->policy = planner::Policy::kLive;
+    const auto id = static_cast<GuestId>(guest - cluster_.guests.begin());
+    for (const std::uint8_t rank : {0, 1}) {
+      for (HostId host = 0; host < cluster_.hosts.size(); ++host) {
+        if (host == guest->host || options_.closed[host] || options_.rank_of_host[host] != rank)
+          continue;
+        const auto plan = planner::plan_moves(cluster_, {{id, host}}, options_);
+        if (plan && plan->complete()) return cluster_.hosts[host].name;
+      }
+    }
+    return {};
+  }
+
+  MoveAnswer answer() {
+    bring_home();
+    empty_hosts();
+    return std::move(answer_);
+  }
+
+ private:
+  // Where the facts say; those that move are at their destination and keep their room where they
+  // come from. Those that rest on a host that is emptied leave it by other means.
+  void place_guests() {
+    std::map<std::string, const Move*> moving;
+    for (const Move& move : query_.under_way) moving[move.guest] = &move;
+    std::vector<planner::Guest> placed;
+    for (planner::Guest& guest : cluster_.guests) {
+      const auto facts = query_.facts->guests.find(guest.name);
+      if (facts == query_.facts->guests.end()) continue;
+      const auto at = host_of_.find(facts->second.host);
+      if (at == host_of_.end()) continue;
+      guest.host = at->second;
+      guest.policy = facts->second.policy == GuestPolicy::kQuick ? planner::Policy::kQuick
+                                                                 : planner::Policy::kLive;
+      const auto move = moving.find(guest.name);
+      if (move != moving.end() && host_of_.count(move->second->to) != 0) {
+        reserve(guest, guest.host);
+        guest.host = host_of_.at(move->second->to);
+        guest.policy = planner::Policy::kNever;
+      } else if (query_.resting.count(guest.name) != 0) {
+        if (query_.emptying.count(facts->second.host) != 0) {
+          reserve(guest, guest.host);
+          continue;
+        }
+        guest.policy = planner::Policy::kNever;
+      }
+      placed.push_back(guest);
+    }
+    cluster_.guests = std::move(placed);
+  }
+
+  void reserve(const planner::Guest& guest, HostId host) {
+    planner::Host& at = cluster_.hosts[host];
+    at.reserve_bytes += guest.memory_bytes + at.guest_overhead_bytes;
+  }
+
+  // What a session from one host to another takes of the links between them.
+  [[nodiscard]] std::uint64_t rate_of(const std::vector<planner::LinkId>& links) const {
+    std::uint64_t rate = cluster_.session_bytes_per_second;
+    for (const auto link : links) {
+      const auto capacity = cluster_.links[link].bytes_per_second;
+      rate = rate == 0 ? capacity : std::min(rate, capacity);
+    }
+    return rate;
+  }
+
+  void take_links(const std::string& from, const std::string& to) {
+    if (host_of_.count(from) == 0 || host_of_.count(to) == 0) return;
+    const auto links = planner::path(cluster_, host_of_.at(from), host_of_.at(to));
+    const auto rate = rate_of(links);
+    for (const auto link : links) used_[link] += rate;
+  }
+
+  [[nodiscard]] bool links_are_free(const planner::Move& move) const {
+    const auto links = planner::path(cluster_, move.from, move.to);
+    return std::all_of(links.begin(), links.end(), [&](const auto link) {
+      return used_[link] + move.bytes_per_second <= cluster_.links[link].bytes_per_second;
+    });
+  }
+
+  // Starts what the plan starts first, on links that nothing under way fills. Guests that are tied
+  // together and go the same way begin together.
+  void start(const planner::Plan& plan, const std::string& reason) {
+    const auto component = planner::components(cluster_);
+    std::set<std::tuple<std::uint32_t, HostId, HostId>> begun;
+    for (const planner::Move& move : plan.moves) {
+      const std::tuple way(component[move.guest], move.from, move.to);
+      const bool convoy = begun.count(way) != 0;
+      if (!convoy && (move.start_ms != 0 || !links_are_free(move))) continue;
+      begun.insert(way);
+      planner::Guest& guest = cluster_.guests[move.guest];
+      const std::string& from = cluster_.hosts[move.from].name;
+      const std::string& to = cluster_.hosts[move.to].name;
+      if (!convoy) take_links(from, to);
+      answer_.start.push_back({guest.name, from, to, reason});
+      started_.push_back(move);
+    }
+  }
+
+  void bring_home() {
+    const auto component = planner::components(cluster_);
+    std::map<std::pair<std::uint32_t, HostId>, HostId> home_of;  // component and place: home
+    for (GuestId guest = 0; guest < cluster_.guests.size(); ++guest) {
+      const auto home = query_.homecoming.find(cluster_.guests[guest].name);
+      if (home == query_.homecoming.end() ||
+          cluster_.guests[guest].policy == planner::Policy::kNever)
+        continue;
+      home_of[{component[guest], cluster_.guests[guest].host}] = host_of_.at(home->second);
+    }
+    std::vector<planner::Destination> destinations;
+    for (GuestId guest = 0; guest < cluster_.guests.size(); ++guest) {
+      const auto found = home_of.find({component[guest], cluster_.guests[guest].host});
+      if (found != home_of.end() && found->second != cluster_.guests[guest].host)
+        destinations.push_back({guest, found->second});
+    }
+    if (destinations.empty()) return;
+    planner::PlanOptions options = options_;
+    options.closed.assign(cluster_.hosts.size(), false);
+    const auto plan = planner::plan_moves(cluster_, destinations, options);
+    if (!plan) return explain_all(destinations, plan.error().message);
+    start(*plan, "home again");
+    std::vector<GuestId> wanted;
+    for (const auto& destination : destinations) wanted.push_back(destination.guest);
+    explain(wanted, *plan);
+    // What begins now has its room before anybody else is placed.
+    for (const planner::Move& move : std::exchange(started_, {})) {
+      reserve(cluster_.guests[move.guest], move.from);
+      cluster_.guests[move.guest].host = move.to;
+      cluster_.guests[move.guest].policy = planner::Policy::kNever;
+    }
+  }
+
+  void empty_hosts() {
+    std::vector<HostId> hosts;
+    std::vector<GuestId> leaving;
+    for (const auto& name : query_.emptying) {
+      if (const auto host = host_of_.find(name); host != host_of_.end())
+        hosts.push_back(host->second);
+    }
+    for (GuestId guest = 0; guest < cluster_.guests.size(); ++guest) {
+      const planner::Guest& about = cluster_.guests[guest];
+      const bool leaves = std::find(hosts.begin(), hosts.end(), about.host) != hosts.end();
+      if (leaves && about.policy != planner::Policy::kNever) leaving.push_back(guest);
+    }
+    if (leaving.empty()) return;
+    const auto plan = planner::plan_drain(cluster_, hosts, options_);
+    if (!plan) {
+      for (const GuestId guest : leaving)
+        answer_.stuck[cluster_.guests[guest].name] = plan.error().message;
+      return;
+    }
+    start(*plan, fmt::format("{} moves planned in {:.1f} s, bound {:.1f} s", plan->moves.size(),
+                             static_cast<double>(plan->makespan_ms) / 1000,
+                             static_cast<double>(plan->bound.ms) / 1000));
+    explain(leaving, *plan);
+  }
+
+  void explain_all(const std::vector<planner::Destination>& destinations, const std::string& why) {
+    for (const auto& destination : destinations)
+      answer_.stuck[cluster_.guests[destination.guest].name] = why;
+  }
+
+  // Those that the plan has no move for, each with the planner's line about it, or its first one.
+  void explain(const std::vector<GuestId>& wanted, const planner::Plan& plan) {
+    std::vector<bool> moves(cluster_.guests.size(), false);
+    for (const auto& move : plan.moves) moves[move.guest] = true;
+    for (const GuestId guest : wanted) {
+      if (moves[guest]) continue;
+      const std::string& name = cluster_.guests[guest].name;
+      std::string& why = answer_.stuck[name];
+      why = name + " cannot be placed";
+      for (auto line = plan.obstacles.rbegin(); line != plan.obstacles.rend(); ++line) {
+        if (line == plan.obstacles.rend() - 1 || line->find(name) != std::string::npos) why = *line;
+      }
+    }
+  }
+
+  const MoveQuery& query_;
+  planner::Cluster cluster_;
+  planner::PlanOptions options_;
+  std::map<std::string, HostId> host_of_;
+  std::vector<std::uint64_t> used_;  // by link, bytes a second
+  std::vector<planner::Move> started_;
+  MoveAnswer answer_;
+};
+
+std::string PlannedMover::target_for(const std::string& guest, const MoveQuery& query) const {
+  return Proposal(query, cluster_, move_time_).target_for(guest);
+}
+
+MoveAnswer PlannedMover::propose(const MoveQuery& query) const {
+  return Proposal(query, cluster_, move_time_).answer();
+}
+
+}  // namespace sluice::patch
