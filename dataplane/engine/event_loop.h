@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "dataplane/engine/path_probing.h"
+#include "dataplane/engine/receive.h"
 #include "dataplane/engine/worker.h"
 
 namespace sluice::engine {
@@ -31,100 +32,6 @@ Activity Worker<Q>::step(TimeNs now) {
   return busy ? Activity::kBusy : Activity::kIdle;
 }
 
-// ---- receive ----
-
-template <port::Queue Q>
-bool Worker<Q>::receive_burst(TimeNs now) {
-  const std::size_t count = queue_.receive(received_);
-  if (count == 0) {
-    return false;
-  }
-  const std::span<port::ReceivedPacket> packets(received_.data(), count);
-  for (const port::ReceivedPacket& packet : packets) {
-    handle_packet(packet.bytes, now);
-  }
-  apply_decoded(now);
-  queue_.release(packets);
-  add_relaxed(probe_.packets_received, count);
-  return true;
-}
-
-template <port::Queue Q>
-void Worker<Q>::handle_packet(std::span<const std::byte> packet, TimeNs now) {
-  const auto frame = wire::udp_payload(packet, local_, 1);
-  if (!frame) {
-    drop(wire::DropReason::kNotForUs);
-    return;
-  }
-  wire::DropReason reason{};
-  const auto key = wire::peek(*frame, reason);
-  if (!key) {
-    drop(reason);
-    return;
-  }
-  switch (key->type) {
-    case wire::FrameType::kData:
-      handle_data(*frame, *key, now);
-      break;
-    case wire::FrameType::kAck:
-      handle_ack(*frame, *key, now);
-      break;
-    case wire::FrameType::kProbe:
-      handle_probe(*frame, *key);
-      break;
-    case wire::FrameType::kProbeReply:
-      handle_probe_reply(*frame, *key);
-      break;
-  }
-}
-
-// Decodes a data frame and applies the one before it: meanwhile the memory of this one's pages is
-// on its way to the cache.
-template <port::Queue Q>
-void Worker<Q>::handle_data(std::span<const std::byte> frame, const wire::FlowKey& key,
-                            TimeNs now) {
-  ReceiveFlow* flow = find_receiver(key.session, key.flow);
-  if (flow == nullptr) {
-    drop(wire::DropReason::kUnknownSession);
-    return;
-  }
-  wire::DropReason reason{};
-  DecodedData& decoded = decoded_[1 - waiting_];
-  if (!wire::decode_data(frame, decoded.frame, reason)) {
-    drop(reason);
-    return;
-  }
-  decoded.flow = flow;
-  flow->receiver.prefetch(decoded.frame);
-  apply_decoded(now);
-  waiting_ = 1 - waiting_;
-}
-
-template <port::Queue Q>
-void Worker<Q>::apply_decoded(TimeNs now) {
-  DecodedData& decoded = decoded_[waiting_];
-  wire::DropReason reason{};
-  if (decoded.flow != nullptr && !decoded.flow->receiver.on_data(decoded.frame, now, reason)) {
-    drop(reason);
-  }
-  decoded.flow = nullptr;
-}
-
-template <port::Queue Q>
-void Worker<Q>::handle_ack(std::span<const std::byte> frame, const wire::FlowKey& key, TimeNs now) {
-  SendSlot* slot = find_sender(key.session, key.flow);
-  if (slot == nullptr) {
-    drop(wire::DropReason::kUnknownSession);
-    return;
-  }
-  wire::DropReason reason{};
-  if (!wire::decode_ack(frame, ack_frame_, reason)) {
-    drop(reason);
-    return;
-  }
-  slot->flow->sender.on_ack(ack_frame_, now);
-}
-
 // ---- acknowledge and reap losses ----
 
 // An ack that the port refuses counts as lost on the way: a later one says the same and more.
@@ -139,7 +46,7 @@ void Worker<Q>::acknowledge(TimeNs now, bool received) {
     }
     const std::span<std::byte> head(single_.head);
     const std::size_t bytes = flow.receiver.make_ack(now, head.subspan(wire::kPacketPrefixBytes));
-    transmit_single(flow.packet, bytes, 0);
+    transmit_single(flow.packet, flow.keys.get(), bytes, 0);
   }
 }
 
@@ -278,7 +185,9 @@ template <port::Queue Q>
 void Worker<Q>::pack_frame(const SendFlow& flow, port::OutgoingPacket& out) {
   const std::span<std::byte> head(out.head);
   flow.packet.fill(head.first<wire::kPacketPrefixBytes>(),
-                   frame_.prefix_bytes + frame_.payload_bytes());
+                   frame_.prefix_bytes + frame_.payload_bytes() +
+                       wire::tag_bytes(protection_by(flow.keys.get())));
+  out.key = flow.keys == nullptr ? nullptr : flow.keys->of(wire::FrameType::kData);
   std::memcpy(head.data() + wire::kPacketPrefixBytes, frame_.prefix.data(), frame_.prefix_bytes);
   out.head_bytes = static_cast<std::uint16_t>(wire::kPacketPrefixBytes + frame_.prefix_bytes);
   out.slices = frame_.slices;

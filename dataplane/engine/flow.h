@@ -6,14 +6,18 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "dataplane/base/units.h"
 #include "dataplane/page/digest.h"
 #include "dataplane/page/layout.h"
 #include "dataplane/port/dirty_source.h"
+#include "dataplane/port/frame_key.h"
 #include "dataplane/protocol/path_prober.h"
 #include "dataplane/protocol/receiver.h"
+#include "dataplane/protocol/replay_window.h"
 #include "dataplane/protocol/sender.h"
 #include "dataplane/wire/packet.h"
 
@@ -45,22 +49,37 @@ struct ReceiveProbe {
   std::atomic<std::uint64_t> stale_pages{0};
 };
 
+// What the frames of a flow with these keys have.
+[[nodiscard]] inline wire::Protection protection_by(const port::FlowKeys* keys) {
+  return keys == nullptr ? wire::Protection::kChecksum : wire::Protection::kSealed;
+}
+template <typename Config>
+[[nodiscard]] Config protected_by(const port::FlowKeys* keys, Config config) {
+  config.protection = protection_by(keys);
+  return config;
+}
+
 struct SendFlow {
+  // Without keys the flow's frames are neither encrypted nor authenticated.
   SendFlow(const protocol::SenderConfig& config, const page::Layout& layout,
            const page::ShardMap& shard_map, const page::MemoryMap& memory,
-           const wire::PacketTemplate& packet_template)
+           const wire::PacketTemplate& packet_template,
+           std::unique_ptr<const port::FlowKeys> frame_keys = nullptr)
       : id_session(config.session),
         id_flow(config.flow),
-        sender(config, layout, shard_map, memory),
-        path(config.mtu),
+        keys(std::move(frame_keys)),
+        sender(protected_by(keys.get(), config), layout, shard_map, memory),
+        path(config.mtu, protection_by(keys.get())),
         shards(shard_map),
         packet(packet_template),
         digests(shard_map.local_extents()) {}
 
   std::uint64_t id_session;
   std::uint16_t id_flow;
+  std::unique_ptr<const port::FlowKeys> keys;  // null: in the clear
   protocol::Sender sender;
   protocol::PathProber path;
+  protocol::ReplayWindow probe_replies;  // sealed ones seen
   page::ShardMap shards;
   wire::PacketTemplate packet;
   // Pages [0, tracked_pages) of the page space are scanned through `tracker` (null: nothing is
@@ -83,17 +102,21 @@ struct SendFlow {
 struct ReceiveFlow {
   ReceiveFlow(const protocol::ReceiverConfig& config, const page::Layout& layout,
               const page::ShardMap& shard_map, const page::MemoryMap& memory,
-              const wire::PacketTemplate& packet_template)
+              const wire::PacketTemplate& packet_template,
+              std::unique_ptr<const port::FlowKeys> frame_keys = nullptr)
       : id_session(config.session),
         id_flow(config.flow),
-        receiver(config, layout, shard_map, memory),
+        keys(std::move(frame_keys)),
+        receiver(protected_by(keys.get(), config), layout, shard_map, memory),
         packet(packet_template),
         digests(shard_map.local_extents()) {}
 
   std::uint64_t id_session;
   std::uint16_t id_flow;
+  std::unique_ptr<const port::FlowKeys> keys;  // null: in the clear
   protocol::Receiver receiver;
-  wire::PacketTemplate packet;  // of the acks
+  protocol::ReplayWindow probes;  // sealed ones seen
+  wire::PacketTemplate packet;    // of the acks
   std::vector<page::ExtentDigest> digests;
   ReceiveProbe probe;
 };

@@ -44,11 +44,12 @@ bool Worker<Q>::send_probe(const SendFlow& flow, const protocol::PathProber::Pro
   header.flow = flow.id_flow;
   header.sequence = probe.sequence;
   header.timestamp_ns = now;
-  header.body_bytes = wire::probe_body_bytes(probe.mtu);
+  const wire::Protection protection = protection_by(flow.keys.get());
+  header.body_bytes = wire::probe_body_bytes(probe.mtu, protection);
   const std::span<std::byte> head(single_.head);
   const std::size_t bytes =
-      wire::encode_probe_prefix(header, head.subspan(wire::kPacketPrefixBytes));
-  return transmit_single(flow.packet, bytes, header.body_bytes);
+      wire::encode_probe_prefix(header, head.subspan(wire::kPacketPrefixBytes), protection);
+  return transmit_single(flow.packet, flow.keys.get(), bytes, header.body_bytes);
 }
 
 // A path that answers nothing (`mtu` 0) is left to the peer's silence, unless somebody asked.
@@ -68,45 +69,39 @@ void Worker<Q>::end_path_search(SendSlot& slot, std::size_t mtu, TimeNs now) {
 
 // A reply that the port refuses counts as lost on the way, as an ack does.
 template <port::Queue Q>
-void Worker<Q>::handle_probe(std::span<const std::byte> frame, const wire::FlowKey& key) {
-  ReceiveFlow* flow = find_receiver(key.session, key.flow);
-  if (flow == nullptr) {
-    drop(wire::DropReason::kUnknownSession);
-    return;
-  }
+void Worker<Q>::handle_probe(std::span<const std::byte> frame, ReceiveFlow& flow) {
   wire::DropReason reason{};
   wire::FrameHeader probe;
-  if (!wire::decode_probe(frame, probe, reason)) {
+  if (!wire::decode_probe(frame, probe, reason, protection_by(flow.keys.get()))) {
     drop(reason);
     return;
   }
   const std::span<std::byte> head(single_.head);
   const std::size_t bytes =
-      flow->receiver.make_probe_reply(probe, head.subspan(wire::kPacketPrefixBytes));
-  transmit_single(flow->packet, bytes, 0);
+      flow.receiver.make_probe_reply(probe, head.subspan(wire::kPacketPrefixBytes));
+  transmit_single(flow.packet, flow.keys.get(), bytes, 0);
 }
 
 template <port::Queue Q>
-void Worker<Q>::handle_probe_reply(std::span<const std::byte> frame, const wire::FlowKey& key) {
-  SendSlot* slot = find_sender(key.session, key.flow);
-  if (slot == nullptr) {
-    drop(wire::DropReason::kUnknownSession);
-    return;
-  }
+void Worker<Q>::handle_probe_reply(std::span<const std::byte> frame, SendFlow& flow) {
   wire::DropReason reason{};
   wire::ProbeReplyFrame reply;
-  if (!wire::decode_probe_reply(frame, reply, reason)) {
+  if (!wire::decode_probe_reply(frame, reply, reason, protection_by(flow.keys.get()))) {
     drop(reason);
-  } else if (!slot->flow->path.on_reply(reply)) {
+  } else if (!flow.path.on_reply(reply)) {
     drop(wire::DropReason::kDuplicate);
   }
 }
 
 template <port::Queue Q>
-bool Worker<Q>::transmit_single(const wire::PacketTemplate& headers, std::size_t frame_bytes,
-                                std::size_t body_bytes) {
+bool Worker<Q>::transmit_single(const wire::PacketTemplate& headers, const port::FlowKeys* keys,
+                                std::size_t frame_bytes, std::size_t body_bytes) {
   const std::span<std::byte> head(single_.head);
-  headers.fill(head.first<wire::kPacketPrefixBytes>(), frame_bytes + body_bytes);
+  headers.fill(head.first<wire::kPacketPrefixBytes>(),
+               frame_bytes + body_bytes + wire::tag_bytes(protection_by(keys)));
+  wire::DropReason reason{};
+  const auto made = wire::peek(head.subspan(wire::kPacketPrefixBytes, frame_bytes), reason);
+  single_.key = keys == nullptr ? nullptr : keys->of(made->type);
   single_.head_bytes = static_cast<std::uint16_t>(wire::kPacketPrefixBytes + frame_bytes);
   single_.slices = 0;
   for (std::size_t left = body_bytes; left > 0; left -= single_.slice[single_.slices++].size()) {

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "dataplane/base/units.h"
@@ -28,6 +29,11 @@ static_assert(kTransmitBurst <= port::kBurstMax);
 // Below this many pending pages a flow scans the next chunk of its shard: more than the window can
 // hold, so that the link does not run dry while the kernel scans.
 inline constexpr std::uint64_t kHarvestLowWaterPages = 4096;
+
+// Sealed frames opened at once, and then decoded and applied: few enough that their content is
+// still in the core's second-level cache.
+inline constexpr std::size_t kOpenBurst = 8;
+static_assert(kOpenBurst <= port::kBurstMax);
 
 // Runs of dirty pages that one scan returns at most; a chunk with more is scanned in several calls.
 inline constexpr std::size_t kHarvestRunsMax = 2048;
@@ -89,6 +95,17 @@ class Worker {
     wire::DataFrame frame;
   };
 
+  // A frame's type and the flow it is for: a receiver's or a sender's, as the type says.
+  struct Arrival {
+    wire::FrameType type{};
+    ReceiveFlow* receiver = nullptr;
+    SendFlow* sender = nullptr;
+
+    [[nodiscard]] const port::FlowKeys* keys() const {
+      return (receiver != nullptr ? receiver->keys : sender->keys).get();
+    }
+  };
+
   // ---- stages, in the loop's order ----
   bool receive_burst(TimeNs now);
   void acknowledge(TimeNs now, bool received);
@@ -101,12 +118,21 @@ class Worker {
   bool run_commands(TimeNs now);
 
   // ---- receiving ----
-  void handle_packet(std::span<const std::byte> packet, TimeNs now);
-  void handle_data(std::span<const std::byte> frame, const wire::FlowKey& key, TimeNs now);
+  void handle_packet(std::span<std::byte> packet, TimeNs now);
+  [[nodiscard]] Arrival find_flow(const wire::FlowKey& key);
+  void put_aside(std::span<std::byte> frame, const wire::FlowKey& key, const Arrival& arrival,
+                 TimeNs now);
+  [[nodiscard]] std::optional<wire::DropReason> seen_before(const wire::FlowKey& key,
+                                                            const Arrival& arrival) const;
+  void open_sealed(TimeNs now);
+  [[nodiscard]] static bool first_of_its_number(std::span<const std::byte> frame,
+                                                const Arrival& arrival);
+  void handle_frame(std::span<const std::byte> frame, const Arrival& arrival, TimeNs now);
+  void handle_data(std::span<const std::byte> frame, ReceiveFlow& flow, TimeNs now);
   void apply_decoded(TimeNs now);
-  void handle_ack(std::span<const std::byte> frame, const wire::FlowKey& key, TimeNs now);
-  void handle_probe(std::span<const std::byte> frame, const wire::FlowKey& key);
-  void handle_probe_reply(std::span<const std::byte> frame, const wire::FlowKey& key);
+  void handle_ack(std::span<const std::byte> frame, SendFlow& flow, TimeNs now);
+  void handle_probe(std::span<const std::byte> frame, ReceiveFlow& flow);
+  void handle_probe_reply(std::span<const std::byte> frame, SendFlow& flow);
   void drop(wire::DropReason reason) {
     add_relaxed(probe_.drops[static_cast<std::size_t>(reason)], 1);
   }
@@ -124,8 +150,8 @@ class Worker {
   bool send_probe(const SendFlow& flow, const protocol::PathProber::Probe& probe, TimeNs now);
   void end_path_search(SendSlot& slot, std::size_t mtu, TimeNs now);
   // Sends what `single_` holds: head bytes behind the packet's headers, `body_bytes` in slices.
-  bool transmit_single(const wire::PacketTemplate& headers, std::size_t frame_bytes,
-                       std::size_t body_bytes);
+  bool transmit_single(const wire::PacketTemplate& headers, const port::FlowKeys* keys,
+                       std::size_t frame_bytes, std::size_t body_bytes);
   void pack_frame(const SendFlow& flow, port::OutgoingPacket& out);
   bool harvest_chunk(SendFlow& flow);
   void fail_flow(SendFlow& flow, EventKind kind, std::uint64_t value);
@@ -169,6 +195,10 @@ class Worker {
   std::array<SendFlow*, kTransmitBurst> burst_owner_{};
   protocol::OutgoingFrame frame_{};
   port::OutgoingPacket single_{};  // an ack, a probe or a reply to one
+  // Frames of this burst that wait for being opened, and whose they are.
+  std::array<port::SealedFrame, kOpenBurst> sealed_{};
+  std::array<Arrival, kOpenBurst> sealed_arrival_{};
+  std::size_t sealed_count_ = 0;
   std::array<DecodedData, 2> decoded_{};
   std::size_t waiting_ = 0;  // index of the data frame to apply next; the other is decoded into
   wire::AckFrame ack_frame_{};

@@ -11,20 +11,24 @@
 #include <cstdint>
 #include <span>
 
+#include "dataplane/port/frame_key.h"
 #include "dataplane/wire/frame.h"
 #include "dataplane/wire/packet.h"
 
 namespace sluice::port {
 
 // A packet from the network, starting at its Ethernet header, in one piece; valid until release().
+// Its bytes are the worker's until then: open() decrypts them in place.
 struct ReceivedPacket {
-  std::span<const std::byte> bytes;
+  std::span<std::byte> bytes;
   void* handle = nullptr;  // the queue's own
 };
 
 // A packet for the network: `head` is copied by transmit(), the slices are referenced where the
 // port can (they are guest memory registered with the port, and stay mapped until
-// references_outstanding() is 0) and copied where it cannot.
+// references_outstanding() is 0) and copied where it cannot. With a key the frame in it is sealed:
+// all of it is copied, encrypted in the port's own buffer, and followed by its tag, for which the
+// packet's headers have reckoned.
 struct OutgoingPacket {
   static constexpr std::size_t kHeadBytesMax = wire::kPacketPrefixBytes + wire::kDataPrefixBytesMax;
   static_assert(wire::kPacketPrefixBytes + wire::kAckBytesMax <= kHeadBytesMax);
@@ -33,6 +37,7 @@ struct OutgoingPacket {
   std::uint16_t head_bytes = 0;
   std::uint8_t slices = 0;
   std::array<std::span<const std::byte>, wire::kRecordsMax> slice;
+  const FrameKey* key = nullptr;  // null: in the clear
 };
 
 // Packets handed to and from a queue in one call.
@@ -40,15 +45,19 @@ inline constexpr std::size_t kBurstMax = 32;
 
 template <typename Q>
 concept Queue = requires(Q queue, std::span<ReceivedPacket> received,
-                         std::span<const OutgoingPacket> outgoing) {
+                         std::span<const OutgoingPacket> outgoing, std::span<SealedFrame> sealed) {
   // Fills at most received.size() (≤ kBurstMax) entries and returns how many.
   { queue.receive(received) }
   noexcept->std::same_as<std::size_t>;
   // Gives the packets back; their bytes are invalid afterwards.
   { queue.release(received) }
   noexcept;
+  // Opens sealed frames in place and sets `authentic` of each.
+  { queue.open(sealed) }
+  noexcept;
   // Sends packets in order and returns how many were accepted; the rest was not sent and may be
-  // offered again.
+  // offered again, with other content: no packet is sealed that is not accepted. What was sealed
+  // and finds no room in the port waits in the queue.
   { queue.transmit(outgoing) }
   noexcept->std::same_as<std::size_t>;
   // Slices of earlier packets that the device may still read. 0 for ports that copy.

@@ -55,7 +55,7 @@ bool PathProber::on_reply(const wire::ProbeReplyFrame& reply) {
     return false;
   }
   for (std::size_t i = 0; i < candidates_; ++i) {
-    if (wire::probe_body_bytes(size(i)) == reply.probe_body_bytes) {
+    if (wire::probe_body_bytes(size(i), protection_) == reply.probe_body_bytes) {
       arrived_ = std::min(arrived_, i);
       return true;
     }

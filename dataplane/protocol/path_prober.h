@@ -42,7 +42,8 @@ inline constexpr TimeNs kSearchPauseNs = 200 * kMillisecondNs;
 class PathProber {
  public:
   // `mtu` is what both ends agreed on, wire::kMtuMin and more.
-  explicit PathProber(std::size_t mtu) : mtu_(mtu) {}
+  explicit PathProber(std::size_t mtu, wire::Protection protection = wire::Protection::kChecksum)
+      : mtu_(mtu), protection_(protection) {}
 
   // The largest size not yet known to be too large.
   [[nodiscard]] std::size_t mtu() const { return mtu_; }
@@ -82,6 +83,7 @@ class PathProber {
   [[nodiscard]] std::size_t end_search(std::size_t found, TimeNs now);
 
   std::size_t mtu_;
+  wire::Protection protection_;
   bool searching_ = false;
   TimeNs next_search_ns_ = 0;
   Sequence next_sequence_ = 1;

@@ -80,14 +80,18 @@ bool Receiver::admit_sequence(const wire::FrameHeader& header, wire::DropReason&
     reason = wire::DropReason::kOutOfRange;
     return false;
   }
-  if (sequence < cumulative_ ||
-      (sequence < cumulative_ + wire::kAckSpanMax && received(sequence))) {
+  if (is_duplicate(sequence)) {
     reason = wire::DropReason::kDuplicate;
     return false;
   }
   // Beyond the window there is nothing to ask: this frame's own floor moves the window so that it
   // fits.
   return true;
+}
+
+bool Receiver::is_duplicate(Sequence sequence) const {
+  return sequence < cumulative_ ||
+         (sequence - cumulative_ < wire::kAckSpanMax && received(sequence));
 }
 
 bool Receiver::check_records(const wire::DataFrame& frame, wire::DropReason& reason) const {
@@ -197,7 +201,8 @@ void Receiver::note_arrival(const wire::FrameHeader& header, TimeNs now) {
     first_unacked_arrival_ns_ = now;
   }
   ++counters_.frames_received;
-  counters_.bytes_received += wire::kFrameHeaderBytes + header.body_bytes;
+  counters_.bytes_received +=
+      wire::kFrameHeaderBytes + header.body_bytes + wire::tag_bytes(config_.protection);
 }
 
 bool Receiver::received(Sequence sequence) const {
@@ -259,11 +264,11 @@ std::size_t Receiver::make_ack(TimeNs now, std::span<std::byte> out) {
   header.timestamp_ns = largest_timestamp_ns_;
   frames_since_ack_ = 0;
   ++counters_.acks_sent;
-  return wire::encode_ack(header, ack, out);
+  return wire::encode_ack(header, ack, out, config_.protection);
 }
 
 std::size_t Receiver::make_probe_reply(const wire::FrameHeader& probe, std::span<std::byte> out) {
-  return wire::encode_probe_reply(probe, next_probe_reply_++, out);
+  return wire::encode_probe_reply(probe, next_probe_reply_++, out, config_.protection);
 }
 
 void Receiver::fold_digests(std::span<page::ExtentDigest> out) { hashes_.fold(out); }

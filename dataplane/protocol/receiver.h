@@ -21,11 +21,12 @@ struct ReceiverConfig {
   std::uint16_t flow = 0;
   std::uint32_t ack_every_frames = 16;  // at the latest; the worker also acks when it runs idle
   TimeNs ack_delay_max_ns = 200 * kMicrosecondNs;
+  wire::Protection protection = wire::Protection::kChecksum;
 };
 
 struct ReceiverCounters {
   std::uint64_t frames_received = 0;
-  std::uint64_t bytes_received = 0;      // of frames, from the frame header on
+  std::uint64_t bytes_received = 0;      // of frames, from the frame header on, tags included
   std::uint64_t raw_pages_applied = 0;   // whole pages, and pages completed by their last fragment
   std::uint64_t zero_pages_applied = 0;  // zeros already there are not written again, but counted
   std::uint64_t fragments_applied = 0;
@@ -43,6 +44,10 @@ class Receiver {
   // A page that already holds something else than zeros before the first frame (firmware,
   // preallocation).
   void set_initial_hash(PageNumber page, page::PageHash hash);
+
+  // True if a frame of this number was received already, or is settled. Changes nothing, so that it
+  // may be asked of numbers that nobody has vouched for.
+  [[nodiscard]] bool is_duplicate(Sequence sequence) const;
 
   // Applies a decoded frame. False with `reason` when it is dropped whole: kDuplicate, kOutOfRange,
   // kBadRecord, kBadLength. A frame is checked completely before anything of it is applied. After

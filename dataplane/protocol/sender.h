@@ -49,6 +49,7 @@ struct SenderConfig {
   std::size_t mtu = 9000;
   // window_frames counts up to kAckSpanMax - kProbeFrames: the rest of the span is kept for probes.
   congestion::RateConfig rate{};
+  wire::Protection protection = wire::Protection::kChecksum;
 };
 
 // A frame to be transmitted: the encoded prefix and the guest memory that follows it. The memory is
@@ -65,7 +66,7 @@ struct OutgoingFrame {
 // Plain counters, read by other threads through the engine's probe.
 struct SenderCounters {
   std::uint64_t frames_sent = 0;
-  std::uint64_t bytes_sent = 0;      // of frames, from the frame header on
+  std::uint64_t bytes_sent = 0;      // of frames, from the frame header on, tags included
   std::uint64_t raw_pages_sent = 0;  // includes pages sent again
   std::uint64_t zero_pages_sent = 0;
   std::uint64_t pages_resent_after_loss = 0;  // made pending again by a loss or a probe timeout
@@ -143,6 +144,8 @@ class Sender {
   // When the peer was last heard of (an accepted ack), or the time of the first frame if never; 0
   // before that.
   [[nodiscard]] TimeNs last_heard_ns() const { return last_heard_ns_; }
+  // The number of the newest ack accepted, 0 before the first: an ack must have a larger one.
+  [[nodiscard]] Sequence newest_ack() const { return newest_ack_; }
   [[nodiscard]] const SenderCounters& counters() const { return counters_; }
   [[nodiscard]] const RttEstimator& rtt() const { return rtt_; }
 

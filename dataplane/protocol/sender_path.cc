@@ -15,8 +15,8 @@ bool fits(std::uint32_t frame_bytes, std::size_t mtu) {
 }  // namespace
 
 void Sender::set_frame_sizes() {
-  raw_pages_max_ = wire::raw_pages_per_frame(config_.mtu);
-  fragment_bytes_ = raw_pages_max_ > 0 ? 0 : wire::fragment_bytes(config_.mtu);
+  raw_pages_max_ = wire::raw_pages_per_frame(config_.mtu, config_.protection);
+  fragment_bytes_ = raw_pages_max_ > 0 ? 0 : wire::fragment_bytes(config_.mtu, config_.protection);
   fragments_ =
       fragment_bytes_ == 0
           ? std::uint8_t{0}

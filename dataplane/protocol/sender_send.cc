@@ -200,12 +200,13 @@ void Sender::commit(Draft& draft, TimeNs now) {
   header.timestamp_ns = now;
   header.floor_distance = static_cast<std::uint32_t>(frame.sequence - oldest_);
   const std::span<const wire::Record> records(draft.records.data(), frame.records);
-  out.prefix_bytes =
-      static_cast<std::uint16_t>(wire::encode_data_prefix(header, records, out.prefix));
+  out.prefix_bytes = static_cast<std::uint16_t>(
+      wire::encode_data_prefix(header, records, out.prefix, config_.protection));
 
   frame.state = FrameState::kInFlight;
   frame.sent_ns = now;
-  frame.bytes = static_cast<std::uint32_t>(out.prefix_bytes + out.payload_bytes());
+  frame.bytes = static_cast<std::uint32_t>(out.prefix_bytes + out.payload_bytes() +
+                                           wire::tag_bytes(config_.protection));
   frame.probe_base_before_ns = probe_base_ns_;
   frame.pacing_before = rate_.pacing();
   told_floor_ = oldest_;

@@ -73,8 +73,9 @@ std::uint32_t header_crc(const std::byte* frame, std::size_t bytes) {
   return ~static_cast<std::uint32_t>(crc);
 }
 
-void seal(std::byte* frame, std::size_t covered_bytes) {
-  store_le(frame + header_at::kCrc, header_crc(frame, covered_bytes));
+void store_checksum(std::byte* frame, std::size_t covered_bytes, Protection protection) {
+  const bool sealed = protection == Protection::kSealed;
+  store_le(frame + header_at::kCrc, sealed ? 0U : header_crc(frame, covered_bytes));
 }
 
 void store_header(const FrameHeader& header, std::byte* to) {
@@ -178,10 +179,14 @@ bool decode_header(std::span<const std::byte> frame, FrameType type, FrameHeader
 }
 
 // Checks the checksum first: only then are the fields' values worth a more precise reason.
-bool check_sealed(std::span<const std::byte> frame, std::size_t covered_bytes,
-                  const FrameHeader& header, DropReason& reason) {
-  if (header_crc(frame.data(), covered_bytes) !=
-      load_le<std::uint32_t>(frame.data() + header_at::kCrc)) {
+bool check_checksum(std::span<const std::byte> frame, std::size_t covered_bytes,
+                    const FrameHeader& header, DropReason& reason, Protection protection) {
+  const auto stored = load_le<std::uint32_t>(frame.data() + header_at::kCrc);
+  if (protection == Protection::kSealed) {
+    if (stored != 0) {
+      return drop(reason, DropReason::kBadRecord);
+    }
+  } else if (header_crc(frame.data(), covered_bytes) != stored) {
     return drop(reason, DropReason::kBadChecksum);
   }
   if (frame[header_at::kReserved] != std::byte{0}) {
@@ -215,6 +220,10 @@ const char* to_string(DropReason reason) {
       return "out_of_range";
     case DropReason::kDuplicate:
       return "duplicate";
+    case DropReason::kReplay:
+      return "replay";
+    case DropReason::kBadTag:
+      return "bad_tag";
     case DropReason::kNotForUs:
       return "not_for_us";
     case DropReason::kCount:
@@ -224,7 +233,7 @@ const char* to_string(DropReason reason) {
 }
 
 std::size_t encode_data_prefix(FrameHeader header, std::span<const Record> records,
-                               std::span<std::byte> out) {
+                               std::span<std::byte> out, Protection protection) {
   const std::size_t bytes = data_prefix_bytes(records.size());
   assert(!records.empty() && records.size() <= kRecordsMax && out.size() >= bytes);
   std::size_t body_bytes = records.size() * kRecordBytes;
@@ -241,11 +250,12 @@ std::size_t encode_data_prefix(FrameHeader header, std::span<const Record> recor
   header.body_bytes = static_cast<std::uint16_t>(body_bytes);
   header.records = static_cast<std::uint8_t>(records.size());
   store_header(header, out.data());
-  seal(out.data(), bytes);
+  store_checksum(out.data(), bytes, protection);
   return bytes;
 }
 
-std::size_t encode_ack(FrameHeader header, const Ack& ack, std::span<std::byte> out) {
+std::size_t encode_ack(FrameHeader header, const Ack& ack, std::span<std::byte> out,
+                       Protection protection) {
   assert(ack.bitmap_words <= kAckWordsMax && out.size() >= kAckBytesMax);
   std::uint16_t words = ack.bitmap_words;
   while (words > 0 && ack.bitmap[words - 1U] == 0) {
@@ -266,22 +276,23 @@ std::size_t encode_ack(FrameHeader header, const Ack& ack, std::span<std::byte> 
   header.records = 0;
   header.floor_distance = 0;
   store_header(header, out.data());
-  seal(out.data(), kFrameHeaderBytes + body_bytes);
+  store_checksum(out.data(), kFrameHeaderBytes + body_bytes, protection);
   return kFrameHeaderBytes + body_bytes;
 }
 
-std::size_t encode_probe_prefix(FrameHeader header, std::span<std::byte> out) {
+std::size_t encode_probe_prefix(FrameHeader header, std::span<std::byte> out,
+                                Protection protection) {
   assert(out.size() >= kFrameHeaderBytes);
   header.type = FrameType::kProbe;
   header.records = 0;
   header.floor_distance = 0;
   store_header(header, out.data());
-  seal(out.data(), kFrameHeaderBytes);
+  store_checksum(out.data(), kFrameHeaderBytes, protection);
   return kFrameHeaderBytes;
 }
 
 std::size_t encode_probe_reply(const FrameHeader& probe, Sequence sequence,
-                               std::span<std::byte> out) {
+                               std::span<std::byte> out, Protection protection) {
   assert(out.size() >= kProbeReplyBytes);
   std::byte* body = out.data() + kFrameHeaderBytes;
   store_le(body + probe_reply_at::kProbe, probe.sequence);
@@ -294,7 +305,7 @@ std::size_t encode_probe_reply(const FrameHeader& probe, Sequence sequence,
   header.sequence = sequence;
   header.floor_distance = 0;
   store_header(header, out.data());
-  seal(out.data(), kProbeReplyBytes);
+  store_checksum(out.data(), kProbeReplyBytes, protection);
   return kProbeReplyBytes;
 }
 
@@ -313,10 +324,13 @@ std::optional<FlowKey> peek(std::span<const std::byte> frame, DropReason& reason
     return std::nullopt;
   }
   return FlowKey{type, load_le<std::uint64_t>(frame.data() + header_at::kSession),
-                 load_le<std::uint16_t>(frame.data() + header_at::kFlow)};
+                 load_le<std::uint16_t>(frame.data() + header_at::kFlow),
+                 load_le<Sequence>(frame.data() + header_at::kSequence),
+                 load_le<std::uint16_t>(frame.data() + header_at::kBodyBytes)};
 }
 
-bool decode_data(std::span<const std::byte> frame, DataFrame& out, DropReason& reason) {
+bool decode_data(std::span<const std::byte> frame, DataFrame& out, DropReason& reason,
+                 Protection protection) {
   FrameHeader& header = out.header;
   if (!decode_header(frame, FrameType::kData, header, reason)) {
     return false;
@@ -326,7 +340,7 @@ bool decode_data(std::span<const std::byte> frame, DataFrame& out, DropReason& r
     return drop(reason, DropReason::kBadLength);
   }
   const std::size_t prefix_bytes = data_prefix_bytes(header.records);
-  if (!check_sealed(frame, prefix_bytes, header, reason)) {
+  if (!check_checksum(frame, prefix_bytes, header, reason, protection)) {
     return false;
   }
   if (header.floor_distance >= header.sequence) {
@@ -356,7 +370,8 @@ bool decode_data(std::span<const std::byte> frame, DataFrame& out, DropReason& r
   return true;
 }
 
-bool decode_ack(std::span<const std::byte> frame, AckFrame& out, DropReason& reason) {
+bool decode_ack(std::span<const std::byte> frame, AckFrame& out, DropReason& reason,
+                Protection protection) {
   FrameHeader& header = out.header;
   if (!decode_header(frame, FrameType::kAck, header, reason)) {
     return false;
@@ -371,7 +386,7 @@ bool decode_ack(std::span<const std::byte> frame, AckFrame& out, DropReason& rea
       header.body_bytes != kAckBodyBytes + ack.bitmap_words * sizeof(std::uint64_t)) {
     return drop(reason, DropReason::kBadLength);
   }
-  if (!check_sealed(frame, kFrameHeaderBytes + header.body_bytes, header, reason)) {
+  if (!check_checksum(frame, kFrameHeaderBytes + header.body_bytes, header, reason, protection)) {
     return false;
   }
   ack.cumulative = load_le<Sequence>(body + ack_at::kCumulative);
@@ -390,21 +405,22 @@ bool decode_ack(std::span<const std::byte> frame, AckFrame& out, DropReason& rea
   return true;
 }
 
-bool decode_probe(std::span<const std::byte> frame, FrameHeader& out, DropReason& reason) {
+bool decode_probe(std::span<const std::byte> frame, FrameHeader& out, DropReason& reason,
+                  Protection protection) {
   if (!decode_header(frame, FrameType::kProbe, out, reason)) {
     return false;
   }
   if (out.records != 0) {
     return drop(reason, DropReason::kBadLength);
   }
-  if (!check_sealed(frame, kFrameHeaderBytes, out, reason)) {
+  if (!check_checksum(frame, kFrameHeaderBytes, out, reason, protection)) {
     return false;
   }
   return out.floor_distance == 0 || drop(reason, DropReason::kBadRecord);
 }
 
-bool decode_probe_reply(std::span<const std::byte> frame, ProbeReplyFrame& out,
-                        DropReason& reason) {
+bool decode_probe_reply(std::span<const std::byte> frame, ProbeReplyFrame& out, DropReason& reason,
+                        Protection protection) {
   FrameHeader& header = out.header;
   if (!decode_header(frame, FrameType::kProbeReply, header, reason)) {
     return false;
@@ -412,7 +428,7 @@ bool decode_probe_reply(std::span<const std::byte> frame, ProbeReplyFrame& out,
   if (header.records != 0 || header.body_bytes != kProbeReplyBodyBytes) {
     return drop(reason, DropReason::kBadLength);
   }
-  if (!check_sealed(frame, kProbeReplyBytes, header, reason)) {
+  if (!check_checksum(frame, kProbeReplyBytes, header, reason, protection)) {
     return false;
   }
   const std::byte* body = frame.data() + kFrameHeaderBytes;

@@ -14,7 +14,7 @@
 namespace sluice::wire {
 
 // Raised whenever any layout below changes; a receiver drops every other version.
-inline constexpr std::uint8_t kVersion = 1;
+inline constexpr std::uint8_t kVersion = 2;
 
 enum class FrameType : std::uint8_t {
   kData = 1,        // header, record table, payloads of the records in the same order
@@ -22,6 +22,36 @@ enum class FrameType : std::uint8_t {
   kProbe = 3,       // header, padding up to the size under test
   kProbeReply = 4,  // header, probe reply body
 };
+inline constexpr std::array kFrameTypes = {FrameType::kData, FrameType::kAck, FrameType::kProbe,
+                                           FrameType::kProbeReply};
+// Each type is sent by one end of a flow only, the source of the session or its destination.
+[[nodiscard]] constexpr bool sent_by_source(FrameType type) {
+  return type == FrameType::kData || type == FrameType::kProbe;
+}
+
+// What a frame has against faults and foes on the way.
+//
+// A sealed frame: header in the clear, then the body_bytes encrypted, then a tag of 16 bytes that
+// body_bytes does not count:
+//
+//   +--------------------+-------------------------------------------+----------+
+//   | header (associated | body: record table and payloads, or ack   | tag 16 B |
+//   | data)         40 B | body and bitmap: AES-256-GCM              |          |
+//   +--------------------+-------------------------------------------+----------+
+//
+// The nonce is the frame's sequence number, big-endian in 12 bytes. It never repeats under a key:
+// every flow has a key for each type of frame, a type is sent by one end only, and a number is
+// given to one sealed frame only. Whether the frames of a session are sealed was agreed on by the
+// control channel; the frame does not say.
+enum class Protection : std::uint8_t {
+  kChecksum = 1,  // in the clear, with header_crc
+  kSealed,        // encrypted and authenticated
+};
+inline constexpr std::size_t kTagBytes = 16;
+inline constexpr std::size_t kNonceBytes = 12;
+[[nodiscard]] constexpr std::size_t tag_bytes(Protection protection) {
+  return protection == Protection::kSealed ? kTagBytes : 0;
+}
 
 // Frame header, 40 bytes:
 //
@@ -42,8 +72,7 @@ enum class FrameType : std::uint8_t {
 // records         entries of the record table (DATA), else 0
 // session         random, agreed on by the control channel; frames of unknown sessions are dropped
 // sequence        the flow's number of the frame among those of its type, from 1; of an ACK, so
-// that
-//                 a late one is known
+//                 that a late one is known
 // timestamp_ns    DATA, PROBE: the sender's clock at transmission. ACK: the echo of the newest DATA
 //                 frame's timestamp. PROBE_REPLY: that of the probe
 // floor_distance  DATA: sequence minus the oldest sequence the sender still waits for; every older
@@ -52,7 +81,8 @@ enum class FrameType : std::uint8_t {
 // header_crc      CRC32C over the header (this field as 0) and the record table, or ack body and
 //                 bitmap, or probe reply body. Page contents are covered end to end by page hashes
 //                 instead, which also see what memory and buses do to them; a probe's padding says
-//                 nothing.
+//                 nothing. 0 in a sealed frame: its tag covers all of it, and a checksum of what is
+//                 encrypted would tell about it.
 struct FrameHeader {
   FrameType type = FrameType::kData;
   std::uint16_t flow = 0;
@@ -161,8 +191,11 @@ enum class DropReason : std::uint8_t {
   kOutOfRange,  // page outside the session or not of this flow's shard, sequence 0 or beyond the
                 // window
   kDuplicate,   // sequence already received, or settled
-  kNotForUs,    // not an Ethernet/IPv4/UDP packet to our address and port
-  kCount        // number of values, not a reason
+  kReplay,    // a sealed ack not newer than the newest handled, or a sealed probe or reply handled
+              // before: sent again by somebody, or overtaken
+  kBadTag,    // a sealed frame that was altered, forged, or sealed with another key
+  kNotForUs,  // not an Ethernet/IPv4/UDP packet to our address and port
+  kCount      // number of values, not a reason
 };
 [[nodiscard]] const char* to_string(DropReason reason);
 
@@ -197,40 +230,50 @@ inline constexpr std::size_t kProbeReplyBytes = kFrameHeaderBytes + kProbeReplyB
 // Writes header and record table; the payloads follow in the records' order and are the caller's.
 // header.type, body_bytes and records are set from the records. `out` holds at least
 // data_prefix_bytes(records.size()); returns the bytes written. 1..kRecordsMax records.
+// `protection` says what the whole frame is going to have: a frame to be sealed has no checksum.
 std::size_t encode_data_prefix(FrameHeader header, std::span<const Record> records,
-                               std::span<std::byte> out);
+                               std::span<std::byte> out,
+                               Protection protection = Protection::kChecksum);
 
 // Writes a whole ACK frame; `out` holds at least kAckBytesMax. Trailing all-zero words need not be
 // sent.
-std::size_t encode_ack(FrameHeader header, const Ack& ack, std::span<std::byte> out);
+std::size_t encode_ack(FrameHeader header, const Ack& ack, std::span<std::byte> out,
+                       Protection protection = Protection::kChecksum);
 
 // Writes a PROBE's header, for header.body_bytes bytes of padding, which follow and are the
 // caller's: anything. `out` holds at least kFrameHeaderBytes; returns the bytes written.
-std::size_t encode_probe_prefix(FrameHeader header, std::span<std::byte> out);
+std::size_t encode_probe_prefix(FrameHeader header, std::span<std::byte> out,
+                                Protection protection = Protection::kChecksum);
 
 // Writes the whole answer to a decoded PROBE: session, flow and timestamp are the probe's,
 // `sequence` numbers the replies. `out` holds at least kProbeReplyBytes; returns the bytes written.
 std::size_t encode_probe_reply(const FrameHeader& probe, Sequence sequence,
-                               std::span<std::byte> out);
+                               std::span<std::byte> out,
+                               Protection protection = Protection::kChecksum);
 
-// Reads only what is needed to find the flow: length, version, type. nullopt with `reason` set
-// otherwise.
+// Reads only what is needed to find the flow, and to open the frame where it is sealed: length,
+// version, type. nullopt with `reason` set otherwise. Nothing of a sealed frame may be believed
+// before it has been opened.
 struct FlowKey {
   FrameType type;
   std::uint64_t session;
   std::uint16_t flow;
+  Sequence sequence;
+  std::uint16_t body_bytes;
 };
 [[nodiscard]] std::optional<FlowKey> peek(std::span<const std::byte> frame, DropReason& reason);
 
 // Full decoding with every check of the formats above. On failure returns false and sets `reason`;
 // `out` is then unspecified. Never reads beyond `frame`; safe on hostile input. `frame` may have
-// trailing padding (Ethernet's minimum of 60 bytes), which is ignored.
-[[nodiscard]] bool decode_data(std::span<const std::byte> frame, DataFrame& out,
-                               DropReason& reason);
-[[nodiscard]] bool decode_ack(std::span<const std::byte> frame, AckFrame& out, DropReason& reason);
+// trailing padding (Ethernet's minimum of 60 bytes, an opened frame's tag), which is ignored.
+[[nodiscard]] bool decode_data(std::span<const std::byte> frame, DataFrame& out, DropReason& reason,
+                               Protection protection = Protection::kChecksum);
+[[nodiscard]] bool decode_ack(std::span<const std::byte> frame, AckFrame& out, DropReason& reason,
+                              Protection protection = Protection::kChecksum);
 [[nodiscard]] bool decode_probe(std::span<const std::byte> frame, FrameHeader& out,
-                                DropReason& reason);
+                                DropReason& reason, Protection protection = Protection::kChecksum);
 [[nodiscard]] bool decode_probe_reply(std::span<const std::byte> frame, ProbeReplyFrame& out,
-                                      DropReason& reason);
+                                      DropReason& reason,
+                                      Protection protection = Protection::kChecksum);
 
 }  // namespace sluice::wire

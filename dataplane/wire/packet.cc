@@ -173,31 +173,32 @@ std::optional<std::span<const std::byte>> udp_payload(std::span<const std::byte>
   return std::span(udp + kUdpBytes, udp_bytes - kUdpBytes);
 }
 
-std::size_t raw_pages_per_frame(std::size_t mtu) {
-  constexpr std::size_t kOverheadBytes = kIpAndUdpBytes + kDataPrefixBytesMax;
-  if (mtu < kOverheadBytes) {
+std::size_t raw_pages_per_frame(std::size_t mtu, Protection protection) {
+  const std::size_t overhead_bytes = kIpAndUdpBytes + kDataPrefixBytesMax + tag_bytes(protection);
+  if (mtu < overhead_bytes) {
     return 0;
   }
-  return std::min((mtu - kOverheadBytes) / kPageBytes, kRawPagesMax);
+  return std::min((mtu - overhead_bytes) / kPageBytes, kRawPagesMax);
 }
 
-std::size_t fragment_bytes(std::size_t mtu) {
-  constexpr std::size_t kOverheadBytes = kIpAndUdpBytes + data_prefix_bytes(1);
+std::size_t fragment_bytes(std::size_t mtu, Protection protection) {
+  const std::size_t overhead_bytes = kIpAndUdpBytes + data_prefix_bytes(1) + tag_bytes(protection);
   constexpr std::size_t kGranuleBytes = 8;
   // From two on: a single fragment would be a whole page, which is RAW.
   for (std::size_t fragments = 2; fragments <= kFragmentsMax; ++fragments) {
     const std::size_t even_bytes = (kPageBytes + fragments - 1) / fragments;
     const std::size_t bytes = (even_bytes + kGranuleBytes - 1) / kGranuleBytes * kGranuleBytes;
-    if (bytes + kOverheadBytes <= mtu) {
+    if (bytes + overhead_bytes <= mtu) {
       return bytes;
     }
   }
   return 0;
 }
 
-std::uint16_t probe_body_bytes(std::size_t mtu) {
+std::uint16_t probe_body_bytes(std::size_t mtu, Protection protection) {
   assert(mtu >= kMtuMin && mtu <= UINT16_MAX);
-  return static_cast<std::uint16_t>(mtu - kIpAndUdpBytes - kFrameHeaderBytes);
+  return static_cast<std::uint16_t>(mtu - kIpAndUdpBytes - kFrameHeaderBytes -
+                                    tag_bytes(protection));
 }
 
 }  // namespace sluice::wire

@@ -64,19 +64,22 @@ class PacketTemplate {
 
 // How many whole pages one frame can carry as RAW records on a path of this MTU (IPv4 packet size),
 // 0 if none fits (fragments are needed): MTU 9000 carries 2. Reserves room for kRecordsMax records,
-// at most kRawPagesMax.
-[[nodiscard]] std::size_t raw_pages_per_frame(std::size_t mtu);
+// at most kRawPagesMax, and for the tag of a sealed frame.
+[[nodiscard]] std::size_t raw_pages_per_frame(std::size_t mtu,
+                                              Protection protection = Protection::kChecksum);
 
 // The payload of one fragment: 4096 split evenly over the fewest fragments that fit, but at least
 // two (a whole page is RAW), rounded up to 8 bytes; 0 if more than kFragmentsMax would be needed
 // (the MTU is then too small to use).
-[[nodiscard]] std::size_t fragment_bytes(std::size_t mtu);
+[[nodiscard]] std::size_t fragment_bytes(std::size_t mtu,
+                                         Protection protection = Protection::kChecksum);
 
 // The smallest IPv4 packet size that a path may have: its fragments fit (fragment_bytes()), with
 // room to spare.
 inline constexpr std::size_t kMtuMin = 640;
 
 // The padding of a PROBE whose packet is exactly of this size, at least kMtuMin.
-[[nodiscard]] std::uint16_t probe_body_bytes(std::size_t mtu);
+[[nodiscard]] std::uint16_t probe_body_bytes(std::size_t mtu,
+                                             Protection protection = Protection::kChecksum);
 
 }  // namespace sluice::wire

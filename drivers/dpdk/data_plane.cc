@@ -17,6 +17,7 @@
 #include "dataplane/engine/event_loop.h"
 #include "dataplane/engine/idle.h"
 #include "drivers/base/clock.h"
+#include "drivers/dpdk/crypto.h"
 #include "drivers/dpdk/eal.h"
 #include "drivers/dpdk/memif_grace.h"
 #include "drivers/dpdk/placement.h"
@@ -222,6 +223,8 @@ class WorkerThread {
 struct DataPlane::Impl {
   PortInfo info;
   std::unique_ptr<Port> port;
+  // An error where this host cannot encrypt: it is one only for those who ask for keys.
+  Expected<std::unique_ptr<Crypto>> crypto;
   Bell events_bell;
   Crew crew;
   std::vector<std::unique_ptr<WorkerThread>> workers;
@@ -323,6 +326,7 @@ Expected<std::unique_ptr<DataPlane>> DataPlane::start(
   }
   auto impl = std::make_unique<Impl>();
   impl->port = std::move(*port);
+  impl->crypto = Crypto::start();
   impl->on_event = std::move(on_event);
   impl->info = PortInfo{impl->port->mac(),
                         *address,
@@ -340,6 +344,9 @@ Expected<std::unique_ptr<DataPlane>> DataPlane::start(
                         impl->port->remarks()};
   impl->info.remarks.insert(impl->info.remarks.end(), placement->remarks.begin(),
                             placement->remarks.end());
+  impl->info.remarks.push_back(impl->crypto ? std::string("encryption: ") + kCipherName +
+                                                  " on the workers' cores (crypto_aesni_gcm)"
+                                            : impl->crypto.error().message);
   impl->make_workers(config, *placement);
   impl->run_threads();
   return std::unique_ptr<DataPlane>(new DataPlane(std::move(impl)));
@@ -364,6 +371,29 @@ Expected<void> DataPlane::submit(std::uint32_t worker, const engine::Command& co
                 "worker " + std::to_string(worker) + " has not taken a command for a second");
   }
   return {};
+}
+
+Expected<std::unique_ptr<port::FlowKeys>> DataPlane::make_flow_keys(const Secret& secret,
+                                                                    std::uint64_t session,
+                                                                    std::uint16_t flow,
+                                                                    bool source) const {
+  if (!impl_->crypto) {
+    return tl::unexpected<Error>(impl_->crypto.error());
+  }
+  auto keys = std::make_unique<port::FlowKeys>();
+  for (const wire::FrameType type : wire::kFrameTypes) {
+    const auto secret_key = derive_frame_key(secret, session, flow, type);
+    if (!secret_key) {
+      return tl::unexpected<Error>(secret_key.error());
+    }
+    const KeyUse use = wire::sent_by_source(type) == source ? KeyUse::kSeal : KeyUse::kOpen;
+    auto key = (*impl_->crypto)->make_key(*secret_key, use);
+    if (!key) {
+      return tl::unexpected<Error>(std::move(key.error()));
+    }
+    keys->set(type, std::move(*key));
+  }
+  return keys;
 }
 
 Expected<void> DataPlane::register_memory(void* address, std::size_t bytes) {

@@ -11,7 +11,9 @@
 
 #include "dataplane/base/expected.h"
 #include "dataplane/engine/commands.h"
+#include "dataplane/port/frame_key.h"
 #include "dataplane/wire/packet.h"
+#include "drivers/base/secret.h"
 
 namespace sluice::dpdk {
 
@@ -77,6 +79,13 @@ class DataPlane {
   // Gives a command to a worker and wakes it if it sleeps. Any thread. kBusy when the ring stays
   // full for a second.
   [[nodiscard]] Expected<void> submit(std::uint32_t worker, const engine::Command& command);
+
+  // One end's keys of a flow, from the session's secret. Any thread; they may outlive the data
+  // plane. kUnsupported: this host cannot encrypt, and why; kNoCapacity: too many flows.
+  [[nodiscard]] Expected<std::unique_ptr<port::FlowKeys>> make_flow_keys(const Secret& secret,
+                                                                         std::uint64_t session,
+                                                                         std::uint16_t flow,
+                                                                         bool source) const;
 
   // Lets the device read this memory directly while sessions send from it, where the port needs to
   // be told. Page-aligned.

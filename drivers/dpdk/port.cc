@@ -355,7 +355,13 @@ Expected<void> Port::set_up_queue(std::uint32_t index) {
                                                static_cast<std::uint16_t>(head_room), node);
   rte_mempool* references = rte_pktmbuf_pool_create(
       ("references" + suffix).c_str(), packets * wire::kRecordsMax, 2 * kPoolCache, 0, 0, node);
-  if (receive == nullptr || heads == nullptr || references == nullptr) {
+  rte_mempool* sealed = heads;
+  if (references_memory_) {
+    sealed = rte_pktmbuf_pool_create(
+        ("sealed" + suffix).c_str(), rings_hold_buffers ? 2 * kRingSlots : 2 * kPoolCache,
+        kPoolCache, 0, static_cast<std::uint16_t>(receive_room_bytes(options_)), node);
+  }
+  if (receive == nullptr || heads == nullptr || sealed == nullptr || references == nullptr) {
     return fail(ErrorKind::kNoCapacity, "no room for packet buffers of " +
                                             std::to_string(receive_room_bytes(options_)) +
                                             " bytes; raise the data plane's memory");
@@ -375,7 +381,7 @@ Expected<void> Port::set_up_queue(std::uint32_t index) {
     return tl::unexpected<Error>(failed("transmit queue", result));
   }
   queues_.push_back(std::make_unique<Queue>(QueueConfig{
-      port_id_, id, options_.udp_port, references_memory_, heads, references, &started_}));
+      port_id_, id, options_.udp_port, references_memory_, heads, sealed, references, &started_}));
   return {};
 }
 

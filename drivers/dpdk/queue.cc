@@ -10,6 +10,7 @@
 #include <string>
 
 #include "dataplane/wire/packet.h"
+#include "drivers/dpdk/crypto.h"
 
 namespace sluice::dpdk {
 namespace {
@@ -17,6 +18,16 @@ namespace {
 // Offset of the UDP destination port behind an IPv4 header without options, which is what a flow's
 // peer sends.
 constexpr std::size_t kUdpDestinationOffset = wire::kEthernetBytes + wire::kIpv4Bytes + 2;
+
+// Copies all of a packet behind each other.
+void append(rte_mbuf* to, const port::OutgoingPacket& packet) {
+  std::memcpy(rte_pktmbuf_append(to, packet.head_bytes), packet.head.data(), packet.head_bytes);
+  for (std::size_t i = 0; i < packet.slices; ++i) {
+    const std::span<const std::byte> slice = packet.slice[i];
+    std::memcpy(rte_pktmbuf_append(to, static_cast<std::uint16_t>(slice.size())), slice.data(),
+                slice.size());
+  }
+}
 
 void nothing_to_free(void* /*address*/, void* /*opaque*/) {}
 
@@ -54,6 +65,7 @@ Queue::Queue(const QueueConfig& config)
 }
 
 Queue::~Queue() {
+  drop_waiting();
   if (!steered_.empty()) {
     rte_ring_free(steered_[config_.queue_id]);
   }
@@ -108,8 +120,7 @@ std::size_t Queue::take(std::span<rte_mbuf*> packets, std::span<port::ReceivedPa
       rte_pktmbuf_free(packet);
       continue;
     }
-    out[count++] = {{rte_pktmbuf_mtod(packet, const std::byte*), rte_pktmbuf_data_len(packet)},
-                    packet};
+    out[count++] = {{rte_pktmbuf_mtod(packet, std::byte*), rte_pktmbuf_data_len(packet)}, packet};
   }
   return count;
 }
@@ -128,6 +139,7 @@ std::size_t Queue::receive(std::span<port::ReceivedPacket> out) noexcept {
   {
     const InsideDriver inside(turns_);
     if (config_.started->load(std::memory_order_acquire)) {
+      (void)send_waiting();
       received = rte_eth_rx_burst(config_.port_id, config_.queue_id, packets.data(),
                                   static_cast<std::uint16_t>(limit - count));
     }
@@ -149,6 +161,8 @@ void Queue::release(std::span<port::ReceivedPacket> packets) noexcept {
     rte_pktmbuf_free(static_cast<rte_mbuf*>(packet.handle));
   }
 }
+
+void Queue::open(std::span<port::SealedFrame> frames) noexcept { process_frames(frames); }
 
 // Chains one mbuf a slice behind the head, each pointing to guest memory.
 bool Queue::attach_slices(rte_mbuf* head, const port::OutgoingPacket& packet) noexcept {
@@ -180,29 +194,46 @@ rte_mbuf* Queue::make_packet(const port::OutgoingPacket& packet) noexcept {
   if (head == nullptr) {
     return nullptr;
   }
-  std::memcpy(rte_pktmbuf_append(head, packet.head_bytes), packet.head.data(), packet.head_bytes);
-  if (config_.references_memory) {
-    if (!attach_slices(head, packet)) {
-      rte_pktmbuf_free(head);
-      return nullptr;
-    }
+  if (!config_.references_memory) {
+    append(head, packet);
     return head;
   }
-  for (std::size_t i = 0; i < packet.slices; ++i) {
-    const std::span<const std::byte> slice = packet.slice[i];
-    std::memcpy(rte_pktmbuf_append(head, static_cast<std::uint16_t>(slice.size())), slice.data(),
-                slice.size());
+  std::memcpy(rte_pktmbuf_append(head, packet.head_bytes), packet.head.data(), packet.head_bytes);
+  if (!attach_slices(head, packet)) {
+    rte_pktmbuf_free(head);
+    return nullptr;
   }
   return head;
 }
 
+// Runs of packets that are sealed or are not: each kind has its own way of being refused.
 std::size_t Queue::transmit(std::span<const port::OutgoingPacket> packets) noexcept {
-  std::array<rte_mbuf*, port::kBurstMax> burst;
-  std::size_t made = 0;
   const InsideDriver inside(turns_);
   if (!config_.started->load(std::memory_order_acquire)) {
+    drop_waiting();
     return 0;
   }
+  std::size_t accepted = 0;
+  while (accepted < packets.size() && send_waiting()) {
+    const auto rest =
+        packets.subspan(accepted, std::min(packets.size() - accepted, port::kBurstMax));
+    const bool sealed = rest.front().key != nullptr;
+    const auto end = std::find_if(
+        rest.begin(), rest.end(),
+        [&](const port::OutgoingPacket& packet) { return (packet.key != nullptr) != sealed; });
+    const auto run = rest.first(static_cast<std::size_t>(end - rest.begin()));
+    const std::size_t taken = sealed ? transmit_sealed(run) : transmit_plain(run);
+    accepted += taken;
+    if (taken < run.size()) {
+      break;
+    }
+  }
+  return accepted;
+}
+
+std::size_t Queue::transmit_plain(std::span<const port::OutgoingPacket> packets) noexcept {
+  std::array<rte_mbuf*, port::kBurstMax> burst;
+  std::size_t made = 0;
   while (made < packets.size() && made < burst.size()) {
     rte_mbuf* packet = make_packet(packets[made]);
     if (packet == nullptr) {
@@ -216,6 +247,54 @@ std::size_t Queue::transmit(std::span<const port::OutgoingPacket> packets) noexc
     rte_pktmbuf_free_bulk(burst.data() + sent, static_cast<unsigned>(made - sent));
   }
   return sent;
+}
+
+// Guest memory is copied and encrypted in the copy. What cannot be encrypted is not sent: it counts
+// as lost on the way.
+std::size_t Queue::transmit_sealed(std::span<const port::OutgoingPacket> packets) noexcept {
+  std::array<rte_mbuf*, port::kBurstMax> burst;
+  std::array<port::SealedFrame, port::kBurstMax> frames;
+  std::size_t made = 0;
+  for (; made < packets.size(); ++made) {
+    rte_mbuf* copy = rte_pktmbuf_alloc(config_.sealed);
+    if (copy == nullptr) {
+      break;
+    }
+    append(copy, packets[made]);
+    rte_pktmbuf_append(copy, wire::kTagBytes);
+    const std::span<std::byte> whole(rte_pktmbuf_mtod(copy, std::byte*),
+                                     rte_pktmbuf_data_len(copy));
+    frames[made] = {whole.subspan(wire::kPacketPrefixBytes), packets[made].key};
+    burst[made] = copy;
+  }
+  process_frames({frames.data(), made});
+  for (std::size_t i = 0; i < made; ++i) {
+    if (frames[i].authentic) {
+      waiting_[waiting_count_++] = burst[i];
+    } else {
+      rte_pktmbuf_free(burst[i]);
+    }
+  }
+  (void)send_waiting();
+  return made;
+}
+
+// True when none waits any more.
+bool Queue::send_waiting() noexcept {
+  if (waiting_count_ == 0) {
+    return true;
+  }
+  const std::size_t sent = rte_eth_tx_burst(config_.port_id, config_.queue_id, waiting_.data(),
+                                            static_cast<std::uint16_t>(waiting_count_));
+  std::copy(waiting_.begin() + static_cast<std::ptrdiff_t>(sent),
+            waiting_.begin() + static_cast<std::ptrdiff_t>(waiting_count_), waiting_.begin());
+  waiting_count_ -= sent;
+  return waiting_count_ == 0;
+}
+
+void Queue::drop_waiting() noexcept {
+  rte_pktmbuf_free_bulk(waiting_.data(), static_cast<unsigned>(waiting_count_));
+  waiting_count_ = 0;
 }
 
 std::size_t Queue::references_outstanding() noexcept {

@@ -28,6 +28,7 @@ struct QueueConfig {
   bool references_memory = true;     // slices go out as external buffers; else they are copied
   rte_mempool* heads =
       nullptr;  // buffers for packet heads, and for whole packets where slices are copied
+  rte_mempool* sealed = nullptr;      // buffers for whole packets that are sealed
   rte_mempool* references = nullptr;  // mbufs without data room, attached to guest memory
   const std::atomic<bool>* started = nullptr;
 };
@@ -46,6 +47,7 @@ class Queue {
 
   std::size_t receive(std::span<port::ReceivedPacket> out) noexcept;
   void release(std::span<port::ReceivedPacket> packets) noexcept;
+  void open(std::span<port::SealedFrame> frames) noexcept;
   std::size_t transmit(std::span<const port::OutgoingPacket> packets) noexcept;
   std::size_t references_outstanding() noexcept;
 
@@ -58,6 +60,10 @@ class Queue {
   struct References;
   class InsideDriver;
 
+  std::size_t transmit_plain(std::span<const port::OutgoingPacket> packets) noexcept;
+  std::size_t transmit_sealed(std::span<const port::OutgoingPacket> packets) noexcept;
+  [[nodiscard]] bool send_waiting() noexcept;
+  void drop_waiting() noexcept;
   [[nodiscard]] rte_mbuf* make_packet(const port::OutgoingPacket& packet) noexcept;
   [[nodiscard]] bool attach_slices(rte_mbuf* head, const port::OutgoingPacket& packet) noexcept;
   [[nodiscard]] bool keep(rte_mbuf* packet) noexcept;
@@ -66,6 +72,10 @@ class Queue {
 
   QueueConfig config_;
   std::unique_ptr<References> references_;
+  // Sealed packets that the driver has not taken yet. They cannot go back to the engine, which
+  // would put other content in frames of the same numbers.
+  std::array<rte_mbuf*, port::kBurstMax> waiting_{};
+  std::size_t waiting_count_ = 0;
   std::vector<rte_ring*> steered_;  // by queue; packets that belong there. Empty with one queue
   alignas(64) std::atomic<std::uint64_t> turns_{0};
 };

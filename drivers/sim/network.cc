@@ -32,6 +32,13 @@ TimeNs transmission_ns(std::size_t bytes, std::uint64_t bits_per_second) {
   return bits_per_second == 0 ? 0 : bytes * 8 * kSecondNs / bits_per_second;
 }
 
+// A frame in the clear fills its packet.
+bool sealed(std::span<const std::byte> frame) {
+  wire::DropReason reason{};
+  const auto key = wire::peek(frame, reason);
+  return key && frame.size() == wire::kFrameHeaderBytes + key->body_bytes + wire::kTagBytes;
+}
+
 std::string describe_records(const wire::DataFrame& frame) {
   static constexpr std::array<const char*, 4> kNames = {"?", "raw", "zero", "fragment"};
   std::string text;
@@ -63,6 +70,14 @@ std::string describe(std::span<const std::byte> packet) {
   wire::DataFrame data;
   wire::AckFrame ack;
   char text[160];
+  const auto key = wire::peek(bytes, reason);
+  if (key && sealed(bytes)) {
+    std::snprintf(text, sizeof(text), "sealed type %u session %llu flow %u seq %llu",
+                  unsigned{static_cast<std::uint8_t>(key->type)},
+                  static_cast<unsigned long long>(key->session), unsigned{key->flow},
+                  static_cast<unsigned long long>(key->sequence));
+    return text;
+  }
   if (wire::decode_data(bytes, data, reason)) {
     std::snprintf(
         text, sizeof(text), "data session %llu flow %u seq %llu floor %llu",
@@ -266,9 +281,18 @@ std::size_t Port::transmit(std::span<const port::OutgoingPacket> packets) noexce
     for (std::size_t i = 0; i < packet.slices; ++i) {
       bytes += packet.slice[i].size();
     }
+    if (packet.key != nullptr) {
+      if (packet.slices > 0 && before_read_) {
+        before_read_();
+      }
+      bytes += wire::kTagBytes;
+    } else {
+      references_ += packet.slices;
+    }
     line_free_ns_ = std::max(line_free_ns_, now) + transmission_ns(bytes, options_.bits_per_second);
-    references_ += packet.slices;
-    transmit_ring_.push_back({packet, line_free_ns_});
+    transmit_ring_.push_back({packet,
+                              packet.key != nullptr ? assemble(packet) : std::vector<std::byte>(),
+                              line_free_ns_});
   }
   return sent;
 }
@@ -284,15 +308,15 @@ TimeNs Port::next_departure_ns() const {
 
 void Port::advance(TimeNs now) {
   while (next_departure_ns() <= now) {
-    const port::OutgoingPacket& packet = transmit_ring_.front().packet;
-    if (packet.slices > 0 && before_read_) {
-      before_read_();
+    std::vector<std::byte> bytes = std::move(transmit_ring_.front().sealed);
+    if (bytes.empty()) {
+      const port::OutgoingPacket& packet = transmit_ring_.front().packet;
+      if (packet.slices > 0 && before_read_) {
+        before_read_();
+      }
+      bytes = assemble(packet);
+      references_ -= packet.slices;
     }
-    std::vector<std::byte> bytes(packet.head.begin(), packet.head.begin() + packet.head_bytes);
-    for (std::size_t i = 0; i < packet.slices; ++i) {
-      bytes.insert(bytes.end(), packet.slice[i].begin(), packet.slice[i].end());
-    }
-    references_ -= packet.slices;
     const TimeNs departure_ns = transmit_ring_.front().departure_ns;
     transmit_ring_.pop_front();
     out_.send(std::move(bytes), departure_ns);

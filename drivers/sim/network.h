@@ -16,6 +16,7 @@
 #include "dataplane/base/random.h"
 #include "dataplane/base/units.h"
 #include "dataplane/port/port.h"
+#include "drivers/sim/cipher.h"
 
 namespace sluice::sim {
 
@@ -36,9 +37,10 @@ struct PathOptions {
   double burst_begin = 0;
   double burst_end = 1;
   double duplication = 0;
-  double reordering = 0;   // held back for up to reorder_ns
-  double corruption = 0;   // one to three bits flipped, anywhere in the packet
-  double forged_acks = 0;  // per ack: followed by one, sealed properly, of frames never sent
+  double reordering = 0;  // held back for up to reorder_ns
+  double corruption = 0;  // one to three bits flipped, anywhere in the packet
+  double forged_acks =
+      0;  // per ack in the clear: followed by a well-formed one of frames never sent
   TimeNs reorder_ns = kMillisecondNs;
   TimeNs delay_ns = 10 * kMicrosecondNs;
   TimeNs jitter_ns = 0;
@@ -133,6 +135,7 @@ class Port {
   std::size_t receive(std::span<port::ReceivedPacket> out) noexcept;
   void release(std::span<port::ReceivedPacket> packets) noexcept;
   std::size_t transmit(std::span<const port::OutgoingPacket> packets) noexcept;
+  void open(std::span<port::SealedFrame> frames) noexcept { sim::open(frames); }
   std::size_t references_outstanding() noexcept { return references_; }
 
   // Puts on the path what leaves by `now`.
@@ -144,6 +147,7 @@ class Port {
 
   struct Waiting {
     port::OutgoingPacket packet;
+    std::vector<std::byte> sealed;  // copied and sealed at once; empty: the packet has no key
     TimeNs departure_ns = 0;
   };
 

@@ -38,6 +38,7 @@ struct Options {
   unsigned rounds = 4;
   std::uint32_t window_frames = congestion::RateConfig{}.window_frames;
   std::uint64_t gigabits_per_second = 0;
+  bool encrypt = false;
 };
 
 [[noreturn]] void die(const std::string& message) {
@@ -204,6 +205,12 @@ class Meter {
   std::uint64_t busy_ns_;
 };
 
+// Known to everybody, as the two processes have no secret between them.
+std::unique_ptr<port::FlowKeys> make_keys(const Options& options, const dpdk::DataPlane& plane,
+                                          bool sends) {
+  return options.encrypt ? must(plane.make_flow_keys(Secret(), kSession, 0, sends)) : nullptr;
+}
+
 // What both sides need: memory, its layout and the data plane.
 struct Session {
   Session(const Options& options, bool sends)
@@ -258,7 +265,8 @@ int run_send(const Options& options) {
   config.rate.window_frames = options.window_frames;
   config.rate.bits_per_second = options.gigabits_per_second * 1'000'000'000;
   engine::SendFlow flow(config, session.layout, session.shards, session.map,
-                        wire::PacketTemplate(session.local, session.remote, 0));
+                        wire::PacketTemplate(session.local, session.remote, 0),
+                        make_keys(options, *session.plane, true));
   engine::Command start = session.command(engine::CommandKind::kStartSending);
   start.send = &flow;
   must(session.plane->submit(0, start));
@@ -294,7 +302,8 @@ int run_receive(const Options& options) {
   protocol::ReceiverConfig config;
   config.session = kSession;
   engine::ReceiveFlow flow(config, session.layout, session.shards, session.map,
-                           wire::PacketTemplate(session.local, session.remote, 0));
+                           wire::PacketTemplate(session.local, session.remote, 0),
+                           make_keys(options, *session.plane, false));
   engine::Command start = session.command(engine::CommandKind::kStartReceiving);
   start.receive = &flow;
   must(session.plane->submit(0, start));
@@ -334,6 +343,7 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--window", options.window_frames, "frames in flight")->capture_default_str();
   app.add_option("--rate", options.gigabits_per_second, "cap in Gb/s; 0: none")
       ->capture_default_str();
+  app.add_flag("--encrypt", options.encrypt, "seal every frame (AES-256-GCM); on both sides");
   app.add_option("--core", options.plane.cores, "core of the worker; else chosen");
   app.add_option("--hugepages", options.plane.hugepages, "auto, yes or no")
       ->transform(CLI::CheckedTransformer(hugepages));

@@ -40,6 +40,7 @@ SessionOptions draw_session(Random& random) {
   options.window_frames = one_of<std::uint32_t>(random, {1, 4, 16, 64, 256, 1022});
   options.bits_per_second =
       one_of<std::uint64_t>(random, {0, 0, 1'000'000'000, 10'000'000'000, 25'000'000'000});
+  options.sealed = random.chance(0.4);
   options.working_set_pages =
       1 + random.below(one_of<std::uint64_t>(random, {10, 30, 30, 300, 300, 1000}));
   options.write_every_ns = one_of<TimeNs>(random, {2'000, 20'000, 200'000, 2'000'000});
@@ -119,9 +120,9 @@ std::ostream& operator<<(std::ostream& out, const SessionOptions& options) {
   out << "session: " << (options.forward ? "1->2" : "2->1") << " ram " << options.region_pages[0]
       << " state " << options.region_pages[1] << " shards " << options.shards << " mtu "
       << options.mtu << " window " << options.window_frames << " rate " << options.bits_per_second
-      << " working set " << options.working_set_pages << " write every " << options.write_every_ns
-      << "ns zeroing " << options.zeroing << " mark all " << options.mark_all << " iterations "
-      << options.iterations;
+      << (options.sealed ? " sealed" : "") << " working set " << options.working_set_pages
+      << " write every " << options.write_every_ns << "ns zeroing " << options.zeroing
+      << " mark all " << options.mark_all << " iterations " << options.iterations;
   if (options.tracker_fails_at_ns != kNeverNs) {
     out << " tracker fails at " << options.tracker_fails_at_ns;
   }
@@ -179,7 +180,7 @@ bool mtu_usable(const PathOptions& path) {
 
 bool mild_path(const PathOptions& path) {
   return path.loss <= 0.1 && path.ack_loss <= 0.1 && path.burst_begin == 0 &&
-         path.bits_per_second == 0 && mtu_usable(path) &&
+         path.bits_per_second == 0 && path.corruption <= 0.1 && mtu_usable(path) &&
          all_shorter(path.partitions, 300 * kMillisecondNs);
 }
 

@@ -18,6 +18,7 @@ struct SessionOptions {
   std::size_t mtu = 9000;
   std::uint32_t window_frames = 256;
   std::uint64_t bits_per_second = 0;
+  bool sealed = false;                   // frames are encrypted and authenticated
   std::uint64_t working_set_pages = 32;  // what the guest writes to
   TimeNs write_every_ns = 20 * kMicrosecondNs;
   double zeroing = 0;     // probability that a write leaves the page zero

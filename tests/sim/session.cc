@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "drivers/sim/cipher.h"
+
 namespace sluice::sim {
 
 using engine::Command;
@@ -35,14 +37,18 @@ Session::Session(std::uint64_t id, const SessionOptions& options, protocol::Aren
         flow,
         options.mtu,
         {.bits_per_second = options.bits_per_second, .window_frames = options.window_frames}};
-    senders_.push_back(
-        std::make_unique<engine::SendFlow>(sending, guest.layout, shards, guest.source, data));
+    senders_.push_back(std::make_unique<engine::SendFlow>(sending, guest.layout, shards,
+                                                          guest.source, data, make_keys(flow)));
     senders_.back()->tracker = &guest.tracker;
     senders_.back()->tracked_pages = guest.layout.region(0).pages;
     const protocol::ReceiverConfig receiving{.session = id, .flow = flow};
-    receivers_.push_back(std::make_unique<engine::ReceiveFlow>(receiving, guest.layout, shards,
-                                                               guest.destination, acks));
+    receivers_.push_back(std::make_unique<engine::ReceiveFlow>(
+        receiving, guest.layout, shards, guest.destination, acks, make_keys(flow)));
   }
+}
+
+std::unique_ptr<port::FlowKeys> Session::make_keys(std::uint16_t flow) const {
+  return options_.sealed ? make_flow_keys(id_, flow) : nullptr;
 }
 
 void Session::begin() {

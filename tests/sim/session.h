@@ -74,6 +74,7 @@ class Session {
     kDone
   };
 
+  [[nodiscard]] std::unique_ptr<port::FlowKeys> make_keys(std::uint16_t flow) const;
   void submit(std::size_t host, engine::Command command, std::uint16_t flow);
   void submit_to_senders(engine::Command command);
   void submit_to_all(engine::CommandKind kind);

@@ -154,17 +154,36 @@ void Simulation::packet_seen(std::size_t path, TimeNs now, Fate fate, const Pack
     trace_line(now, std::string(path == 0 ? "1->2 " : "2->1 ") + to_string(fate) + ": " +
                         describe(packet.bytes));
   }
-  wire::DataFrame frame;
-  wire::DropReason reason{};
-  const std::span<const std::byte> bytes(packet.bytes);
-  if (fate != Fate::kReceived ||
-      !wire::decode_data(bytes.subspan(wire::kPacketPrefixBytes), frame, reason)) {
+  if (fate != Fate::kReceived || packet.bytes.size() < wire::kPacketPrefixBytes) {
     return;
   }
+  const auto bytes = std::span(packet.bytes).subspan(wire::kPacketPrefixBytes);
+  wire::DropReason reason{};
+  const auto key = wire::peek(bytes, reason);
   for (auto& session : sessions_) {
-    if (session->id() == frame.header.session && session->source_host() == path) {
-      session->guest.frame_arrives(frame, packet.corrupted);
+    if (key && session->id() == key->session && session->source_host() == path) {
+      frame_arrives(*session, bytes, *key, packet.corrupted);
     }
+  }
+}
+
+void Simulation::frame_arrives(Session& session, std::span<const std::byte> bytes,
+                               const wire::FlowKey& key, bool corrupted) {
+  if (key.flow >= session.receivers().size()) {
+    return;
+  }
+  const auto& keys = session.receivers()[key.flow]->keys;
+  wire::DataFrame frame;
+  wire::DropReason reason{};
+  if (keys == nullptr) {
+    if (wire::decode_data(bytes, frame, reason)) {
+      session.guest.frame_arrives(frame, corrupted);
+    }
+    return;
+  }
+  const auto clear = opened(bytes, *keys);
+  if (clear && wire::decode_data(*clear, frame, reason, wire::Protection::kSealed)) {
+    session.guest.frame_arrives(frame, false);  // altered ones do not open, but for their padding
   }
 }
 

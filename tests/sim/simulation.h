@@ -77,6 +77,8 @@ class Simulation {
   void handle_events(std::size_t host);
   void check(bool thoroughly);
   void packet_seen(std::size_t path, TimeNs now, Fate fate, const Packet& packet);
+  static void frame_arrives(Session& session, std::span<const std::byte> bytes,
+                            const wire::FlowKey& key, bool corrupted);
   void write_inconveniently(std::size_t host);
   [[nodiscard]] bool done() const;
   [[nodiscard]] std::string judge_end() const;

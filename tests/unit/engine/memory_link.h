@@ -10,6 +10,7 @@
 
 #include "dataplane/base/random.h"
 #include "dataplane/port/port.h"
+#include "drivers/sim/cipher.h"
 
 namespace sluice::engine {
 
@@ -50,16 +51,15 @@ class MemoryQueue {
       if (random_.chance(out_.loss)) {
         continue;
       }
-      std::vector<std::byte> bytes(packet.head.begin(), packet.head.begin() + packet.head_bytes);
-      for (std::size_t i = 0; i < packet.slices; ++i) {
-        bytes.insert(bytes.end(), packet.slice[i].begin(), packet.slice[i].end());
-      }
+      std::vector<std::byte> bytes = sim::assemble(packet);
       if (bytes.size() <= out_.mtu + wire::kEthernetBytes) {
         out_.packets.push_back(std::move(bytes));
       }
     }
     return sent;
   }
+
+  void open(std::span<port::SealedFrame> frames) noexcept { sim::open(frames); }
 
   std::size_t references_outstanding() noexcept { return references; }
 

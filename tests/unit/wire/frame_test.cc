@@ -157,11 +157,11 @@ Bytes to_bytes(const std::vector<int>& values) {
 // A change here is a change of the format: raise kVersion.
 TEST(FrameGolden, DataPrefix) {
   const Bytes golden = to_bytes({
-      0x01, 0x01, 0x02, 0x01, 0x20, 0x20, 0x02, 0x00,  // version, type, flow, body_bytes, records
+      0x02, 0x01, 0x02, 0x01, 0x20, 0x20, 0x02, 0x00,  // version, type, flow, body_bytes, records
       0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11,  // session
       0x28, 0x27, 0x26, 0x25, 0x24, 0x23, 0x22, 0x21,  // sequence
       0x38, 0x37, 0x36, 0x35, 0x34, 0x33, 0x32, 0x31,  // timestamp_ns
-      0x44, 0x43, 0x42, 0x41, 0x66, 0x1A, 0xAF, 0x5E,  // floor_distance, header_crc
+      0x44, 0x43, 0x42, 0x41, 0xDC, 0xCD, 0xDB, 0x14,  // floor_distance, header_crc
       0x01, 0x00, 0x02, 0x00, 0x00, 0x00, 0x00, 0x20,  // RAW, index, pages, offset, payload_bytes
       0x56, 0x55, 0x54, 0x53, 0x52, 0x51, 0x00, 0x00,  // page
       0x02, 0x00, 0x00, 0x02, 0x00, 0x00, 0x00, 0x00,  // ZERO
@@ -174,11 +174,11 @@ TEST(FrameGolden, DataPrefix) {
 
 TEST(FrameGolden, Ack) {
   const Bytes golden = to_bytes({
-      0x01, 0x02, 0x02, 0x01, 0x28, 0x00, 0x00, 0x00,  // version, type, flow, body_bytes, records
+      0x02, 0x02, 0x02, 0x01, 0x28, 0x00, 0x00, 0x00,  // version, type, flow, body_bytes, records
       0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11,  // session
       0x28, 0x27, 0x26, 0x25, 0x24, 0x23, 0x22, 0x21,  // sequence
       0x38, 0x37, 0x36, 0x35, 0x34, 0x33, 0x32, 0x31,  // timestamp_ns
-      0x00, 0x00, 0x00, 0x00, 0x04, 0x86, 0x4B, 0x26,  // floor_distance, header_crc
+      0x00, 0x00, 0x00, 0x00, 0x30, 0x35, 0x05, 0x3E,  // floor_distance, header_crc
       0x58, 0x57, 0x56, 0x55, 0x54, 0x53, 0x52, 0x51,  // cumulative
       0x68, 0x67, 0x66, 0x65, 0x64, 0x63, 0x62, 0x61,  // largest
       0x74, 0x73, 0x72, 0x71, 0x02, 0x00, 0x00, 0x00,  // ack_delay_ns, bitmap_words
@@ -418,6 +418,31 @@ TEST(FrameHostile, SequenceAndFloor) {
   store_le(ack.data() + kSequenceAt, std::uint64_t{0});
   reseal(ack, ack.size());
   EXPECT_EQ(ack_drop(ack), DropReason::kOutOfRange);
+}
+
+// A checksum in the clear would tell about the record table that is encrypted.
+TEST(Frame, ToBeSealedHasNoChecksum) {
+  FrameHeader header;
+  header.sequence = 5;
+  Bytes data(kDataPrefixBytesMax);
+  const Record record = zero(8, 1);
+  data.resize(encode_data_prefix(header, {&record, 1}, data, Protection::kSealed));
+  Bytes ack(kAckBytesMax);
+  ack.resize(encode_ack(header, ack_of_words(1), ack, Protection::kSealed));
+  DataFrame data_out;
+  AckFrame ack_out;
+  for (Bytes* frame : {&data, &ack}) {
+    EXPECT_EQ(load_le<std::uint32_t>(frame->data() + 36), 0U);
+  }
+  DropReason reason{};
+  EXPECT_TRUE(decode_data(data, data_out, reason, Protection::kSealed));
+  EXPECT_EQ(data_out.records[0], record);
+  EXPECT_TRUE(decode_ack(ack, ack_out, reason, Protection::kSealed));
+  EXPECT_EQ(data_drop(data), DropReason::kBadChecksum);
+  EXPECT_EQ(ack_drop(ack), DropReason::kBadChecksum);
+  data[36] = std::byte{1};
+  EXPECT_FALSE(decode_data(data, data_out, reason, Protection::kSealed));
+  EXPECT_EQ(reason, DropReason::kBadRecord);
 }
 
 TEST(FrameHostile, LengthsThatDisagree) {

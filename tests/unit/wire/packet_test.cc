@@ -186,6 +186,9 @@ TEST(Mtu, RawPages) {
   // Where one page begins to fit beside a full record table.
   EXPECT_EQ(raw_pages_per_frame(28 + 40 + 256 + 4096 - 1), 0U);
   EXPECT_EQ(raw_pages_per_frame(28 + 40 + 256 + 4096), 1U);
+  EXPECT_EQ(raw_pages_per_frame(28 + 40 + 256 + 4096 + 15, Protection::kSealed), 0U);
+  EXPECT_EQ(raw_pages_per_frame(28 + 40 + 256 + 4096 + 16, Protection::kSealed), 1U);
+  EXPECT_EQ(raw_pages_per_frame(9000, Protection::kSealed), 2U);
 }
 
 TEST(Mtu, FragmentBytes) {
@@ -199,6 +202,15 @@ TEST(Mtu, FragmentBytes) {
 }
 
 // Every usable MTU's fragments fit in it, and fewer would not have.
+TEST(Mtu, SealedFragmentsLeaveRoomForTheirTag) {
+  for (std::size_t mtu = 640; mtu < 4500; ++mtu) {
+    const std::size_t bytes = fragment_bytes(mtu, Protection::kSealed);
+    ASSERT_GT(bytes, 0U) << mtu;
+    ASSERT_LE(28 + data_prefix_bytes(1) + bytes + kTagBytes, mtu);
+    ASSERT_EQ(bytes, fragment_bytes(mtu - kTagBytes));
+  }
+}
+
 TEST(Mtu, FragmentsAreAsFewAsFit) {
   constexpr std::size_t kOverheadBytes = 20 + 8 + 40 + 16;
   for (std::size_t mtu = 596; mtu < 9000; ++mtu) {
