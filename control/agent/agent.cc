@@ -44,7 +44,7 @@ void Settler::loop(const std::stop_token& stop) {
 
 bool Settler::settle(MigrationSource::Unsettled& unsettled) {
   const auto& record = unsettled.record;
-  const auto outcome = ask_outcome(record);
+  const auto outcome = ask_outcome(record, agent_.credentials);
   if (!outcome) return false;
   Expected<void> done;
   if (*outcome == v1::Outcome::OWNED) {
@@ -68,9 +68,10 @@ bool Settler::settle(MigrationSource::Unsettled& unsettled) {
 
 Agent::Agent(const Config& config, dpdk::DataPlane& data_plane, EventRouter& router,
              GuestRegistry& registry, Drivers& drivers, HandoverRecords& handovers,
-             OutcomeRecords& outcomes)
+             OutcomeRecords& outcomes, const security::Credentials& credentials)
     : holds_(config.hold_dir),
-      context_{config, data_plane, router, registry, drivers, handovers, outcomes, floors_, holds_},
+      context_{config,    data_plane, router,  registry, drivers,
+               handovers, outcomes,   floors_, holds_,   credentials},
       settler_(context_) {
   rediscover();
 }

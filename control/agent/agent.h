@@ -43,7 +43,7 @@ class Agent {
   // all else outlive it.
   explicit Agent(const Config& config, dpdk::DataPlane& data_plane, EventRouter& router,
                  GuestRegistry& registry, Drivers& drivers, HandoverRecords& handovers,
-                 OutcomeRecords& outcomes);
+                 OutcomeRecords& outcomes, const security::Credentials& credentials);
   // As stop().
   ~Agent();
   Agent(const Agent&) = delete;

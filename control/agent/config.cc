@@ -171,7 +171,8 @@ Expected<Config> parse_config(std::string_view text, const std::string& source) 
   Config config;
   std::optional<Error> error;
   TableReader reader(root, source, "", error);
-  reader.refuse_unknown({"host", "run_dir", "listen", "memory", "peers", "dataplane", "test"});
+  reader.refuse_unknown(
+      {"host", "run_dir", "listen", "memory", "peers", "dataplane", "security", "test"});
   reader.text("host", config.host, true);
   reader.text("run_dir", config.run_dir, true);
   if (!error && config.run_dir.front() != '/')
@@ -181,6 +182,14 @@ Expected<Config> parse_config(std::string_view text, const std::string& source) 
   read_peers(root.get("peers"), reader, config);
   if (!error) read_data_plane(root.get("dataplane"), reader, source, error, config);
   if (!error) read_test(root.get("test"), reader, source, error, config);
+  if (!error) {
+    auto security = security::read_security(root.get("security"), source);
+    if (security) {
+      config.security = std::move(*security);
+    } else {
+      error = security.error();
+    }
+  }
   config.data_plane.file_prefix = "sluice-" + config.host;
   if (error) return tl::unexpected<Error>(*error);
   return config;

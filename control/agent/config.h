@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "control/security/config.h"
 #include "dataplane/base/expected.h"
 #include "drivers/dpdk/data_plane.h"
 
@@ -21,6 +22,7 @@ struct Config {
   dpdk::DataPlaneConfig data_plane;
   std::uint64_t bits_per_second = 0;  // cap of what one migration sends; 0: none
   std::string hold_dir;               // for tests alone: see step_holds.h; empty: never hold
+  security::SecurityConfig security;
 };
 
 // The configuration in `text`. Errors read "SOURCE:LINE:COLUMN: what is wrong"; a key that is not

@@ -11,6 +11,7 @@
 #include "control/agent/guest_registry.h"
 #include "control/agent/records.h"
 #include "control/agent/step_holds.h"
+#include "control/security/credentials.h"
 #include "dataplane/base/units.h"
 #include "drivers/dpdk/data_plane.h"
 #include "drivers/guest/guest.h"
@@ -49,6 +50,7 @@ struct AgentContext {
   OutcomeRecords& outcomes;
   DowntimeFloors& floors;
   const StepHolds& holds;
+  const security::Credentials& credentials;
 };
 
 }  // namespace sluice::agent

@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <fmt/format.h>
 #include <fstream>
-#include <grpcpp/security/server_credentials.h>
+#include <grpc/support/log.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 #include <spdlog/sinks/stdout_sinks.h>
@@ -23,6 +23,7 @@
 #include "control/agent/service.h"
 #include "control/model/channel.h"
 #include "control/model/version.h"
+#include "control/security/credentials.h"
 #include "drivers/guest/qemu/warden.h"
 
 namespace sluice::agent {
@@ -34,11 +35,48 @@ constexpr std::uint64_t kOfferedPercent = 80;
 constexpr int kRunDirLockTries = 40;
 constexpr std::chrono::milliseconds kRunDirLockPause{50};
 
+// gRPC's own errors, such as a TLS handshake that failed, are lines of the agent's log.
+void log_grpc_error(gpr_log_func_args* message) {
+  const std::string_view text = message->message;
+  const auto says = [&](std::string_view word) {
+    return text.find(word) != std::string_view::npos;
+  };
+  if (says("peer did not return a certificate")) {
+    spdlog::warn("a connection is refused: the client presented no certificate");
+  } else if (says("wrong version number") || says("http request")) {
+    spdlog::warn("a connection is refused: the client does not speak TLS");
+  } else {
+    spdlog::warn("gRPC: {}", text);
+  }
+}
+
 void set_up_log() {
   auto logger = spdlog::stderr_logger_mt("sluiced");
   logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
   logger->flush_on(spdlog::level::info);
   spdlog::set_default_logger(std::move(logger));
+  gpr_set_log_function(log_grpc_error);
+}
+
+Expected<std::shared_ptr<const security::Credentials>> load_credentials(
+    const Config& config, const std::string& config_file) {
+  auto credentials = security::Credentials::load(
+      config.security,
+      fmt::format("to make some: sluice pki init /etc/sluice/pki && sluice pki host {} --dir "
+                  "/etc/sluice/pki (or write tls = false there, for a network of your own)",
+                  config.host));
+  if (!credentials) {
+    return fail(credentials.error().kind,
+                fmt::format("{}: {}", config_file, credentials.error().message));
+  }
+  if (auto own = (*credentials)->require_host(config.host, security::Role::kHost); !own)
+    return tl::unexpected<Error>(own.error());
+  if (!(*credentials)->tls()) {
+    spdlog::warn(
+        "TLS IS OFF ([security] tls = false): whoever reaches this agent's addresses can "
+        "move and stop its guests");
+  }
+  return credentials;
 }
 
 // Two agents with one run directory would fight over its guests. Held until the process ends.
@@ -71,13 +109,17 @@ std::string read_boot_id() {
   return id;
 }
 
-Expected<std::unique_ptr<grpc::Server>> serve(const Config& config, AgentService& agent_service,
+Expected<std::unique_ptr<grpc::Server>> serve(const Config& config,
+                                              const security::Credentials& credentials,
+                                              AgentService& agent_service,
                                               PeerService& peer_service) {
   grpc::ServerBuilder builder;
   model::set_keepalive(builder);
+  const auto server_credentials =
+      credentials.for_server([](const std::string& line) { spdlog::warn("{}", line); });
   std::vector<int> ports(config.listen.size(), 0);
   for (std::size_t i = 0; i < config.listen.size(); ++i)
-    builder.AddListeningPort(config.listen[i], grpc::InsecureServerCredentials(), &ports[i]);
+    builder.AddListeningPort(config.listen[i], server_credentials, &ports[i]);
   builder.RegisterService(&agent_service);
   builder.RegisterService(&peer_service);
   // Sockets are made for their owner alone.
@@ -114,6 +156,8 @@ sigset_t block_signals() {
 Expected<void> run_agent(const std::string& config_file) {
   const auto config = load_config(config_file);
   if (!config) return tl::unexpected<Error>(config.error());
+  const auto credentials = load_credentials(*config, config_file);
+  if (!credentials) return tl::unexpected<Error>(credentials.error());
   if (auto locked = lock_run_dir(config->run_dir); !locked) return locked;
   if (!config->hold_dir.empty()) {
     spdlog::critical(
@@ -140,10 +184,11 @@ Expected<void> run_agent(const std::string& config_file) {
   GuestRegistry registry(config->host, config->memory_bytes != 0
                                            ? config->memory_bytes
                                            : total_memory_bytes() / 100 * kOfferedPercent);
-  Agent agent(*config, **data_plane, router, registry, drivers, *handovers, **outcomes);
+  Agent agent(*config, **data_plane, router, registry, drivers, *handovers, **outcomes,
+              **credentials);
   AgentService agent_service(agent, read_boot_id());
   PeerService peer_service(agent.context());
-  auto server = serve(*config, agent_service, peer_service);
+  auto server = serve(*config, **credentials, agent_service, peer_service);
   if (!server) return tl::unexpected<Error>(server.error());
   spdlog::info("sluiced {} ({}) host={} port={} listen={}", model::version(), model::revision(),
                config->host, config->data_plane.port, fmt::join(config->listen, ","));

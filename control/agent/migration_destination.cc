@@ -117,6 +117,10 @@ Expected<void> MigrationDestination::prepare(const v1::Prepare& request) {
   if (session_ != 0) return fail(ErrorKind::kInvalid, "message out of turn: prepare came twice");
   if (request.to() != agent_.config.host)
     return tl::unexpected<Error>(wrong_host(request.to(), agent_.config.host));
+  if (auto speaks = source_.speaks_for(request.from()); !speaks) {
+    spdlog::warn("a migration is refused: {}", speaks.error().message);
+    return speaks;
+  }
   if (request.session() == 0) return fail(ErrorKind::kInvalid, "session 0 is not valid");
   if (!agent_.outcomes.begin(request.session())) {
     return fail(ErrorKind::kBusy,

@@ -27,6 +27,8 @@ class SourceLink {
   // False when the stream has ended.
   [[nodiscard]] virtual bool read(v1::SourceMessage& message) = 0;
   virtual bool write(const v1::DestinationMessage& message) = 0;
+  // kPermission unless the other end has proven to be this host's agent.
+  [[nodiscard]] virtual Expected<void> speaks_for(const std::string& host) const = 0;
 };
 
 // kInvalid: a message meant for `wanted` has reached `here`.

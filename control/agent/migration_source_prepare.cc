@@ -32,7 +32,7 @@ Expected<void> MigrationSource::prepare() {
   const Populator populator(memory_->ram(), populated_, Populator::Access::kRead);
 
   auto peer =
-      PeerStream::open(request_.to, request_.address,
+      PeerStream::open(request_.to, request_.address, agent_.credentials,
                        [events = events_](const Error& error) { events->interrupt(error); });
   if (!peer) return tl::unexpected<Error>(peer.error());
   {

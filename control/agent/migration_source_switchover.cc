@@ -228,7 +228,7 @@ void MigrationSource::settle_commit(const Error& reason) {
                reason.message);
   const TimeNs deadline_ns = monotonic_now_ns() + kSettleTimeoutNs;
   while (true) {
-    const auto outcome = ask_outcome(handover_record());
+    const auto outcome = ask_outcome(handover_record(), agent_.credentials);
     if (outcome && *outcome == v1::Outcome::OWNED) {
       summary_.add_remarks(
           "the destination's confirmation was lost; it was asked and owns the guest");

@@ -1,7 +1,11 @@
 #include "control/agent/peer_service.h"
 
+#include <fmt/format.h>
+#include <optional>
+
 #include "control/agent/migration_destination.h"
 #include "control/model/status.h"
+#include "control/security/credentials.h"
 
 namespace sluice::agent {
 namespace {
@@ -9,20 +13,26 @@ namespace {
 class GrpcSourceLink final : public SourceLink {
  public:
   using Stream = grpc::ServerReaderWriter<v1::DestinationMessage, v1::SourceMessage>;
-  explicit GrpcSourceLink(Stream& stream) : stream_(stream) {}
+  GrpcSourceLink(Stream& stream, const grpc::ServerContext& context)
+      : stream_(stream), sender_(security::peer_of(*context.auth_context())) {}
 
   bool read(v1::SourceMessage& message) override { return stream_.Read(&message); }
   bool write(const v1::DestinationMessage& message) override { return stream_.Write(message); }
+  Expected<void> speaks_for(const std::string& host) const override {
+    if (!sender_ || sender_->speaks_for(host)) return {};
+    return fail(ErrorKind::kPermission,
+                fmt::format("certificate {} does not speak for host {}", sender_->subject, host));
+  }
 
  private:
   Stream& stream_;
+  const std::optional<security::Identity> sender_;  // nothing without TLS
 };
 
 }  // namespace
 
-grpc::Status PeerService::Receive(grpc::ServerContext* /*context*/,
-                                  GrpcSourceLink::Stream* stream) {
-  GrpcSourceLink link(*stream);
+grpc::Status PeerService::Receive(grpc::ServerContext* context, GrpcSourceLink::Stream* stream) {
+  GrpcSourceLink link(*stream, *context);
   MigrationDestination(agent_, link).run();
   return grpc::Status::OK;
 }

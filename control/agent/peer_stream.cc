@@ -26,7 +26,7 @@ constexpr auto kOutcomeTimeout = std::chrono::seconds(1);
 struct PeerStream::Impl {
   std::string host;
   std::function<void(const Error&)> on_broken;
-  std::shared_ptr<grpc::Channel> channel;
+  model::Connection connection;
   std::unique_ptr<v1::Peer::Stub> stub;
   grpc::ClientContext context;
   std::unique_ptr<grpc::ClientReaderWriter<v1::SourceMessage, v1::DestinationMessage>> stream;
@@ -87,17 +87,15 @@ void PeerStream::Impl::break_off(const Error& error, bool report) {
 }
 
 Expected<std::unique_ptr<PeerStream>> PeerStream::open(
-    const std::string& host, const std::string& address,
+    const std::string& host, const std::string& address, const security::Credentials& credentials,
     std::function<void(const Error&)> on_broken) {
   auto impl = std::make_unique<Impl>();
   impl->host = host;
   impl->on_broken = std::move(on_broken);
-  impl->channel = model::open_channel(address);
-  if (!impl->channel->WaitForConnected(std::chrono::system_clock::now() + kConnectTimeout)) {
-    return fail(ErrorKind::kUnreachable,
-                fmt::format("host {} does not answer at {}; is its agent running?", host, address));
-  }
-  impl->stub = v1::Peer::NewStub(impl->channel);
+  impl->connection = model::open_channel(host, address, credentials);
+  if (auto connected = impl->connection.connect(kConnectTimeout); !connected)
+    return tl::unexpected<Error>(connected.error());
+  impl->stub = v1::Peer::NewStub(impl->connection.channel);
   impl->stream = impl->stub->Receive(&impl->context);
   impl->reader = std::thread([raw = impl.get()] { raw->read(); });
   return std::unique_ptr<PeerStream>(new PeerStream(std::move(impl)));
@@ -158,8 +156,10 @@ void PeerStream::await_end(TimeNs deadline_ns) {
 
 void PeerStream::interrupt(const Error& error) { impl_->break_off(error, false); }
 
-Expected<v1::Outcome::Kind> ask_outcome(const HandoverRecord& record) {
-  auto stub = v1::Peer::NewStub(model::open_channel(record.address));
+Expected<v1::Outcome::Kind> ask_outcome(const HandoverRecord& record,
+                                        const security::Credentials& credentials) {
+  const auto connection = model::open_channel(record.to, record.address, credentials);
+  auto stub = v1::Peer::NewStub(connection.channel);
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + kOutcomeTimeout);
   v1::OutcomeRequest request;
@@ -168,7 +168,11 @@ Expected<v1::Outcome::Kind> ask_outcome(const HandoverRecord& record) {
   request.set_to(record.to);
   v1::Outcome outcome;
   const grpc::Status status = stub->GetOutcome(&context, request, &outcome);
-  if (!status.ok()) return tl::unexpected<Error>(model::to_error(status));
+  if (!status.ok()) {
+    Error error = model::to_error(status);
+    if (auto reason = connection.distrust(status.error_message())) error.message = *reason;
+    return tl::unexpected<Error>(std::move(error));
+  }
   return outcome.kind();
 }
 

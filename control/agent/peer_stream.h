@@ -9,6 +9,7 @@
 
 #include "control/agent/records.h"
 #include "control/proto/sluice.pb.h"
+#include "control/security/credentials.h"
 #include "dataplane/base/expected.h"
 #include "dataplane/base/units.h"
 
@@ -21,10 +22,11 @@ class PeerStream {
     TimeNs arrived_ns = 0;  // CLOCK_MONOTONIC
   };
 
-  // Connects within three seconds, else kUnreachable. `on_broken` is called at most once, from the
-  // stream's own thread, when the destination reports a failure or the stream ends.
+  // Connects within three seconds, else kUnreachable; kPermission if certificates are why not.
+  // `on_broken` is called at most once, from the stream's own thread, when the destination reports
+  // a failure or the stream ends.
   [[nodiscard]] static Expected<std::unique_ptr<PeerStream>> open(
-      const std::string& host, const std::string& address,
+      const std::string& host, const std::string& address, const security::Credentials& credentials,
       std::function<void(const Error&)> on_broken);
   // Ends the stream; the destination sees that.
   ~PeerStream();
@@ -52,6 +54,7 @@ class PeerStream {
 
 // Asks the destination's agent what became of a session; kUnreachable if it does not answer within
 // a second, kInvalid if another host answers at its address: its ignorance means nothing.
-[[nodiscard]] Expected<v1::Outcome::Kind> ask_outcome(const HandoverRecord& record);
+[[nodiscard]] Expected<v1::Outcome::Kind> ask_outcome(const HandoverRecord& record,
+                                                      const security::Credentials& credentials);
 
 }  // namespace sluice::agent

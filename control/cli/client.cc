@@ -7,7 +7,6 @@
 #include <string_view>
 #include <utility>
 
-#include "control/model/channel.h"
 #include "control/model/status.h"
 
 namespace sluice::cli {
@@ -38,12 +37,17 @@ bool is_transport_failure(const grpc::Status& status) {
 
 }  // namespace
 
-AgentClient::AgentClient(HostAddress host)
-    : host_(std::move(host)), stub_(v1::Agent::NewStub(model::open_channel(host_.address))) {}
+AgentClient::AgentClient(HostAddress host, const security::Credentials& credentials)
+    : host_(std::move(host)),
+      connection_(model::open_channel(host_.name, host_.address, credentials)),
+      stub_(v1::Agent::NewStub(connection_.channel)) {}
 
 Error AgentClient::error_of(const grpc::Status& status) const {
   Error error = model::to_error(status);
-  if (is_transport_failure(status)) {
+  if (auto reason = is_transport_failure(status) ? connection_.distrust(status.error_message())
+                                                 : std::nullopt) {
+    error = {ErrorKind::kPermission, std::move(*reason)};
+  } else if (is_transport_failure(status)) {
     error.kind = ErrorKind::kUnreachable;
     error.message = fmt::format("host {}: its agent at {} does not answer; start sluiced there",
                                 host_.name, host_.address);

@@ -8,6 +8,7 @@
 
 #include "control/cli/config.h"
 #include "control/cli/terminal.h"
+#include "control/model/channel.h"
 #include "control/proto/sluice.grpc.pb.h"
 #include "dataplane/base/expected.h"
 
@@ -15,7 +16,7 @@ namespace sluice::cli {
 
 class AgentClient {
  public:
-  explicit AgentClient(HostAddress host);
+  AgentClient(HostAddress host, const security::Credentials& credentials);
 
   [[nodiscard]] const std::string& host() const { return host_.name; }
 
@@ -52,6 +53,7 @@ class AgentClient {
   [[nodiscard]] Error settle(const std::string& guest, const Error& lost);
 
   HostAddress host_;
+  model::Connection connection_;
   std::unique_ptr<v1::Agent::Stub> stub_;
 };
 

@@ -26,7 +26,10 @@ struct Parsed {
   std::string file;
   MigrateOptions migrate;
   BenchOptions bench;
+  PkiOptions pki;
   Command command;
+  // Instead of `command`: what needs no host.
+  std::function<int(const Terminal&)> local;
 };
 
 void add_bytes(CLI::App& app, const char* name, std::uint64_t& bytes, const char* help) {
@@ -194,6 +197,65 @@ void add_bench(CLI::App& app, Parsed& parsed) {
   });
 }
 
+void add_certificate(CLI::App& app, Parsed& parsed) {
+  PkiOptions& options = parsed.pki;
+  app.add_option("NAME", options.request.name, "Whose")->required();
+  app.add_option("--dir", options.directory, "Where the certificate authority is")
+      ->type_name("DIR")
+      ->capture_default_str();
+  app.add_flag("--force", options.force, "Replace one that is there");
+  app.add_option_function<std::string>(
+         "--lifetime",
+         [&options](const std::string& text) {
+           const auto lifetime = parse_lifetime(text);
+           if (!lifetime) {
+             throw CLI::ValidationError("--lifetime",
+                                        "\"" + text +
+                                            "\" is no lifetime; write a whole number with s, m, h "
+                                            "or d, such as 90d");
+           }
+           options.request.lifetime = *lifetime;
+         },
+         "How long it is valid; default 365d")
+      ->type_name("DURATION");
+  app.callback([&parsed] {
+    parsed.local = [&parsed](const Terminal& terminal) {
+      return make_certificate(terminal, parsed.pki);
+    };
+  });
+}
+
+void add_pki(CLI::App& app, Parsed& parsed) {
+  CLI::App& pki = *app.add_subcommand("pki", "Makes certificates, for trying out");
+  pki.require_subcommand(1);
+  security::CertificateRequest& request = parsed.pki.request;
+
+  CLI::App& init = *pki.add_subcommand("init", "Makes a certificate authority");
+  init.add_option("DIR", parsed.pki.directory, "Where")->required();
+  init.add_flag("--force", parsed.pki.force, "Replace one that is there");
+  init.callback([&parsed] {
+    parsed.local = [&parsed](const Terminal& terminal) {
+      return make_authority(terminal, parsed.pki);
+    };
+  });
+
+  CLI::App& host = *pki.add_subcommand("host", "Makes a host's certificate");
+  add_certificate(host, parsed);
+  host.add_option("--address", request.addresses, "Further names and addresses, for other tools");
+  host.preparse_callback([&request](std::size_t) { request.role = security::Role::kHost; });
+
+  CLI::App& client = *pki.add_subcommand("client", "Makes a person's or a program's certificate");
+  add_certificate(client, parsed);
+  add_choice<security::Role>(
+      client, "--role",
+      {{"viewer", security::Role::kViewer},
+       {"operator", security::Role::kOperator},
+       {"controller", security::Role::kController}},
+      [&request](security::Role role) { request.role = role; },
+      "viewer: may look; operator: may start, stop and move guests; controller: the controller's");
+  client.get_option("--role")->required();
+}
+
 // CLI11 says some things in several lines; a person gets one. A word that is no command reaches it
 // as a missing one.
 int usage_error(const CLI::App& app, const Terminal& terminal, const CLI::ParseError& error) {
@@ -221,6 +283,7 @@ int run(const std::vector<std::string>& arguments, Terminal terminal,
   add_guest(app, parsed);
   add_migrate(app, parsed);
   add_bench(app, parsed);
+  add_pki(app, parsed);
 
   try {
     app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
@@ -230,12 +293,21 @@ int run(const std::vector<std::string>& arguments, Terminal terminal,
     return usage_error(app, terminal, error);
   }
   terminal.json = parsed.json;
+  if (parsed.local) return parsed.local(terminal);
   const auto config = load_config(parsed.config, environment, default_configs);
   if (!config) {
     const int status = terminal.fail(config.error());
     return status == kExitFailed ? kExitUsage : status;
   }
-  Fleet fleet(*config);
+  const auto credentials = security::Credentials::load(
+      config->security,
+      "to make some: sluice pki client NAME --role operator (or write tls = false there, if the "
+      "agents have it too)");
+  if (!credentials) {
+    terminal.fail({credentials.error().kind, config->path + ": " + credentials.error().message});
+    return kExitUsage;
+  }
+  Fleet fleet(*config, **credentials);
   return parsed.command(fleet, terminal);
 }
 

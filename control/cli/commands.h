@@ -8,6 +8,7 @@
 #include "control/cli/fleet.h"
 #include "control/cli/terminal.h"
 #include "control/proto/sluice.pb.h"
+#include "control/security/pki.h"
 
 namespace sluice::cli {
 
@@ -36,5 +37,14 @@ struct BenchOptions {
   v1::ProofMode proof = v1::PROOF_MODE_SENT;
 };
 int bench(Fleet& fleet, const Terminal& terminal, const BenchOptions& options);
+
+// Certificates are made here, without asking anybody.
+struct PkiOptions {
+  std::string directory = "/etc/sluice/pki";
+  security::CertificateRequest request;
+  bool force = false;
+};
+int make_authority(const Terminal& terminal, const PkiOptions& options);
+int make_certificate(const Terminal& terminal, const PkiOptions& options);
 
 }  // namespace sluice::cli

@@ -18,9 +18,9 @@ std::string place(const std::string& path, const toml::source_region& region) {
 
 Expected<Config> read_hosts(const std::string& path, const toml::table& root) {
   for (const auto& [key, value] : root) {
-    if (key != "hosts") {
+    if (key != "hosts" && key != "security") {
       return fail(ErrorKind::kInvalid,
-                  fmt::format("{}: \"{}\" is not known; expected a table [hosts]",
+                  fmt::format("{}: \"{}\" is not known; expected tables [hosts] and [security]",
                               place(path, key.source()), key.str()));
     }
   }
@@ -43,6 +43,9 @@ Expected<Config> read_hosts(const std::string& path, const toml::table& root) {
     }
     config.hosts.push_back({std::string(key.str()), *address});
   }
+  auto security = security::read_security(root.get("security"), path);
+  if (!security) return tl::unexpected(security.error());
+  config.security = std::move(*security);
   std::sort(config.hosts.begin(), config.hosts.end(),
             [](const HostAddress& a, const HostAddress& b) { return a.name < b.name; });
   return config;

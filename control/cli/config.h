@@ -3,6 +3,8 @@
 //   [hosts]
 //   h1 = "unix:/run/sluice/lab/h1/agent.sock"
 //   h2 = "10.0.0.12:7331"
+//
+// and the table [security], see control/security/config.h.
 #pragma once
 
 #include <functional>
@@ -10,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "control/security/config.h"
 #include "dataplane/base/expected.h"
 
 namespace sluice::cli {
@@ -22,6 +25,7 @@ struct HostAddress {
 struct Config {
   std::string path;
   std::vector<HostAddress> hosts;  // by name
+  security::SecurityConfig security;
 };
 
 // Looks a variable of the environment up; nullptr if it is not set.

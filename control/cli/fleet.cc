@@ -39,9 +39,10 @@ int distance(const std::string& state) {
 
 }  // namespace
 
-Fleet::Fleet(const Config& config) : config_path_(config.path) {
+Fleet::Fleet(const Config& config, const security::Credentials& credentials)
+    : config_path_(config.path) {
   for (const HostAddress& host : config.hosts)
-    agents_.push_back(std::make_unique<AgentClient>(host));
+    agents_.push_back(std::make_unique<AgentClient>(host, credentials));
 }
 
 Expected<AgentClient*> Fleet::host(const std::string& name) {
@@ -66,9 +67,11 @@ Expected<FoundGuest> Fleet::find(const std::string& guest) {
   std::optional<FoundGuest> found;
   std::vector<std::string> others;
   std::vector<std::string> silent;
+  std::optional<Error> refusal;
   for (const auto& [agent, reply] : guests()) {
     if (!reply) {
       silent.push_back(agent->host());
+      if (!refusal && reply.error().kind == ErrorKind::kPermission) refusal = reply.error();
       continue;
     }
     for (const v1::GuestInfo& info : reply->guests()) {
@@ -80,6 +83,10 @@ Expected<FoundGuest> Fleet::find(const std::string& guest) {
     }
   }
   if (found) return *found;
+  if (refusal) {
+    return fail(ErrorKind::kPermission,
+                fmt::format("{} cannot be found: {}", guest, refusal->message));
+  }
   if (silent.size() == agents_.size()) {
     return fail(ErrorKind::kUnreachable,
                 fmt::format("no agent answers, so {} cannot be found; start sluiced on: {}", guest,

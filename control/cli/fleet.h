@@ -7,6 +7,7 @@
 
 #include "control/cli/client.h"
 #include "control/cli/config.h"
+#include "control/security/credentials.h"
 
 namespace sluice::cli {
 
@@ -23,7 +24,8 @@ struct FoundGuest {
 
 class Fleet {
  public:
-  explicit Fleet(const Config& config);
+  // `credentials` outlive it.
+  Fleet(const Config& config, const security::Credentials& credentials);
 
   // kNotFound names the hosts that there are.
   [[nodiscard]] Expected<AgentClient*> host(const std::string& name);

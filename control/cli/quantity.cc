@@ -28,6 +28,22 @@ std::optional<std::uint64_t> parse_duration_us(std::string_view text) {
   return std::nullopt;
 }
 
+std::optional<std::chrono::seconds> parse_lifetime(std::string_view text) {
+  constexpr std::array<std::pair<std::string_view, std::int64_t>, 4> kUnits = {
+      {{"s", 1}, {"m", 60}, {"h", 3600}, {"d", 86'400}}};
+  constexpr std::int64_t kMostSeconds = 100LL * 365 * 86'400;
+
+  std::int64_t number = 0;
+  const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (status != std::errc{} || number <= 0) return std::nullopt;
+  text.remove_prefix(static_cast<std::size_t>(end - text.data()));
+  for (const auto& [unit, seconds] : kUnits) {
+    if (text == unit && number <= kMostSeconds / seconds)
+      return std::chrono::seconds(number * seconds);
+  }
+  return std::nullopt;
+}
+
 std::string format_bytes(std::uint64_t bytes) {
   constexpr std::array<std::string_view, 5> kUnits = {"B", "KiB", "MiB", "GiB", "TiB"};
   auto value = static_cast<double>(bytes);

@@ -2,6 +2,7 @@
 // thread.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -12,6 +13,9 @@ namespace sluice::cli {
 // Microseconds of "50ms", "500us", "1.5s" or "2m": a decimal number and a unit, at most a day.
 // Nothing otherwise: a number without a unit could mean any of them.
 [[nodiscard]] std::optional<std::uint64_t> parse_duration_us(std::string_view text);
+
+// "90s", "15m", "12h" or "365d": a whole number that is not zero, at most a hundred years.
+[[nodiscard]] std::optional<std::chrono::seconds> parse_lifetime(std::string_view text);
 
 [[nodiscard]] std::string format_bytes(std::uint64_t bytes);      // "4.0 GiB"
 [[nodiscard]] std::string format_count(std::uint64_t count);      // "1,048,576"

@@ -140,7 +140,9 @@ class Pair:
         self.directory = directory
         self.config = directory / f"{source}.sluice.toml"
         self.config.write_text("[hosts]\n" + "".join(
-            f'{host} = "unix:{LAB_RUN_DIR}/{host}/agent.sock"\n' for host in self.hosts))
+            f'{host} = "unix:{LAB_RUN_DIR}/{host}/agent.sock"\n' for host in self.hosts)
+            + f'[security]\nca = "{LAB_RUN_DIR}/pki/ca.pem"\ncertificate = "{LAB_RUN_DIR}/pki/operator.pem"\n'
+              f'key = "{LAB_RUN_DIR}/pki/operator-key.pem"\n')
 
     @property
     def hosts(self):

@@ -100,7 +100,7 @@ def agent_error(lab, port, mtu="9000", namespace="sluice-h1"):
     run_dir = lab.tmp_path / "run"
     run_dir.mkdir(exist_ok=True)
     config.write_text(f'host = "extra"\nrun_dir = "{run_dir}"\nlisten = ["unix:{run_dir}/agent.sock"]\nmemory = "1G"\n'
-                      f'[dataplane]\nport = "{port}"\naddress = "10.77.1.99/24"\nmtu = {mtu}\nqueues = 1\nmemory = "128M"\n')
+                      f'[security]\ntls = false\n[dataplane]\nport = "{port}"\naddress = "10.77.1.99/24"\nmtu = {mtu}\nqueues = 1\nmemory = "128M"\n')
     return subprocess.run(["ip", "netns", "exec", namespace, ROOT / "build/control/agent/sluiced", "--config", config],
                           capture_output=True, text=True, check=False, timeout=30)
 

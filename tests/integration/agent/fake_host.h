@@ -9,6 +9,7 @@
 
 #include "control/agent/agent.h"
 #include "tests/integration/agent/fake_guest.h"
+#include "tests/integration/test_pki.h"
 
 namespace sluice::agent::test {
 
@@ -29,6 +30,7 @@ class TemporaryDirectory {
 // The EAL starts once in a process.
 struct SharedDataPlane {
   TemporaryDirectory directory;
+  sluice::test::TestPki pki{directory.path() + "/pki"};
   EventRouter router;
   std::unique_ptr<dpdk::DataPlane> data_plane;
 
@@ -74,7 +76,7 @@ class FakeHost {
     drivers_.emplace("fake", std::move(driver));
     auto& shared = SharedDataPlane::get();
     agent_ = std::make_unique<Agent>(config_, *shared.data_plane, shared.router, registry_,
-                                     drivers_, handovers_, *outcomes_);
+                                     drivers_, handovers_, *outcomes_, *credentials_);
   }
 
   [[nodiscard]] Agent& agent() { return *agent_; }
@@ -85,6 +87,8 @@ class FakeHost {
 
  private:
   Config config_;
+  const std::shared_ptr<const security::Credentials> credentials_ =
+      SharedDataPlane::get().pki.credentials("here");
   HandoverRecords handovers_;
   std::unique_ptr<OutcomeRecords> outcomes_;
   GuestRegistry registry_;

@@ -38,6 +38,11 @@ class FakeLink final : public SourceLink {
     return true;
   }
 
+  Expected<void> speaks_for(const std::string& host) const override {
+    if (host == "there") return {};
+    return fail(ErrorKind::kPermission, "the certificate is not that of " + host);
+  }
+
   void send(const v1::SourceMessage& message) {
     {
       const std::lock_guard lock(mutex_);

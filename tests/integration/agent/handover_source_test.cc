@@ -88,7 +88,7 @@ class SourceHandover : public testing::Test {
   void serve() {
     grpc::ServerBuilder builder;
     model::set_keepalive(builder);
-    builder.AddListeningPort(address_, grpc::InsecureServerCredentials());
+    builder.AddListeningPort(address_, credentials_->for_server([](const std::string&) {}));
     builder.RegisterService(&peer_);
     server_ = builder.BuildAndStart();
     ASSERT_TRUE(server_);
@@ -124,6 +124,8 @@ class SourceHandover : public testing::Test {
   TemporaryDirectory directory_;
   const std::string address_ = "unix:" + directory_.path() + "/peer.sock";
   FakePeer peer_;
+  const std::shared_ptr<const security::Credentials> credentials_ =
+      SharedDataPlane::get().pki.credentials("there");
   std::unique_ptr<grpc::Server> server_;
   std::shared_ptr<FakeFate> fate_ = std::make_shared<FakeFate>(Phase::kRunning);
   std::unique_ptr<FakeHost> host_;  // last: it uses all of the above

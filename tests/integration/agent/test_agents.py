@@ -38,8 +38,20 @@ class Agents:
         self.directory = Path(directory)
         self.processes = {}
         self.logs = []
+        self.pki("init", self.directory)
+        self.pki("client", "operator", "--role", "operator", "--dir", self.directory)
+        for host in ("h1", "h2"):
+            self.pki("host", host, "--dir", self.directory)
         (self.directory / "sluice.toml").write_text("[hosts]\n" + "".join(
-            f'{host} = "unix:{self.directory}/{host}/agent.sock"\n' for host in ("h1", "h2")))
+            f'{host} = "unix:{self.directory}/{host}/agent.sock"\n' for host in ("h1", "h2")) + self.security("operator"))
+
+    @staticmethod
+    def pki(*arguments):
+        subprocess.run([SLUICE, "pki", *arguments], check=True, capture_output=True)
+
+    @staticmethod
+    def security(name):
+        return f'[security]\nca = "ca.pem"\ncertificate = "{name}.pem"\nkey = "{name}-key.pem"\n'
 
     def write_config(self, host, rate):
         other = "h2" if host == "h1" else "h1"
@@ -56,6 +68,7 @@ role = "{'server' if host == 'h1' else 'client'}"
 address = "10.77.99.{host[1]}/24"
 memory = "128M"
 {f'rate = "{rate}"' if rate else ''}
+{self.security(host)}
 """)
 
     def start(self, *hosts, rate=None):

@@ -11,6 +11,7 @@
 #include "control/cli/command_line.h"
 #include "control/model/version.h"
 #include "tests/integration/cli/fake_agent.h"
+#include "tests/integration/test_pki.h"
 
 namespace sluice::cli {
 namespace {
@@ -21,7 +22,8 @@ class CliTest : public testing::Test {
  protected:
   CliTest() {
     std::ofstream(config_) << "[hosts]\nh1 = \"" << h1_.address() << "\"\nh2 = \"" << h2_.address()
-                           << "\"\n";
+                           << "\"\n[security]\nca = \"" << security_.ca << "\"\ncertificate = \""
+                           << security_.certificate << "\"\nkey = \"" << security_.key << "\"\n";
     h1_.destination = &h2_;
     h2_.destination = &h1_;
   }
@@ -61,8 +63,10 @@ class CliTest : public testing::Test {
 
   const std::string directory_ = make_directory();
   const std::string config_ = directory_ + "/sluice.toml";
-  FakeAgent h1_{"h1", directory_};
-  FakeAgent h2_{"h2", directory_};
+  sluice::test::TestPki pki_{directory_ + "/pki"};
+  const security::SecurityConfig security_ = pki_.config("ann", security::Role::kOperator);
+  FakeAgent h1_{"h1", directory_, *pki_.credentials("h1")};
+  FakeAgent h2_{"h2", directory_, *pki_.credentials("h2")};
   std::ostringstream out_;
   std::ostringstream err_;
   Interrupts interrupts_;

@@ -14,6 +14,7 @@
 
 #include "control/model/channel.h"
 #include "control/proto/sluice.grpc.pb.h"
+#include "control/security/credentials.h"
 
 namespace sluice::cli {
 
@@ -24,11 +25,12 @@ class FakeAgent final : public v1::Agent::Service {
   // set.
   using Script = std::function<grpc::Status(FakeAgent&, const v1::MigrateRequest&, UpdateWriter&)>;
 
-  FakeAgent(std::string name, const std::string& directory)
+  FakeAgent(std::string name, const std::string& directory,
+            const security::Credentials& credentials)
       : name_(std::move(name)), address_("unix:" + directory + "/" + name_ + ".sock") {
     grpc::ServerBuilder builder;
     model::set_keepalive(builder);
-    builder.AddListeningPort(address_, grpc::InsecureServerCredentials());
+    builder.AddListeningPort(address_, credentials.for_server([](const std::string&) {}));
     builder.RegisterService(this);
     server_ = builder.BuildAndStart();
   }

@@ -1,0 +1,57 @@
+#include "control/security/config.h"
+
+#include <array>
+#include <filesystem>
+#include <fmt/format.h>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+namespace sluice::security {
+namespace {
+
+Error mistake(const std::string& source, const toml::source_region& where,
+              const std::string& what) {
+  return {ErrorKind::kInvalid,
+          fmt::format("{}:{}:{}: {}", source, where.begin.line, where.begin.column, what)};
+}
+
+}  // namespace
+
+Expected<SecurityConfig> read_security(const toml::node* node, const std::string& source) {
+  SecurityConfig config;
+  if (node == nullptr) return config;
+  const auto* const table = node->as_table();
+  if (table == nullptr)
+    return tl::unexpected(mistake(source, node->source(), "security must be a table"));
+  const std::array<std::pair<std::string_view, std::string*>, 3> files = {
+      {{"ca", &config.ca}, {"certificate", &config.certificate}, {"key", &config.key}}};
+  for (const auto& [key, value] : *table) {
+    if (key == "tls") {
+      const auto tls = value.value_exact<bool>();
+      if (!tls)
+        return tl::unexpected(
+            mistake(source, value.source(), "security.tls must be true or false"));
+      config.tls = *tls;
+      continue;
+    }
+    std::string* file = nullptr;
+    for (const auto& [name, target] : files) {
+      if (key == name) file = target;
+    }
+    if (file == nullptr) {
+      return tl::unexpected(
+          mistake(source, key.source(), fmt::format("unknown key security.{}", key.str())));
+    }
+    const auto path = value.value_exact<std::string>();
+    if (!path || path->empty()) {
+      return tl::unexpected(
+          mistake(source, value.source(),
+                  fmt::format("security.{} must be the path of a PEM file", key.str())));
+    }
+    *file = std::filesystem::path(source).parent_path() / *path;
+  }
+  return config;
+}
+
+}  // namespace sluice::security
