@@ -1,0 +1,251 @@
+#include "control/hooks/hook_runner.h"
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <fcntl.h>
+#include <filesystem>
+#include <fmt/format.h>
+#include <fstream>
+#include <optional>
+#include <spawn.h>
+#include <sstream>
+#include <sys/wait.h>
+#include <thread>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+namespace sluice::hooks {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+constexpr std::size_t kOutputBytesMax = 64 * 1024;
+constexpr auto kPoll = std::chrono::milliseconds(20);
+constexpr auto kKillGrace = std::chrono::seconds(2);
+
+// The shell writes the exit status itself, so that it is known also when we have gone meanwhile.
+// $1: the call's files, $2: the hook. The status is on disk before anybody can act on it: the next
+// thing may be a reboot.
+constexpr const char* kShell = R"sh(
+echo $$ >"$1.pid.partial" && mv "$1.pid.partial" "$1.pid"
+"$2" >"$1.output" 2>&1 </dev/null
+echo $? >"$1.exit.partial" && sync "$1.exit.partial" && mv "$1.exit.partial" "$1.exit"
+sync "$(dirname "$1")"
+)sh";
+
+std::optional<std::string> read_file(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) return std::nullopt;
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+std::optional<long> read_number(const std::string& path) {
+  const auto text = read_file(path);
+  if (!text || text->empty()) return std::nullopt;
+  return std::strtol(text->c_str(), nullptr, 10);
+}
+
+std::string output_of(const std::string& base) {
+  std::string output = read_file(base + ".output").value_or("");
+  if (output.size() > kOutputBytesMax) output.erase(0, output.size() - kOutputBytesMax);
+  return output;
+}
+
+// The shell of this very call; its number may have been given to somebody else since.
+std::optional<pid_t> living_shell(const std::string& base) {
+  const auto pid = read_number(base + ".pid");
+  if (!pid) return std::nullopt;
+  const auto command = read_file(fmt::format("/proc/{}/cmdline", *pid));
+  if (!command || command->find(base + '\0') == std::string::npos) return std::nullopt;
+  return static_cast<pid_t>(*pid);
+}
+
+End timed_out(const Call& call, const std::string& base, pid_t shell) {
+  // It leads a session of its own, which all its children are in unless they left it.
+  kill(-shell, SIGTERM);
+  const auto deadline = Clock::now() + kKillGrace;
+  while (living_shell(base) && Clock::now() < deadline) std::this_thread::sleep_for(kPoll);
+  kill(-shell, SIGKILL);
+  const std::string why =
+      fmt::format("it did not end within {} s and was killed\n", call.timeout_s);
+  std::ofstream(base + ".killed") << why;
+  return {false, why + output_of(base)};
+}
+
+// Children of ours are reaped by whoever waits for them.
+void reap(pid_t shell) { waitpid(shell, nullptr, WNOHANG); }
+
+bool is_key(const std::string& key) {
+  return !key.empty() && key.front() != '.' && std::all_of(key.begin(), key.end(), [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '.' || c == '-';
+  });
+}
+
+}  // namespace
+
+// One call of a key at a time.
+class HookRunner::Lock {
+ public:
+  Lock(HookRunner& runner, std::string key) : runner_(runner), key_(std::move(key)) {
+    std::unique_lock lock(runner_.mutex_);
+    runner_.ended_.wait(lock, [&] { return runner_.running_.count(key_) == 0; });
+    runner_.running_.insert(key_);
+  }
+  Lock(const Lock&) = delete;
+  Lock& operator=(const Lock&) = delete;
+  ~Lock() {
+    const std::lock_guard lock(runner_.mutex_);
+    runner_.running_.erase(key_);
+    runner_.ended_.notify_all();
+  }
+
+ private:
+  HookRunner& runner_;
+  std::string key_;
+};
+
+Expected<void> HookRunner::prepare(const std::string& state_directory) {
+  std::error_code error;
+  fs::create_directories(state_directory, error);
+  if (error || access(state_directory.c_str(), W_OK) != 0)
+    return fail(ErrorKind::kPermission,
+                fmt::format("{} cannot be made or written; it keeps what hooks have done, and must "
+                            "outlive reboots",
+                            state_directory));
+  return {};
+}
+
+HookRunner::HookRunner(std::string hook_directory, std::string state_directory)
+    : hook_directory_(std::move(hook_directory)), state_directory_(std::move(state_directory)) {}
+
+std::set<std::string> HookRunner::names() const {
+  std::set<std::string> names;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(hook_directory_, error)) {
+    const std::string name = entry.path().filename();
+    if (entry.is_regular_file(error) && access(entry.path().c_str(), X_OK) == 0 &&
+        name.front() != '.')
+      names.insert(name);
+  }
+  return names;
+}
+
+Expected<End> HookRunner::run(const Call& call) {
+  if (!is_key(call.key))
+    return fail(ErrorKind::kInvalid, fmt::format("\"{}\" is no key of a hook's call", call.key));
+  const Lock lock(*this, call.key);
+  return run_alone(call);
+}
+
+Expected<End> HookRunner::run_alone(const Call& call) {
+  const std::string base = state_directory_ + "/" + call.key;
+  const bool begun = fs::exists(base + ".begun");
+  const bool ended = fs::exists(base + ".exit") || fs::exists(base + ".killed");
+  if (begun && !ended && !living_shell(base)) {
+    if (!call.idempotent)
+      return End{false, "it was interrupted; whether it took effect is not known"};
+    for (const char* suffix : {".begun", ".pid", ".output"}) fs::remove(base + suffix);
+  }
+  if (!fs::exists(base + ".begun")) {
+    if (auto started = begin(call, base); !started) return tl::unexpected<Error>(started.error());
+  }
+  return wait(call, base);
+}
+
+// "Begun" is on disk before anything runs.
+Expected<void> HookRunner::begin(const Call& call, const std::string& base) const {
+  if (names().count(call.name) == 0)
+    return fail(ErrorKind::kNotFound,
+                fmt::format("there is no hook {} in {}", call.name, hook_directory_));
+  const std::string begun = base + ".begun";
+  const int file = open(begun.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  const bool durable = file >= 0 && fsync(file) == 0;
+  if (file >= 0) close(file);
+  const int directory = open(state_directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const bool listed = directory >= 0 && fsync(directory) == 0;
+  if (directory >= 0) close(directory);
+  if (!durable || !listed) {
+    if (file >= 0) fs::remove(begun);
+    return fail(ErrorKind::kNoCapacity,
+                fmt::format("{} cannot be written; hook {} was not run", begun, call.name));
+  }
+  auto spawned = spawn(call, base);
+  if (!spawned) fs::remove(begun);
+  return spawned;
+}
+
+Expected<void> HookRunner::spawn(const Call& call, const std::string& base) const {
+  std::vector<std::string> variables;
+  for (const auto& [name, value] : call.environment) variables.push_back(name + "=" + value);
+  std::vector<char*> environment;
+  for (char** variable = environ; *variable != nullptr; ++variable)
+    environment.push_back(*variable);
+  for (auto& variable : variables) environment.push_back(variable.data());
+  environment.push_back(nullptr);
+
+  std::string shell = "/bin/sh";
+  std::string option = "-c";
+  std::string script = kShell;
+  std::string title = "sluice-hook";
+  std::string files = base;
+  std::string path = hook_directory_ + "/" + call.name;
+  char* arguments[] = {shell.data(), option.data(), script.data(), title.data(),
+                       files.data(), path.data(),   nullptr};
+
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  sigset_t none;
+  sigemptyset(&none);
+  posix_spawnattr_setsigmask(&attributes, &none);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+    posix_spawn_file_actions_addopen(&actions, stream, "/dev/null", O_RDWR, 0);
+  pid_t pid = 0;
+  const int status =
+      posix_spawn(&pid, shell.c_str(), &actions, &attributes, arguments, environment.data());
+  posix_spawn_file_actions_destroy(&actions);
+  posix_spawnattr_destroy(&attributes);
+  if (status != 0)
+    return fail(ErrorKind::kFailed, fmt::format("hook {} cannot be started: {}", call.name,
+                                                std::generic_category().message(status)));
+  // Until it has said who it is, nobody may take it for gone.
+  while (!fs::exists(base + ".pid")) {
+    if (waitpid(pid, nullptr, WNOHANG) != 0 && !fs::exists(base + ".pid"))
+      return fail(ErrorKind::kFailed, fmt::format("hook {} ended before it began; is {} full?",
+                                                  call.name, state_directory_));
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return {};
+}
+
+End HookRunner::wait(const Call& call, const std::string& base) const {
+  const auto deadline = Clock::now() + std::chrono::seconds(call.timeout_s);
+  while (true) {
+    if (const auto killed = read_file(base + ".killed")) return {false, *killed + output_of(base)};
+    const auto status = read_number(base + ".exit");
+    const auto shell = living_shell(base);
+    if (status) {
+      if (shell) reap(*shell);
+      return {*status == 0, *status == 0
+                                ? output_of(base)
+                                : fmt::format("exit status {}: {}", *status, output_of(base))};
+    }
+    if (!shell) {
+      // It may have ended between the two looks.
+      if (fs::exists(base + ".exit")) continue;
+      return {false, "it was killed from outside\n" + output_of(base)};
+    }
+    reap(*shell);
+    if (Clock::now() >= deadline) return timed_out(call, base, *shell);
+    std::this_thread::sleep_for(kPoll);
+  }
+}
+
+}  // namespace sluice::hooks

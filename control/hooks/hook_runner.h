@@ -1,0 +1,61 @@
+// Runs hooks: executables in one directory, called by name. A hook is begun at most once for a key,
+// whoever crashes: what began and what became of it is kept on disk, across restarts of this
+// process and of the machine.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <set>
+#include <string>
+
+#include "dataplane/base/expected.h"
+
+namespace sluice::hooks {
+
+struct Call {
+  std::string key;   // [A-Za-z0-9_.-]+; the same key is the same call
+  std::string name;  // of a file in the hook directory
+  std::uint32_t timeout_s = 600;
+  // If it was begun and nobody knows whether it ended, it may be run again.
+  bool idempotent = false;
+  std::map<std::string, std::string> environment;  // beside the caller's own
+};
+
+struct End {
+  bool ok = false;     // it exited with status 0 in time
+  std::string output;  // standard output and error, the last 64 KiB; or why there is none
+};
+
+// Any thread.
+class HookRunner {
+ public:
+  // Makes `state_directory`, which should outlive reboots. An empty `hook_directory`, or one that
+  // does not exist, has no hooks.
+  [[nodiscard]] static Expected<void> prepare(const std::string& state_directory);
+  HookRunner(std::string hook_directory, std::string state_directory);
+
+  // Executable files in the hook directory, as of now.
+  [[nodiscard]] std::set<std::string> names() const;
+
+  // Runs the hook, or waits for the call of the same key that was begun before, or returns what
+  // became of it. kNotFound for an unknown name, kInvalid for a bad key, kFailed when nothing was
+  // run. A hook that outlives its timeout is killed with its process group.
+  [[nodiscard]] Expected<End> run(const Call& call);
+
+ private:
+  class Lock;
+  [[nodiscard]] Expected<End> run_alone(const Call& call);
+  [[nodiscard]] Expected<void> begin(const Call& call, const std::string& base) const;
+  [[nodiscard]] End wait(const Call& call, const std::string& base) const;
+  [[nodiscard]] Expected<void> spawn(const Call& call, const std::string& base) const;
+
+  std::string hook_directory_;
+  std::string state_directory_;
+  std::mutex mutex_;
+  std::condition_variable ended_;
+  std::set<std::string> running_;  // keys
+};
+
+}  // namespace sluice::hooks

@@ -1,0 +1,148 @@
+#include "control/hooks/hook_runner.h"
+
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <gtest/gtest.h>
+#include <sstream>
+#include <sys/wait.h>
+#include <thread>
+#include <unistd.h>
+
+namespace sluice::hooks {
+namespace {
+
+namespace fs = std::filesystem;
+
+class HookRunnerTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = (fs::temp_directory_path() / "sluice-hooks-XXXXXX").string();
+    directory_ = mkdtemp(pattern.data());
+    fs::create_directory(directory_ / "hooks");
+    ASSERT_TRUE(HookRunner::prepare(state()));
+  }
+  void TearDown() override { fs::remove_all(directory_); }
+
+  [[nodiscard]] std::string state() const { return (directory_ / "state").string(); }
+  [[nodiscard]] HookRunner runner() const { return {(directory_ / "hooks").string(), state()}; }
+  // A hook that writes a line to the file `ran` each time it runs.
+  void write_hook(const std::string& name, const std::string& body) const {
+    const fs::path path = directory_ / "hooks" / name;
+    std::ofstream(path) << "#!/bin/sh\necho ran >>" << (directory_ / "ran").string() << "\n"
+                        << body;
+    fs::permissions(path, fs::perms::owner_all);
+  }
+  [[nodiscard]] int times_run() const {
+    std::ifstream file(directory_ / "ran");
+    int lines = 0;
+    for (std::string line; std::getline(file, line);) ++lines;
+    return lines;
+  }
+  void wait_until_run() const {
+    for (int i = 0; i < 1000 && times_run() == 0; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    ASSERT_EQ(times_run(), 1);
+  }
+
+  fs::path directory_;
+};
+
+Call call_of(const std::string& name, bool idempotent = false) {
+  return {"r1-7", name, 30, idempotent, {{"SLUICE_HOST", "h1"}}};
+}
+
+TEST_F(HookRunnerTest, RunsAHookOnceForItsKeyAndRemembersWhatBecameOfIt) {
+  write_hook("patch", "echo on $SLUICE_HOST; echo trouble >&2\n");
+  for (int again = 0; again < 3; ++again) {
+    auto here = runner();
+    const auto end = here.run(call_of("patch"));
+    ASSERT_TRUE(end) << end.error().message;
+    EXPECT_TRUE(end->ok);
+    EXPECT_EQ(end->output, "on h1\ntrouble\n");
+  }
+  EXPECT_EQ(times_run(), 1);
+  auto other = call_of("patch");
+  other.key = "r1-8";
+  EXPECT_TRUE(runner().run(other)->ok);
+  EXPECT_EQ(times_run(), 2);
+}
+
+TEST_F(HookRunnerTest, AFailureIsAnEndToo) {
+  write_hook("patch", "echo no space; exit 3\n");
+  for (int again = 0; again < 2; ++again) {
+    auto here = runner();
+    const auto end = here.run(call_of("patch"));
+    ASSERT_TRUE(end);
+    EXPECT_FALSE(end->ok);
+    EXPECT_EQ(end->output, "exit status 3: no space\n");
+  }
+  EXPECT_EQ(times_run(), 1);
+}
+
+TEST_F(HookRunnerTest, OneThatHangsIsKilledWithItsChildren) {
+  write_hook("patch", "echo begun; sleep 1000 & sleep 1000\n");
+  auto call = call_of("patch");
+  call.timeout_s = 1;
+  auto here = runner();
+  const auto end = here.run(call);
+  ASSERT_TRUE(end);
+  EXPECT_FALSE(end->ok);
+  EXPECT_EQ(end->output, "it did not end within 1 s and was killed\nbegun\n");
+  EXPECT_EQ(here.run(call)->output, end->output);
+  EXPECT_EQ(times_run(), 1);
+}
+
+// A process that is killed while its hook runs, and one that comes after it.
+TEST_F(HookRunnerTest, OneThatOutlivesItsCallerIsWaitedForAndNotRunAgain) {
+  write_hook("patch", "while [ ! -e " + (directory_ / "go").string() + " ]; do sleep 0.02; done\n");
+  const pid_t caller = fork();
+  if (caller == 0) {
+    auto here = runner();
+    static_cast<void>(here.run(call_of("patch")));
+    _exit(0);
+  }
+  wait_until_run();
+  kill(caller, SIGKILL);
+  waitpid(caller, nullptr, 0);
+  std::ofstream(directory_ / "go") << "go";
+  auto here = runner();
+  const auto end = here.run(call_of("patch"));
+  ASSERT_TRUE(end);
+  EXPECT_TRUE(end->ok) << end->output;
+  EXPECT_EQ(times_run(), 1);
+}
+
+// As after a crash of the whole machine: it was begun, and nothing more is known.
+TEST_F(HookRunnerTest, OneWhoseEndNobodyKnowsIsRunAgainOnlyIfThatDoesNoHarm) {
+  write_hook("patch", "");
+  std::ofstream(state() + "/r1-7.begun") << "";
+  auto here = runner();
+  const auto end = here.run(call_of("patch"));
+  ASSERT_TRUE(end);
+  EXPECT_FALSE(end->ok);
+  EXPECT_EQ(end->output, "it was interrupted; whether it took effect is not known");
+  EXPECT_EQ(times_run(), 0);
+  EXPECT_TRUE(here.run(call_of("patch", /*idempotent=*/true))->ok);
+  EXPECT_EQ(times_run(), 1);
+}
+
+TEST_F(HookRunnerTest, UnknownNamesAndBadKeysAreRefused) {
+  write_hook("patch", "");
+  std::ofstream(directory_ / "hooks" / "notes.txt") << "not executable";
+  auto here = runner();
+  EXPECT_EQ(here.names(), std::set<std::string>{"patch"});
+  EXPECT_EQ(here.run(call_of("notes.txt")).error().kind, ErrorKind::kNotFound);
+  EXPECT_EQ(here.run(call_of("../patch")).error().kind, ErrorKind::kNotFound);
+  auto call = call_of("patch");
+  for (const char* key : {"", "..", "../x", "a b"}) {
+    call.key = key;
+    EXPECT_EQ(here.run(call).error().kind, ErrorKind::kInvalid) << key;
+  }
+  EXPECT_EQ(times_run(), 0);
+}
+
+}  // namespace
+}  // namespace sluice::hooks
