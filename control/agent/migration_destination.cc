@@ -170,6 +170,12 @@ Expected<void> MigrationDestination::make_twin(const v1::Prepare& request) {
 Expected<void> MigrationDestination::receive(const v1::Prepare& request) {
   const auto remote = parse_endpoint(request.source());
   if (!remote) return tl::unexpected<Error>(remote.error());
+  if (request.mtu() < wire::kMtuMin) {
+    return fail(ErrorKind::kInvalid,
+                fmt::format("{} asks for an MTU of {}, below {}, the smallest that pages fit in; "
+                            "correct mtu in its agent.toml",
+                            from_, request.mtu(), wire::kMtuMin));
+  }
   const auto& info = agent_.data_plane.info();
   FlowsConfig config;
   config.session = session_;

@@ -1,5 +1,6 @@
 #include "control/agent/migration_source.h"
 
+#include <algorithm>
 #include <fmt/format.h>
 #include <random>
 #include <spdlog/spdlog.h>
@@ -19,6 +20,25 @@ std::uint64_t new_session() {
   const auto high = static_cast<std::uint64_t>(device());
   const std::uint64_t session = high << 32 | device();
   return session == 0 ? 1 : session;
+}
+
+// What the frames of every flow fit in by now.
+std::size_t path_mtu(SendFlows& flows) {
+  std::size_t mtu = flows.config().mtu;
+  for (const auto& flow : flows.all()) {
+    const std::size_t now = flow->probe.mtu.load(std::memory_order_relaxed);
+    if (now != 0) mtu = std::min(mtu, now);
+  }
+  return mtu;
+}
+
+// Frames were sent, of every size that a path may have, and none was ever acknowledged.
+bool nothing_answered(SendFlows& flows) {
+  const auto& all = flows.all();
+  return total(all).frames > 0 && std::all_of(all.begin(), all.end(), [](const auto& flow) {
+           return flow->probe.smoothed_rtt_ns.load(std::memory_order_relaxed) ==
+                  protocol::kInitialRttNs;
+         });
 }
 
 std::uint64_t microseconds(TimeNs ns) { return ns / kMicrosecondNs; }
@@ -140,6 +160,11 @@ void MigrationSource::release_guest() {
 // goes on here.
 void MigrationSource::cancel_migration(const Error& error) {
   std::string message = error.message;
+  if (error.kind == ErrorKind::kUnreachable && flows_ && nothing_answered(*flows_)) {
+    message += fmt::format("; no frame of any size from {} reaches {}: check cable, VLAN, address",
+                           wire::ipv4_to_string(flows_->config().local.ipv4),
+                           wire::ipv4_to_string(flows_->config().remote.ipv4));
+  }
   if (state_ != model::SourceState::kCancelled) (void)advance(model::SourceEvent::kFailure);
   if (paused_ && guest_.guest().alive()) {
     if (auto resumed = guest_.guest().cancel_handover(); !resumed) {
@@ -168,7 +193,17 @@ void MigrationSource::end_session() {
     peer_.reset();
   }
   const bool stopped = !flows_ || flows_->stop();
-  if (flows_) summary_.set_busy_core_seconds_from(flows_->busy_core_seconds());
+  if (flows_) {
+    summary_.set_busy_core_seconds_from(flows_->busy_core_seconds());
+    const std::size_t configured = flows_->config().mtu;
+    if (const std::size_t mtu = path_mtu(*flows_); mtu < configured) {
+      summary_.add_remarks(
+          fmt::format("configured {}, largest frame that reaches {} is {}: check the switch ports",
+                      configured, request_.to, mtu));
+      spdlog::warn("migration session={:016x} guest={} {}", session_, summary_.guest(),
+                   *summary_.remarks().rbegin());
+    }
+  }
   progress_->watch(nullptr);
   if (!stopped) {
     // A worker may still touch all three.

@@ -101,6 +101,7 @@ Json to_json(const v1::MigrateSummary& summary) {
         {"match", summary.proof_match()}}},
       {"frames_lost", summary.frames_lost()},
       {"retransmitted_pages", summary.retransmitted_pages()},
+      {"remarks", Json(summary.remarks())},
       {"busy_core_seconds",
        {{"from", summary.busy_core_seconds_from()}, {"to", summary.busy_core_seconds_to()}}}};
   if (summary.status() != "completed") document["error"] = summary.error();

@@ -1,0 +1,81 @@
+"""Switch ports that carry less than the agents are configured for: jumbo frames vanish there without a word."""
+import subprocess
+import time
+
+import pytest
+
+from conftest import LAB_RUN_DIR, wait_until
+
+MEMORY = "256M"
+
+
+def switch_port(host, *words):
+    """Only of a destination: a veth that is narrower than its sender's own end refuses frames with an error instead of swallowing
+    them, and AF_PACKET's ring then holds what comes after (Linux 6.18), which no real switch port does."""
+    subprocess.run(["ip", "-n", "sluice-net", "link", "set", f"mig-{host}", *map(str, words)], check=True)
+
+
+def remark(found, configured=9000, to="h2"):
+    return f"configured {configured}, largest frame that reaches {to} is {found}: check the switch ports"
+
+
+def start_memory_guest(lab, dirty_rate="0", memory=MEMORY):
+    path = lab.tmp_path / "vm.toml"
+    path.write_text(f'name = "vm"\ndriver = "memory"\nmemory = "{memory}"\n[memory]\ndirty_rate = "{dirty_rate}"\n')
+    lab.json("guest", "start", path, "--on", "h1")
+
+
+@pytest.fixture
+def path_lab(lab):
+    lab.up(hosts=2, link="veth", mtu=9000)
+    return lab
+
+
+def test_a_narrow_switch_port_is_named_and_costs_smaller_frames_only(path_lab):
+    switch_port("h2", "mtu", 1500)
+    start_memory_guest(path_lab, "20M")
+    moved = path_lab.migrate("vm", "h2")
+    assert moved["status"] == "completed"
+    assert moved["proof"]["match"] is True
+    assert moved["remarks"].count(remark(1500)) == 1, moved["remarks"]
+    # A person reads it too; the log keeps it.
+    switch_port("h2", "mtu", 9000)
+    switch_port("h1", "mtu", 1400)
+    shown = path_lab.sluice("migrate", "vm", "--to", "h1")
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert remark(1400, to="h1") in shown.stdout
+    assert remark(1400, to="h1") in (LAB_RUN_DIR / "h2/agent.log").read_text()
+    # A path that carries what is configured is not remarked on.
+    switch_port("h1", "mtu", 9000)
+    moved = path_lab.migrate("vm", "h2")
+    assert not any("switch" in text for text in moved["remarks"])
+
+
+def test_a_switch_port_that_narrows_under_way(path_lab):
+    start_memory_guest(path_lab, "100M", "512M")
+    # Too strict a limit to be held, so that it does not end early.
+    migration = path_lab.spawn("--json", "migrate", "vm", "--to", "h2", "--downtime-limit", "1ms", "--max-iterations", "4", "--watch")
+    for line in migration.stdout:
+        if '"phase":"streaming"' in line:
+            break
+    switch_port("h2", "mtu", 1500)
+    lines, errors = migration.communicate(timeout=60)
+    assert migration.returncode == 0, lines + errors
+    summary = lines.strip().splitlines()[-1]
+    assert remark(1500) in summary
+    assert '"match":true' in summary
+
+
+def test_a_link_that_carries_nothing_is_named_within_seconds(path_lab):
+    switch_port("h2", "down")
+    start_memory_guest(path_lab, "20M")
+    began = time.monotonic()
+    refused = path_lab.sluice("migrate", "vm", "--to", "h2")
+    assert time.monotonic() - began < 15
+    assert refused.returncode == 1
+    assert "no frame of any size from 10.77.1.1 reaches 10.77.1.2" in refused.stderr, refused.stderr
+    assert "check cable, VLAN, address" in refused.stderr
+    guest = wait_until(lambda: [guest for guest in path_lab.json("guests")["guests"] if guest["name"] == "vm"], 5, "the guest")
+    assert [(entry["host"], entry["state"]) for entry in guest] == [("h1", "running")]
+    switch_port("h2", "up")
+    assert path_lab.migrate("vm", "h2")["status"] == "completed"
