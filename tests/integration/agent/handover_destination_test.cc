@@ -102,12 +102,13 @@ class DestinationHandover : public testing::Test {
     thread_.join();
   }
 
-  v1::DestinationMessage prepare(const std::string& to = "here") {
+  v1::DestinationMessage prepare(const std::string& to = "here",
+                                 const std::string& from = "there") {
     const auto& info = SharedDataPlane::get().data_plane->info();
     v1::SourceMessage message;
     auto& prepare = *message.mutable_prepare();
     prepare.set_session(session_);
-    prepare.set_from("there");
+    prepare.set_from(from);
     prepare.set_to(to);
     prepare.set_guest_description_json(model::to_json(fake_description("db")));
     prepare.add_region_pages(kFakeBytes / kPageBytes);
@@ -295,6 +296,15 @@ TEST_F(DestinationHandover, RefusesAGuestThatWasMeantForAnotherHost) {
   const auto reply = prepare("elsewhere");
   ASSERT_TRUE(reply.has_failed());
   EXPECT_NE(reply.failed().message().find("elsewhere"), std::string::npos);
+  end();
+  EXPECT_TRUE(host_->registry().list().empty());
+}
+
+TEST_F(DestinationHandover, RefusesAGuestOfferedInAnotherHostsName) {
+  const auto reply = prepare("here", "impostor");
+  ASSERT_TRUE(reply.has_failed());
+  EXPECT_EQ(reply.failed().error_kind(), static_cast<std::uint32_t>(ErrorKind::kPermission));
+  EXPECT_NE(reply.failed().message().find("impostor"), std::string::npos);
   end();
   EXPECT_TRUE(host_->registry().list().empty());
 }
