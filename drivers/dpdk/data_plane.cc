@@ -326,6 +326,11 @@ Expected<std::unique_ptr<DataPlane>> DataPlane::start(
   }
   auto impl = std::make_unique<Impl>();
   impl->port = std::move(*port);
+  if (auto readable =
+          impl->port->register_memory(engine::probe_padding.data(), engine::probe_padding.size());
+      !readable) {
+    return tl::unexpected<Error>(std::move(readable.error()));
+  }
   impl->crypto = Crypto::start();
   impl->on_event = std::move(on_event);
   impl->info = PortInfo{impl->port->mac(),
