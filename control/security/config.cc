@@ -29,9 +29,10 @@ Expected<SecurityConfig> read_security(const toml::node* node, const std::string
   for (const auto& [key, value] : *table) {
     if (key == "tls") {
       const auto tls = value.value_exact<bool>();
-      if (!tls)
+      if (!tls) {
         return tl::unexpected(
             mistake(source, value.source(), "security.tls must be true or false"));
+      }
       config.tls = *tls;
       continue;
     }
