@@ -27,6 +27,7 @@ struct Parsed {
   MigrateOptions migrate;
   BenchOptions bench;
   PkiOptions pki;
+  PatchPlanOptions patch_plan;
   Command command;
   // Instead of `command`: what needs no host.
   std::function<int(const Terminal&)> local;
@@ -256,6 +257,42 @@ void add_pki(CLI::App& app, Parsed& parsed) {
   client.get_option("--role")->required();
 }
 
+void add_patch(CLI::App& app, Parsed& parsed) {
+  PatchPlanOptions& options = parsed.patch_plan;
+  CLI::App& patch = *app.add_subcommand("patch", "Patches hosts in waves");
+  patch.require_subcommand(1);
+  CLI::App& plan = *patch.add_subcommand(
+      "plan", "Says which hosts would be patched together, what would move, and how long it takes");
+  plan.add_option("--inventory", options.inventory, "Hosts and guests, see docs/patching.md")
+      ->required()
+      ->type_name("FILE");
+  plan.add_option("--hosts", options.hosts, "Only these, separated by commas; default: all")
+      ->delimiter(',')
+      ->type_name("HOST,...");
+  plan.add_option_function<std::string>(
+          "--patch-time",
+          [&options](const std::string& text) {
+            const auto time_us = parse_duration_us(text);
+            if (!time_us) {
+              throw CLI::ValidationError(
+                  "--patch-time",
+                  "\"" + text + "\" is no duration; write a number with s or m, such as 10m");
+            }
+            options.patch_ms = *time_us / 1000;
+          },
+          "A host's time from empty to back in service; default 10m")
+      ->type_name("DURATION");
+  plan.add_option("--hosts-at-once", options.hosts_at_once,
+                  "At most so many in one wave; default: as many as there is room for")
+      ->check(CLI::Range(1, 100000));
+  plan.add_option("--seed", options.seed, "Of the search for a good order; default 1");
+  plan.callback([&parsed] {
+    parsed.local = [&parsed](const Terminal& terminal) {
+      return plan_patch(terminal, parsed.patch_plan);
+    };
+  });
+}
+
 // CLI11 says some things in several lines; a person gets one. A word that is no command reaches it
 // as a missing one.
 int usage_error(const CLI::App& app, const Terminal& terminal, const CLI::ParseError& error) {
@@ -283,6 +320,7 @@ int run(const std::vector<std::string>& arguments, Terminal terminal,
   add_guest(app, parsed);
   add_migrate(app, parsed);
   add_bench(app, parsed);
+  add_patch(app, parsed);
   add_pki(app, parsed);
 
   try {

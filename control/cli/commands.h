@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "control/cli/fleet.h"
 #include "control/cli/terminal.h"
@@ -46,5 +47,15 @@ struct PkiOptions {
 };
 int make_authority(const Terminal& terminal, const PkiOptions& options);
 int make_certificate(const Terminal& terminal, const PkiOptions& options);
+
+struct PatchPlanOptions {
+  std::string inventory;           // a file, see docs/patching.md
+  std::vector<std::string> hosts;  // empty: all of them
+  std::uint64_t patch_ms = 600'000;
+  std::uint32_t hosts_at_once = 0;  // 0: as many as there is room for
+  std::uint64_t seed = 1;
+};
+// Touches nothing and asks nobody: the inventory is all it knows.
+int plan_patch(const Terminal& terminal, const PatchPlanOptions& options);
 
 }  // namespace sluice::cli

@@ -67,6 +67,15 @@ std::string format_ms(std::uint64_t microseconds) {
   return fmt::format("{:.1f} ms", static_cast<double>(microseconds) / 1e3);
 }
 
+std::string format_span(std::uint64_t milliseconds) {
+  if (milliseconds < 59'950)
+    return fmt::format("{:.1f} s", static_cast<double>(milliseconds) / 1e3);
+  const std::uint64_t seconds = (milliseconds + 500) / 1000;
+  if (seconds < 3600) return fmt::format("{} min {} s", seconds / 60, seconds % 60);
+  const std::uint64_t minutes = (seconds + 30) / 60;
+  return fmt::format("{} h {} min", minutes / 60, minutes % 60);
+}
+
 std::string format_counted(std::uint64_t count, std::string_view singular,
                            std::string_view plural) {
   return fmt::format("{} {}", format_count(count), count == 1 ? singular : plural);

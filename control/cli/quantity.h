@@ -20,6 +20,8 @@ namespace sluice::cli {
 [[nodiscard]] std::string format_bytes(std::uint64_t bytes);      // "4.0 GiB"
 [[nodiscard]] std::string format_count(std::uint64_t count);      // "1,048,576"
 [[nodiscard]] std::string format_ms(std::uint64_t microseconds);  // "12.4 ms"
+[[nodiscard]] std::string format_span(
+    std::uint64_t milliseconds);  // "2 h 5 min", "1 min 51 s", "3.7 s"
 
 // "1 page", "2 pages".
 [[nodiscard]] std::string format_counted(std::uint64_t count, std::string_view singular,

@@ -51,7 +51,8 @@ class DurationModel {
   std::array<Features, 3> covariance_;
   std::vector<double> ratios_;  // measured ÷ predicted before it was learnt from, the latest ones
   std::size_t next_ratio_ = 0;
-  double low_ = 0.9;  // the range, relative to the estimate; as guessed before anything was measured
+  double low_ =
+      0.9;  // the range, relative to the estimate; as guessed before anything was measured
   double high_ = 1.5;
 };
 

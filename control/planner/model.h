@@ -93,7 +93,8 @@ enum class Rule : std::uint8_t {
   kApartDomains,  // at most `limit` members in one failure domain
 };
 
-// A guest on its way counts at both ends. A kTogether group that is apart at the outset is not bound.
+// A guest on its way counts at both ends. A kTogether group that is apart at the outset is not
+// bound.
 struct Group {
   std::string name;
   Rule rule = Rule::kBudgetOnly;

@@ -155,7 +155,8 @@ class Attempt {
 
 struct Departure {
   std::vector<Unit> units;
-  std::vector<std::string> obstacles;  // guests that may not move
+  std::vector<GuestId> bound;          // guests that may not move
+  std::vector<std::string> obstacles;  // why
 };
 
 Departure departing(const Cluster& cluster, const std::vector<HostId>& hosts) {
@@ -189,6 +190,7 @@ Departure departing(const Cluster& cluster, const std::vector<HostId>& hosts) {
     }
     const std::string& anchor = cluster.guests[never->second].name;
     for (const GuestId guest : unit.guests) {
+      departure.bound.push_back(guest);
       departure.obstacles.push_back(
           "guest " + cluster.guests[guest].name + " cannot leave " + cluster.hosts[unit.from].name +
           ": " +
@@ -200,7 +202,7 @@ Departure departing(const Cluster& cluster, const std::vector<HostId>& hosts) {
   return departure;
 }
 
-constexpr std::uint32_t kAttempts = 10;
+constexpr std::size_t kExplained = 20;
 
 std::vector<std::string> explain(const Cluster& cluster, const Attempt& attempt,
                                  const std::vector<const Unit*>& unplaced,
@@ -213,6 +215,10 @@ std::vector<std::string> explain(const Cluster& cluster, const Attempt& attempt,
   if (std::string shortage = explain_shortage(before, leaving_bytes); !shortage.empty())
     lines.push_back(std::move(shortage));
   for (const Unit* const unit : unplaced) {
+    if (lines.size() >= kExplained) {
+      lines.push_back("and more guests like these: " + std::to_string(unplaced.size()) + " in all");
+      break;
+    }
     const Situation now = attempt.situation();
     const std::string& first = cluster.guests[unit->guests.front()].name;
     if (unit->guests.size() > 1) {
@@ -244,7 +250,7 @@ Placement place_guests(const Cluster& cluster, const std::vector<HostId>& hosts,
   }
   Placement best;
   std::size_t fewest = departure.units.size() + 1;
-  for (std::uint32_t attempts = 0; attempts < kAttempts && fewest > 0; ++attempts) {
+  for (std::uint32_t attempts = 0; attempts < options.attempts_max && fewest > 0; ++attempts) {
     std::stable_sort(
         departure.units.begin(), departure.units.end(), [](const Unit& a, const Unit& b) {
           return std::tuple(b.failures, b.memory_bytes) < std::tuple(a.failures, a.memory_bytes);
@@ -260,6 +266,9 @@ Placement place_guests(const Cluster& cluster, const std::vector<HostId>& hosts,
     if (unplaced.size() >= fewest) continue;
     fewest = unplaced.size();
     best.obstacles.clear();
+    best.unplaced = departure.bound;
+    for (const Unit* const unit : unplaced)
+      best.unplaced.insert(best.unplaced.end(), unit->guests.begin(), unit->guests.end());
     if (fewest > 0) best.obstacles = explain(cluster, attempt, unplaced, leaving_bytes);
     best.jobs = std::move(attempt.jobs());
   }

@@ -14,11 +14,13 @@ struct PlacementOptions {
   MoveTime move_time;
   std::vector<bool> closed;  // by host: never a destination; the hosts to empty are closed
   std::vector<std::uint8_t> rank_of_host;  // by host: lower first; empty: all alike
+  std::uint32_t attempts_max = 10;
 };
 
 struct Placement {
   std::vector<Job> jobs;
-  std::vector<std::string> obstacles;  // why some guests have no place, a line each
+  std::vector<GuestId> unplaced;
+  std::vector<std::string> obstacles;  // why they have no place, a line each
 };
 
 // Largest guests first, each to the host that is free soonest to receive it; guests that found no

@@ -53,9 +53,10 @@ Expected<void> check_destinations(const Cluster& cluster,
     if (destination.guest >= cluster.guests.size() || destination.to >= cluster.hosts.size())
       return fail(ErrorKind::kInvalid, "a move names a guest or a host that does not exist");
     const Guest& guest = cluster.guests[destination.guest];
-    if (named[destination.guest])
+    if (named[destination.guest]) {
       return fail(ErrorKind::kInvalid,
                   "guest " + guest.name + " has two destinations; give it one");
+    }
     if (guest.host == destination.to) {
       return fail(ErrorKind::kInvalid,
                   "guest " + guest.name + " is on " + cluster.hosts[guest.host].name + " already");

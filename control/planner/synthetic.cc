@@ -74,6 +74,7 @@ bool groups_meet(const Cluster& cluster, const std::vector<std::vector<GuestId>>
 
 void add_guests(Cluster& cluster, const SyntheticOptions& options, Random& random) {
   constexpr std::uint32_t kApart = 3;
+  constexpr std::uint32_t kTriesMax = 1000;
   std::vector<std::uint64_t> used_bytes(options.hosts, 0);
   std::vector<std::vector<GuestId>> on_host(options.hosts);
   for (std::uint32_t id = 0; id < options.guests; ++id) {
@@ -89,7 +90,10 @@ void add_guests(Cluster& cluster, const SyntheticOptions& options, Random& rando
       }
       guest.groups.push_back(static_cast<GroupId>(cluster.groups.size() - 1));
     }
-    for (;;) {
+    for (std::uint32_t tries = 0;; ++tries) {
+      // So few hosts that the rules leave no place: it goes without.
+      if (tries == kTriesMax) guest.groups.clear();
+      if (tries == kTriesMax) guest.cpu_level = 2;
       const auto host = static_cast<HostId>(random.below(options.hosts));
       const Host& facts = cluster.hosts[host];
       // Seven eighths at most, so that there is room to move.
@@ -108,9 +112,10 @@ void add_guests(Cluster& cluster, const SyntheticOptions& options, Random& rando
     if (on_host[host].size() < 2 || !random.chance(0.02 * options.guests / options.hosts / 2))
       continue;
     cluster.groups.push_back({.name = "pair" + std::to_string(host), .rule = Rule::kTogether});
-    for (std::size_t i = 0; i < 2; ++i)
+    for (std::size_t i = 0; i < 2; ++i) {
       cluster.guests[on_host[host][i]].groups.push_back(
           static_cast<GroupId>(cluster.groups.size() - 1));
+    }
   }
 }
 

@@ -50,5 +50,16 @@ TEST(Format, CountsAndTimes) {
   EXPECT_EQ(format_ms(12'449), "12.4 ms");
 }
 
+TEST(Format, Spans) {
+  EXPECT_EQ(format_span(0), "0.0 s");
+  EXPECT_EQ(format_span(3'749), "3.7 s");
+  EXPECT_EQ(format_span(59'949), "59.9 s");
+  EXPECT_EQ(format_span(59'950), "1 min 0 s");
+  EXPECT_EQ(format_span(111'000), "1 min 51 s");
+  EXPECT_EQ(format_span(3'599'499), "59 min 59 s");
+  EXPECT_EQ(format_span(3'599'500), "1 h 0 min");
+  EXPECT_EQ(format_span(8'532'000), "2 h 22 min");
+}
+
 }  // namespace
 }  // namespace sluice::cli
