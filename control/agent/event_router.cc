@@ -27,7 +27,7 @@ const char* name_of(engine::EventKind kind) {
   }
 }
 
-std::optional<Error> failure_in(const engine::Event& event) {
+std::optional<Error> failure_in(const engine::Event& event, const std::string& guest) {
   if (event.kind == engine::EventKind::kPeerSilent) {
     return Error{
         ErrorKind::kUnreachable,
@@ -40,6 +40,15 @@ std::optional<Error> failure_in(const engine::Event& event) {
         static_cast<port::HarvestStatus>(event.value) == port::HarvestStatus::kTargetGone;
     return Error{ErrorKind::kFailed, gone ? "the guest's process has exited"
                                           : "dirty tracking failed: the kernel refused a scan"};
+  }
+  if (event.kind == engine::EventKind::kUnseenWrite) {
+    // The guest's RAM comes first in the page space.
+    return Error{
+        ErrorKind::kFailed,
+        fmt::format("the page at offset {:#x} of guest {}'s RAM was changed by a writer that dirty "
+                    "tracking cannot see: a vhost-user, vDPA or VFIO device, or another process "
+                    "that maps this memory; detach it before moving the guest",
+                    event.value * kPageBytes, guest)};
   }
   return std::nullopt;
 }
@@ -54,7 +63,7 @@ std::chrono::steady_clock::time_point time_point(TimeNs ns) {
 void SessionEvents::push(const engine::Event& event) {
   {
     const std::lock_guard lock(mutex_);
-    if (auto failure = failure_in(event)) {
+    if (auto failure = failure_in(event, guest_)) {
       if (!failure_) failure_ = std::move(failure);
     } else {
       events_.push_back(event);
@@ -124,8 +133,8 @@ void EventRouter::deliver(const engine::Event& event) {
   if (session) session->push(event);
 }
 
-std::shared_ptr<SessionEvents> EventRouter::open(std::uint64_t session) {
-  auto events = std::make_shared<SessionEvents>();
+std::shared_ptr<SessionEvents> EventRouter::open(std::uint64_t session, std::string guest) {
+  auto events = std::make_shared<SessionEvents>(std::move(guest));
   const std::lock_guard lock(mutex_);
   std::erase_if(sessions_, [](const auto& entry) { return entry.second.expired(); });
   sessions_[session] = events;

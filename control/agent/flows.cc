@@ -129,12 +129,14 @@ double Flows::busy_core_seconds() const {
 
 Expected<void> SendFlows::start_all(const SessionMemory& memory,
                                     const std::vector<port::PageRun>& populated,
-                                    port::DirtySource* tracker) {
+                                    port::DirtySource* tracker, protocol::AuditMode audit) {
   for (std::uint32_t i = 0; i < config().plan.flows; ++i) {
     protocol::SenderConfig sender;
     sender.session = config().session;
     sender.flow = static_cast<std::uint16_t>(i);
     sender.mtu = config().mtu;
+    sender.audit = audit;
+    sender.audited_pages = tracker == nullptr ? 0 : memory.ram_pages();
     sender.rate.bits_per_second = config().bits_per_second / config().plan.flows;
     const page::ShardMap shard(memory.layout().extents(), config().plan.flows, i);
     auto flow = std::make_unique<engine::SendFlow>(sender, memory.layout(), shard, memory.map(),

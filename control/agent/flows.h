@@ -82,7 +82,7 @@ class SendFlows : public Flows {
   // null.
   [[nodiscard]] Expected<void> start_all(const SessionMemory& memory,
                                          const std::vector<port::PageRun>& populated,
-                                         port::DirtySource* tracker);
+                                         port::DirtySource* tracker, protocol::AuditMode audit);
   [[nodiscard]] Expected<ExtentDigests> fold(const page::Layout& layout);
   [[nodiscard]] std::vector<std::unique_ptr<engine::SendFlow>>& all() { return flows_; }
 

@@ -128,7 +128,6 @@ Expected<void> MigrationDestination::prepare(const v1::Prepare& request) {
   }
   session_ = request.session();
   from_ = request.from();
-  events_ = agent_.router.open(session_);
   return make_twin(request).and_then([&] { return receive(request); });
 }
 
@@ -136,6 +135,7 @@ Expected<void> MigrationDestination::make_twin(const v1::Prepare& request) {
   const auto description = model::parse_description(request.guest_description_json());
   if (!description) return tl::unexpected<Error>(description.error());
   const auto& definition = description->definition;
+  events_ = agent_.router.open(session_, definition.name);
   const auto driver = agent_.drivers.find(definition.driver);
   if (driver == agent_.drivers.end()) {
     return fail(ErrorKind::kUnsupported, fmt::format("{} cannot run guests of driver \"{}\"",

@@ -53,7 +53,7 @@ MigrationSource::MigrationSource(AgentContext& agent, MigrationRequest request, 
       migration_(migration),
       session_(new_session()),
       began_ns_(monotonic_now_ns()),
-      events_(agent.router.open(session_)) {
+      events_(agent.router.open(session_, guest_.name())) {
   summary_.set_guest(guest_.name());
   summary_.set_from(agent_.config.host);
   summary_.set_to(request_.to);
@@ -232,6 +232,7 @@ void MigrationSource::fill_summary() {
     summary_.set_bytes_wire(totals.wire_bytes());
     summary_.set_frames_lost(totals.frames_lost);
     summary_.set_retransmitted_pages(totals.resent_pages);
+    summary_.set_proof_audited_pages(totals.audited_pages);
     const TimeNs end = marks_.copied_ns != 0 ? marks_.copied_ns : now;
     if (stream_began_ns_ != 0 && end > stream_began_ns_) {
       summary_.set_goodput_gbps(static_cast<double>(totals.payload_bytes() * 8) /

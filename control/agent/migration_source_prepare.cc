@@ -130,7 +130,8 @@ Expected<void> MigrationSource::track() {
   auto populated = memory_->populated_runs();
   if (!populated) return tl::unexpected<Error>(populated.error());
   populated_ = std::move(*populated);
-  if (auto started = flows_->start_all(*memory_, populated_, tracker_.get()); !started)
+  const auto audit = untracked_writes_ ? protocol::AuditMode::kResend : protocol::AuditMode::kJudge;
+  if (auto started = flows_->start_all(*memory_, populated_, tracker_.get(), audit); !started)
     return started;
   progress_->watch(flows_.get());
   stream_began_ns_ = monotonic_now_ns();

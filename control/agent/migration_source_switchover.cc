@@ -53,7 +53,9 @@ Expected<void> MigrationSource::final_pass() {
     auto populated = memory_->populated_runs();
     if (!populated) return tl::unexpected<Error>(populated.error());
     populated_ = std::move(*populated);
-    if (auto started = flows_->start_all(*memory_, populated_, nullptr); !started) return started;
+    if (auto started = flows_->start_all(*memory_, populated_, nullptr, protocol::AuditMode::kOff);
+        !started)
+      return started;
     progress_->watch(flows_.get());
   }
   engine::Command command;

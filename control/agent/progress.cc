@@ -34,6 +34,7 @@ SendTotals total(const std::vector<std::unique_ptr<engine::SendFlow>>& flows) {
     totals.frames_lost += value(probe.frames_lost);
     totals.unsent_pages +=
         value(probe.pending_pages) + value(probe.deferred_pages) + value(probe.in_flight_pages);
+    totals.audited_pages += value(probe.audited_pages);
     totals.harvest_ns_max = std::max(totals.harvest_ns_max, value(probe.harvest_ns));
   }
   return totals;

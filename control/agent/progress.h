@@ -23,6 +23,7 @@ struct SendTotals {
   std::uint64_t resent_pages = 0;
   std::uint64_t frames_lost = 0;
   std::uint64_t unsent_pages = 0;  // pending, deferred and in flight
+  std::uint64_t audited_pages = 0;
   std::uint64_t harvest_ns_max = 0;
 
   [[nodiscard]] std::uint64_t payload_bytes() const { return raw_pages * kPageBytes; }

@@ -51,10 +51,11 @@ std::string transfer(const v1::MigrateSummary& summary) {
 
 std::string proof(const v1::MigrateSummary& summary) {
   if (summary.proof_extents() == 0) return line("proof", "none was made");
-  return line("proof", fmt::format("{} {} ({})",
+  return line("proof", fmt::format("{} {} ({}), {} audited on the way",
                                    format_counted(summary.proof_extents(), "extent", "extents"),
                                    summary.proof_match() ? "agree" : "compared, they do NOT agree",
-                                   summary.proof_algorithm()));
+                                   summary.proof_algorithm(),
+                                   format_counted(summary.proof_audited_pages(), "page", "pages")));
 }
 
 std::string downtime(const v1::MigrateSummary& summary) {

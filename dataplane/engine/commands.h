@@ -61,6 +61,8 @@ enum class EventKind : std::uint8_t {
   kFolded,
   kStopped,
   kTrackerFailed,  // value: port::HarvestStatus; the flow sends nothing more until kStop
+  // value: a page that changed although the tracker did not report it; as above.
+  kUnseenWrite,
   // No ack for kPeerSilentNs although there were frames to send or in flight, also when the port
   // took none of them; as above.
   kPeerSilent,

@@ -19,8 +19,9 @@ Activity Worker<Q>::step(TimeNs now) {
   const bool probed = probe_paths(now);
   const bool harvested = harvest_dirty_pages();
   const bool transmitted = transmit_burst(now);
-  finish_phases();
   bool busy = received || probed || harvested || transmitted;
+  audit_pages(busy);
+  finish_phases();
   if (busy) {
     publish_probes();
   }
@@ -128,6 +129,11 @@ bool Worker<Q>::harvest_chunk(SendFlow& flow) {
     add_relaxed(flow.probe.harvested_pages, runs_[i].count);
   }
   assert(result.next_page > first && result.next_page <= first + count);
+  if (const auto page =
+          flow.sender.find_unseen_write(flow.harvest_cursor, result.next_page - first)) {
+    fail_flow(flow, EventKind::kUnseenWrite, *page);
+    return false;
+  }
   flow.harvest_cursor += result.next_page - first;
   return true;
 }
@@ -148,6 +154,7 @@ bool Worker<Q>::transmit_burst(TimeNs now) {
   burst_limit_ = accepted < made ? std::max<std::size_t>(accepted, 1)
                                  : std::min(2 * burst_limit_, kTransmitBurst);
   add_relaxed(probe_.packets_sent, accepted);
+  packets_since_audit_ += accepted;
   return accepted > 0;
 }
 
@@ -192,6 +199,30 @@ void Worker<Q>::pack_frame(const SendFlow& flow, port::OutgoingPacket& out) {
   out.head_bytes = static_cast<std::uint16_t>(wire::kPacketPrefixBytes + frame_.prefix_bytes);
   out.slices = frame_.slices;
   std::copy_n(frame_.slice.begin(), frame_.slices, out.slice.begin());
+}
+
+// ---- audit ----
+
+// One flow of each direction at a time. A sender's only while an iteration runs: what is found then
+// is judged by a later scan, the final one at the latest.
+template <port::Queue Q>
+void Worker<Q>::audit_pages(bool busy) {
+  const std::size_t pages =
+      busy ? packets_since_audit_ / kPacketsPerAuditedPage : kIdleAuditedPages;
+  if (pages == 0) {
+    return;
+  }
+  packets_since_audit_ = 0;
+  ++audits_;
+  if (senders_count_ > 0) {
+    SendSlot& slot = senders_[audits_ % senders_count_];
+    if (may_send(slot) && slot.flow->phase == SendFlow::Phase::kIterating) {
+      slot.flow->sender.audit(pages);
+    }
+  }
+  if (receivers_count_ > 0) {
+    receivers_[audits_ % receivers_count_]->receiver.audit(pages);
+  }
 }
 
 template <port::Queue Q>
@@ -413,6 +444,7 @@ void Worker<Q>::publish_probes() {
     probe.zero_pages_sent.store(counters.zero_pages_sent, kRelaxed);
     probe.pages_resent_after_loss.store(counters.pages_resent_after_loss, kRelaxed);
     probe.frames_lost.store(counters.frames_lost, kRelaxed);
+    probe.audited_pages.store(counters.audited_pages, kRelaxed);
     probe.pending_pages.store(sender.pending_pages(), kRelaxed);
     probe.deferred_pages.store(sender.deferred_pages(), kRelaxed);
     probe.in_flight_pages.store(sender.in_flight_pages(), kRelaxed);

@@ -37,6 +37,7 @@ struct SendProbe {
   std::atomic<std::uint64_t> in_flight_pages{0};
   std::atomic<std::uint64_t> harvested_pages{0};  // dirty pages found by the tracker so far
   std::atomic<std::uint64_t> harvest_ns{0};       // time spent in the tracker's scan so far
+  std::atomic<std::uint64_t> audited_pages{0};    // hashed again while they were clean
   std::atomic<std::uint64_t> smoothed_rtt_ns{0};
   std::atomic<std::uint64_t> mtu{0};  // that no frame exceeds now; 0: not yet known
 };

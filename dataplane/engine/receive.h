@@ -20,6 +20,7 @@ bool Worker<Q>::receive_burst(TimeNs now) {
   apply_decoded(now);
   queue_.release(packets);
   add_relaxed(probe_.packets_received, count);
+  packets_since_audit_ += count;
   return true;
 }
 

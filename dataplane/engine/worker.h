@@ -35,6 +35,13 @@ inline constexpr std::uint64_t kHarvestLowWaterPages = 4096;
 inline constexpr std::size_t kOpenBurst = 8;
 static_assert(kOpenBurst <= port::kBurstMax);
 
+// The audit's share of a worker's time: while packets come and go, one page hashed again for so
+// many of them (of frames with two pages a sixteenth of what is hashed anyway); in a step that
+// found nothing to do, so many pages, which takes less than the gap between two jumbo frames at 10
+// Gb/s. That time still counts as idle, and the worker rests after it as after any idle step.
+inline constexpr std::size_t kPacketsPerAuditedPage = 8;
+inline constexpr std::size_t kIdleAuditedPages = 4;
+
 // Runs of dirty pages that one scan returns at most; a chunk with more is scanned in several calls.
 inline constexpr std::size_t kHarvestRunsMax = 2048;
 
@@ -113,6 +120,7 @@ class Worker {
   bool probe_paths(TimeNs now);
   bool harvest_dirty_pages();
   bool transmit_burst(TimeNs now);
+  void audit_pages(bool busy);
   void finish_phases();
   bool release_stopped_flows();
   bool run_commands(TimeNs now);
@@ -184,6 +192,8 @@ class Worker {
   std::size_t receivers_count_ = 0;
 
   std::size_t next_sender_ = 0;  // whose turn it is to fill the next frame
+  std::size_t packets_since_audit_ = 0;
+  std::size_t audits_ = 0;  // whose turn it is to be audited
   std::size_t burst_limit_ =
       kTransmitBurst;  // shrinks while the port refuses packets: what it refuses was hashed in vain
   std::uint32_t empty_receives_ = 0;

@@ -33,6 +33,7 @@ Receiver::Receiver(const ReceiverConfig& config, const page::Layout& layout,
       shards_(shards),
       memory_(memory),
       hashes_(shards),
+      audit_rounds_(shards.local_pages()),
       applied_version_(shards.local_pages(), 0),
       missing_bytes_(shards.local_pages(), 0) {}
 
@@ -54,6 +55,20 @@ bool Receiver::on_data(const wire::DataFrame& frame, TimeNs now, wire::DropReaso
   }
   note_arrival(frame.header, now);
   return true;
+}
+
+void Receiver::audit(std::size_t pages) {
+  std::size_t passed_over = 0;
+  while (pages > 0 && passed_over < kAuditPassedOverMax) {
+    const auto local_page = audit_rounds_.next();
+    const bool whole = local_page && missing_bytes_[*local_page] == 0;
+    if (!whole) {
+      ++passed_over;
+      continue;
+    }
+    hashes_.set(*local_page, page::hash_page(memory_.address(shards_.to_global(*local_page))));
+    --pages;
+  }
 }
 
 void Receiver::prefetch(const wire::DataFrame& frame) const {
@@ -131,6 +146,7 @@ void Receiver::apply_record(const wire::Record& record, Sequence sequence,
     if (record.type == wire::RecordType::kRaw) {
       page::copy_page(page, payload.data() + i * kPageBytes);
       hashes_.set(first + i, page::hash_page(page));
+      audit_rounds_.admit(first + i);
       ++counters_.raw_pages_applied;
     } else {
       apply_zero(first + i, page);
@@ -169,6 +185,7 @@ void Receiver::apply_fragment(const wire::Record& record, Sequence version,
       static_cast<std::uint16_t>(missing_bytes_[local_page] - payload.size());
   if (missing_bytes_[local_page] == 0) {
     hashes_.set(local_page, page::hash_page(page));
+    audit_rounds_.admit(local_page);
     ++counters_.raw_pages_applied;
   }
 }

@@ -11,6 +11,7 @@
 #include "dataplane/base/units.h"
 #include "dataplane/page/digest.h"
 #include "dataplane/page/layout.h"
+#include "dataplane/protocol/audit_rounds.h"
 #include "dataplane/protocol/page_hashes.h"
 #include "dataplane/wire/frame.h"
 
@@ -68,6 +69,9 @@ class Receiver {
   // its size. A duplicate is answered too: it says the same.
   [[nodiscard]] std::size_t make_probe_reply(const wire::FrameHeader& probe,
                                              std::span<std::byte> out);
+  // Reads so many applied pages back once more (fewer, when few are found). What they hold now
+  // counts for the proof, so that memory that does not keep what was written fails it.
+  void audit(std::size_t pages);
 
   [[nodiscard]] const ReceiverCounters& counters() const { return counters_; }
 
@@ -97,6 +101,7 @@ class Receiver {
   page::ShardMap shards_;
   const page::MemoryMap& memory_;
   PageHashes hashes_;
+  AuditRounds audit_rounds_;  // pages that were written; the others may be holes
   // Per local page: the sequence of the newest frame applied to it, for fragments of the version's
   // first frame; 0: none.
   std::vector<Sequence> applied_version_;

@@ -28,6 +28,8 @@ Sender::Sender(const SenderConfig& config, const page::Layout& layout, const pag
       sent_sequence_(shards.local_pages(), 0),
       fragments_acked_(shards.local_pages(), 0),
       hashes_(shards),
+      audit_rounds_(shards.local_pages()),
+      suspects_(shards.local_pages()),
       ring_(kRingFrames) {
   set_frame_sizes();
 }
@@ -51,7 +53,7 @@ void Sender::mark_dirty(PageNumber page, std::uint64_t count) {
 }
 
 void Sender::mark_local(std::uint64_t first, std::uint64_t count) {
-  if (!iterating_ && in_flight_pages_ == 0) {
+  if (!iterating_ && in_flight_pages_ == 0 && suspects_.empty()) {
     pending_.set_range(first,
                        count);  // the first marking of all memory: nothing to look at page by page
     return;
@@ -66,6 +68,7 @@ void Sender::mark_page(std::uint64_t local_page) {
     sent_sequence_[local_page] = 0;
     --in_flight_pages_;
   }
+  suspects_.clear(local_page);
   if (iterating_) {
     dirtied_now_.set(local_page);
   }
@@ -130,6 +133,9 @@ bool Sender::pages_consistent() const {
     const bool flying = version != 0;
     in_flight += flying ? 1 : 0;
     const int states = int{flying} + int{pending_.test(page)} + int{deferred_.test(page)};
+    if (suspects_.test(page) && states > 0) {
+      return false;
+    }
     if (states > 1 || (states == 1 && !layout_.contains(shards_.to_global(page)))) {
       return false;
     }

@@ -19,6 +19,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -27,6 +28,7 @@
 #include "dataplane/page/bitmap.h"
 #include "dataplane/page/digest.h"
 #include "dataplane/page/layout.h"
+#include "dataplane/protocol/audit_rounds.h"
 #include "dataplane/protocol/loss_detector.h"
 #include "dataplane/protocol/page_hashes.h"
 #include "dataplane/wire/frame.h"
@@ -42,6 +44,13 @@ inline constexpr std::uint32_t kSuspectLosses = 8;
 // Probe timeouts in a row that do: all frames under way may have been large.
 inline constexpr std::uint32_t kSuspectTimeouts = 2;
 
+// What the audit makes of a page that is clean, but does not hold what was sent.
+enum class AuditMode : std::uint8_t {
+  kOff = 1,  // it does not look
+  kResend,   // writes that nobody reports are expected of this guest: the page goes again
+  kJudge,    // unless the next scan reports the page, the tracker cannot be trusted
+};
+
 struct SenderConfig {
   std::uint64_t session = 0;
   std::uint16_t flow = 0;
@@ -50,6 +59,9 @@ struct SenderConfig {
   // window_frames counts up to kAckSpanMax - kProbeFrames: the rest of the span is kept for probes.
   congestion::RateConfig rate{};
   wire::Protection protection = wire::Protection::kChecksum;
+  // Of the pages below audited_pages, which are those that are tracked.
+  AuditMode audit = AuditMode::kOff;
+  std::uint64_t audited_pages = 0;
 };
 
 // A frame to be transmitted: the encoded prefix and the guest memory that follows it. The memory is
@@ -76,6 +88,7 @@ struct SenderCounters {
   std::uint64_t probe_timeouts = 0;
   std::uint64_t acks_received = 0;
   std::uint64_t acks_rejected = 0;  // malformed, or of frames never sent
+  std::uint64_t audited_pages = 0;  // hashed again while the tracker called them clean
 };
 
 class Sender {
@@ -130,6 +143,17 @@ class Sender {
   [[nodiscard]] bool path_suspect() const {
     return large_losses_ >= kSuspectLosses || probe_backoff_ >= kSuspectTimeouts;
   }
+
+  // ---- audit ----
+
+  // Hashes so many clean pages again (fewer, when few are found) and compares them with what was
+  // sent. A page that differs becomes pending again or is suspected, as SenderConfig says.
+  void audit(std::size_t pages);
+  // To be asked when the tracker has scanned the shard's pages [first_local, first_local + count)
+  // and what it reported was marked: a page among them that was suspected before the scan and that
+  // the scan did not report. Something writes to memory unseen.
+  [[nodiscard]] std::optional<PageNumber> find_unseen_write(std::uint64_t first_local,
+                                                            std::uint64_t count) const;
 
   // ---- state ----
 
@@ -236,6 +260,10 @@ class Sender {
   void put_in_flight(std::uint64_t local_page, page::PageHash hash);
   void commit(Draft& draft, TimeNs now);
 
+  // sender_audit.cc
+  [[nodiscard]] bool clean(std::uint64_t local_page) const;
+  void audit_page(std::uint64_t local_page);
+
   // sender_ack.cc
   [[nodiscard]] SentFrame* find_sent(Sequence sequence);
   [[nodiscard]] bool ack_valid(const wire::AckFrame& frame) const;
@@ -271,6 +299,8 @@ class Sender {
   std::vector<Sequence> sent_sequence_;
   std::vector<std::uint8_t> fragments_acked_;  // of the version in flight
   PageHashes hashes_;                          // as last sent
+  AuditRounds audit_rounds_;
+  page::PageBitmap suspects_;  // clean pages that differ from what was sent
   std::uint64_t in_flight_pages_ = 0;
   std::uint64_t cursor_ = 0;  // where the search for pending pages goes on
   FragmentedPage fragmented_;

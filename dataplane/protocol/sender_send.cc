@@ -94,6 +94,9 @@ std::uint64_t Sender::next_pending() const {
 
 bool Sender::take_page(Draft& draft, std::uint64_t local_page) {
   const PageNumber page = shards_.to_global(local_page);
+  if (page < config_.audited_pages) {
+    audit_rounds_.admit(local_page);
+  }
   if (!page::is_zero_page(memory_.address(page))) {
     return take_raw(draft, local_page, page);
   }

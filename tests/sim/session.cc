@@ -13,8 +13,8 @@ using engine::EventKind;
 
 const char* to_string(Outcome outcome) {
   static constexpr std::array<const char*, static_cast<std::size_t>(Outcome::kCount)> kNames = {
-      "?",       "running",     "committed",      "digests differ",
-      "no path", "peer silent", "tracker failed", "operator"};
+      "?",           "running",        "committed",    "digests differ", "no path",
+      "peer silent", "tracker failed", "unseen write", "operator"};
   return kNames[static_cast<std::size_t>(outcome)];
 }
 
@@ -36,7 +36,10 @@ Session::Session(std::uint64_t id, const SessionOptions& options, protocol::Aren
         id,
         flow,
         options.mtu,
-        {.bits_per_second = options.bits_per_second, .window_frames = options.window_frames}};
+        {.bits_per_second = options.bits_per_second, .window_frames = options.window_frames},
+        wire::Protection::kChecksum,
+        protocol::AuditMode::kJudge,
+        guest.layout.region(0).pages};
     senders_.push_back(std::make_unique<engine::SendFlow>(sending, guest.layout, shards,
                                                           guest.source, data, make_keys(flow)));
     senders_.back()->tracker = &guest.tracker;
@@ -113,6 +116,11 @@ void Session::on_event(std::size_t host, const Event& event) {
     }
     if (event.kind == EventKind::kTrackerFailed) {
       return end(Outcome::kTrackerFailed);
+    }
+    if (event.kind == EventKind::kUnseenWrite) {
+      // The simulated tracker sees every write.
+      violation_ = "the audit accuses the tracker of having missed a write";
+      return end(Outcome::kUnseenWrite);
     }
   }
   if (!expected(event.kind)) {

@@ -21,6 +21,7 @@ enum class Outcome : std::uint8_t {
   kNoPath,    // no frame of any size was answered
   kPeerSilent,
   kTrackerFailed,
+  kUnseenWrite,
   kOperator,
   kCount  // number of values, not an outcome
 };

@@ -247,6 +247,7 @@ void Simulation::add_to(Totals& totals) const {
       totals.sender.raw_pages_sent += counters.raw_pages_sent;
       totals.sender.zero_pages_sent += counters.zero_pages_sent;
       totals.sender.pages_resent_after_loss += counters.pages_resent_after_loss;
+      totals.sender.audited_pages += counters.audited_pages;
       totals.sender.frames_lost += counters.frames_lost;
       totals.sender.spurious_losses += counters.spurious_losses;
       totals.sender.probe_timeouts += counters.probe_timeouts;
@@ -278,13 +279,13 @@ void Totals::print(std::ostream& out) const {
   out << "\noutcomes where corrupted frames were believed:";
   print_counts<Outcome>(out, corrupted_outcomes);
   out << "\nsenders: frames " << sender.frames_sent << ", raw pages " << sender.raw_pages_sent
-      << ", zero pages " << sender.zero_pages_sent << ", frames lost " << sender.frames_lost
-      << ", pages sent again " << sender.pages_resent_after_loss << ", spurious losses "
-      << sender.spurious_losses << ", probe timeouts " << sender.probe_timeouts << ", acks "
-      << sender.acks_received << ", acks rejected " << sender.acks_rejected
-      << ", flows that fell back to smaller frames " << smaller_frames
-      << "\nreceivers: stale pages " << stale_pages << ", corrupted frames believed "
-      << corrupted_frames_believed << "\nnetwork:";
+      << ", zero pages " << sender.zero_pages_sent << ", audited pages " << sender.audited_pages
+      << ", frames lost " << sender.frames_lost << ", pages sent again "
+      << sender.pages_resent_after_loss << ", spurious losses " << sender.spurious_losses
+      << ", probe timeouts " << sender.probe_timeouts << ", acks " << sender.acks_received
+      << ", acks rejected " << sender.acks_rejected << ", flows that fell back to smaller frames "
+      << smaller_frames << "\nreceivers: stale pages " << stale_pages
+      << ", corrupted frames believed " << corrupted_frames_believed << "\nnetwork:";
   print_counts<Fate>(out, fates);
   out << "\ndrops:";
   print_counts<wire::DropReason>(out, drops);

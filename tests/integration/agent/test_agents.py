@@ -2,6 +2,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import tempfile
@@ -137,15 +138,23 @@ memory = "128M"
         self.json("guest", "start", path, "--on", "h1")
         return QemuGuest(self, name)
 
-    def begin_migration(self, name):
+    def begin_migration(self, name, *options):
         """Returns once pages are on their way."""
-        process = subprocess.Popen(self.command("--json", "migrate", name, "--to", "h2", "--watch"),
+        process = subprocess.Popen(self.command("--json", "migrate", name, "--to", "h2", "--watch", *options),
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for line in process.stdout:
             update = json.loads(line)
             if update.get("phase") == "streaming" and update.get("sent_bytes", 0) > 0:
                 return process
         pytest.fail(f"the migration never streamed: {process.stderr.read()}")
+
+
+def open_ram(pid, name, mode):
+    """A guest's RAM past all page tables, through the memory's file."""
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        if f"sluice-ram-{name}" in os.readlink(entry):
+            return open(entry, mode, buffering=0)
+    pytest.fail("the guest's RAM is not found")
 
 
 class QemuGuest:
@@ -164,11 +173,7 @@ class QemuGuest:
         return self.agents.guest(self.name)["pid"]
 
     def ram(self, mode="rb"):
-        directory = Path(f"/proc/{self.pid()}/fd")
-        for entry in directory.iterdir():
-            if f"sluice-ram-{self.name}" in os.readlink(entry):
-                return open(entry, mode)
-        pytest.fail("the guest's RAM is not found")
+        return open_ram(self.pid(), self.name, mode)
 
     def counter(self):
         with self.ram() as ram:
@@ -277,6 +282,54 @@ def test_what_a_disk_reads_past_the_tracker_arrives(agents):
     assert process.returncode == 0, errors
     assert_sound(json.loads(output.strip().splitlines()[-1]))
     guest.assert_unharmed()
+
+
+def test_a_writer_that_the_tracker_cannot_see_cancels_the_migration(agents):
+    """The audit finds it: pages that were sent hold something else, and no scan reports a write to them."""
+    agents.start(rate="160M")
+    guest = agents.start_qemu_guest("tiny")
+    process = agents.begin_migration("tiny")
+    for line in process.stdout:
+        if json.loads(line).get("sent_bytes", 0) > BALLAST_BYTES // 4:
+            break
+    guest.overwrite_ballast(random.Random(2).randbytes(BALLAST_BYTES // 8))
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1, errors
+    assert len(errors.strip().splitlines()) == 1, errors
+    offset = re.search(r"offset (0x[0-9a-f]+) of guest tiny", errors)
+    assert offset, errors
+    assert BALLAST_ADDRESS <= int(offset[1], 16) < BALLAST_ADDRESS + BALLAST_BYTES // 8
+    assert agents.guest("tiny")["state"] == "running"
+    assert agents.guest("tiny")["host"] == "h1"
+    guest.assert_unharmed()
+    wait_until(lambda: not twins(agents, "h2", "tiny"), 5, "the twin's end")
+    # Once the writer has gone, nothing stands in the way.
+    summary = agents.json("migrate", "tiny", "--to", "h2")
+    assert_sound(summary)
+    assert summary["proof"]["audited_pages"] > 0
+    guest.assert_unharmed()
+
+
+@pytest.mark.parametrize("proof", ["sent", "full"])
+def test_a_bit_that_flips_in_the_copy_is_found_before_it_may_run(agents, proof):
+    agents.start(rate="160M")
+    guest = agents.start_qemu_guest("tiny")
+    process = agents.begin_migration("tiny", "--proof", proof)
+    twin = wait_until(lambda: twins(agents, "h2", "tiny"), 10, "the twin")[0]
+    with open_ram(twin, "tiny", "r+b") as copy:
+        def first_byte():
+            copy.seek(BALLAST_ADDRESS)
+            return copy.read(1)
+        wait_until(lambda: first_byte() == guest.ballast[:1], 20, "the page to arrive")
+        copy.seek(BALLAST_ADDRESS + 99)
+        copy.write(bytes([guest.ballast[99] ^ 1]))
+        copy.flush()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1, errors
+    assert "proof" in errors and f"extent {BALLAST_ADDRESS >> 21} of guest tiny" in errors, errors
+    assert agents.guest("tiny")["host"] == "h1"
+    guest.assert_unharmed()
+    wait_until(lambda: not twins(agents, "h2", "tiny"), 5, "the twin's end")
 
 
 def test_wrong_requests_change_nothing(agents):

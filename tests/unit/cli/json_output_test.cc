@@ -15,7 +15,7 @@ TEST(Json, SummaryIsExactlyTheContract) {
       R"("pages_sent":1100000,"zero_pages":12345,"bytes_guest":4294967296,"bytes_wire":4600000000,)"
       R"("goodput_gbps":9.41,"seconds":4.21,"downtime_ms":12.4,)"
       R"("downtime":{"stop":0.1,"final_scan":0.5,"final_copy":6.2,"proof":1.1,"state":3.5,"resume":1.0},)"
-      R"("proof":{"extents":2048,"algorithm":"xxh3-64","match":true},)"
+      R"("proof":{"extents":2048,"algorithm":"xxh3-64","match":true,"audited_pages":70003},)"
       R"("frames_lost":7,"retransmitted_pages":14,"remarks":[],"busy_core_seconds":{"from":3.91,"to":4.02}})");
 }
 

@@ -28,6 +28,7 @@ inline v1::MigrateSummary sample_summary() {
   summary.set_proof_extents(2048);
   summary.set_proof_algorithm("xxh3-64");
   summary.set_proof_match(true);
+  summary.set_proof_audited_pages(70'003);
   summary.set_frames_lost(7);
   summary.set_retransmitted_pages(14);
   summary.set_busy_core_seconds_from(3.91);

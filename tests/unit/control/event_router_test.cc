@@ -21,8 +21,8 @@ engine::Event event(engine::EventKind kind, std::uint64_t session, std::uint16_t
 
 TEST(EventRouter, KeepsSessionsApart) {
   EventRouter router;
-  const auto one = router.open(1);
-  const auto two = router.open(2);
+  const auto one = router.open(1, "db-3");
+  const auto two = router.open(2, "db-3");
   router.deliver(event(engine::EventKind::kSettled, 2, 0, 22));
   router.deliver(event(engine::EventKind::kSettled, 1, 0, 11));
   router.deliver(event(engine::EventKind::kSettled, 3, 0));
@@ -32,15 +32,15 @@ TEST(EventRouter, KeepsSessionsApart) {
 
 TEST(EventRouter, ForgetsASessionThatNobodyHolds) {
   EventRouter router;
-  auto first = router.open(7);
+  auto first = router.open(7, "db-3");
   first.reset();
   router.deliver(event(engine::EventKind::kSettled, 7, 0));
-  const auto second = router.open(7);
+  const auto second = router.open(7, "db-3");
   EXPECT_FALSE(second->await(engine::EventKind::kSettled, 1, monotonic_now_ns()));
 }
 
 TEST(SessionEvents, WaitsForOneEventFromEachFlowAndKeepsEarlyOnes) {
-  SessionEvents events;
+  SessionEvents events("db-3");
   std::thread worker([&] {
     events.push(event(engine::EventKind::kFinalScanned, 1, 0));
     events.push(event(engine::EventKind::kSettled, 1, 0));
@@ -53,7 +53,7 @@ TEST(SessionEvents, WaitsForOneEventFromEachFlowAndKeepsEarlyOnes) {
 }
 
 TEST(SessionEvents, ADeadlineThatPassesNamesWhatWasWaitedFor) {
-  SessionEvents events;
+  SessionEvents events("db-3");
   events.push(event(engine::EventKind::kFolded, 1, 0));
   const auto result = events.await(engine::EventKind::kFolded, 2, monotonic_now_ns());
   ASSERT_FALSE(result);
@@ -62,7 +62,7 @@ TEST(SessionEvents, ADeadlineThatPassesNamesWhatWasWaitedFor) {
 }
 
 TEST(SessionEvents, ASilentPeerEndsEveryWaitButNotTheReturnOfFlows) {
-  SessionEvents events;
+  SessionEvents events("db-3");
   events.push(event(engine::EventKind::kPeerSilent, 1, 1));
   events.push(event(engine::EventKind::kStopped, 1, 0));
   const auto result = events.await(engine::EventKind::kIterationDone, 1, 0);
@@ -72,18 +72,27 @@ TEST(SessionEvents, ASilentPeerEndsEveryWaitButNotTheReturnOfFlows) {
 }
 
 TEST(SessionEvents, AFailedTrackerSaysWhetherTheGuestHasGone) {
-  SessionEvents gone;
+  SessionEvents gone("db-3");
   gone.push(event(engine::EventKind::kTrackerFailed, 1, 0,
                   static_cast<std::uint64_t>(port::HarvestStatus::kTargetGone)));
   EXPECT_NE(gone.interruption()->message.find("exited"), std::string::npos);
-  SessionEvents failed;
+  SessionEvents failed("db-3");
   failed.push(event(engine::EventKind::kTrackerFailed, 1, 0,
                     static_cast<std::uint64_t>(port::HarvestStatus::kFailed)));
   EXPECT_NE(failed.interruption()->message.find("tracking"), std::string::npos);
 }
 
+TEST(SessionEvents, AnUnseenWriteNamesTheGuestAndWhereItsMemoryChanged) {
+  SessionEvents events("db-3");
+  events.push(event(engine::EventKind::kUnseenWrite, 1, 0, 0x1234));
+  const auto result = events.await(engine::EventKind::kIterationDone, 1, 0);
+  ASSERT_FALSE(result);
+  EXPECT_NE(result.error().message.find("offset 0x1234000 of guest db-3"), std::string::npos);
+  EXPECT_NE(result.error().message.find("vhost-user"), std::string::npos);
+}
+
 TEST(SessionEvents, AnInterruptionWakesAWaiterAndTheFirstOneCounts) {
-  SessionEvents events;
+  SessionEvents events("db-3");
   std::thread other([&] {
     events.interrupt({ErrorKind::kFailed, "first"});
     events.interrupt({ErrorKind::kBusy, "second"});

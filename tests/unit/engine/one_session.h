@@ -136,8 +136,8 @@ struct Session {
         map_here(layout, {ram_here.base(), state_here.base()}),
         map_there(layout, {ram_there.base(), state_there.base()}),
         tracker(kRamPages),
-        send({id, 1, 9000, {}}, layout, shards, map_here,
-             wire::PacketTemplate(source, destination, 0), make_keys(frames, id)),
+        send({id, 1, 9000, {}, {}, protocol::AuditMode::kJudge, kRamPages}, layout, shards,
+             map_here, wire::PacketTemplate(source, destination, 0), make_keys(frames, id)),
         receive({id, 1}, layout, shards, map_there, wire::PacketTemplate(destination, source, 0),
                 make_keys(frames, id)) {
     tracker.runs_max = 7;  // scans take several calls

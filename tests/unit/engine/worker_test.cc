@@ -102,6 +102,29 @@ TEST(Worker, GivesAFlowUpWhenItsTrackerFails) {
   link.expect(link.left, EventKind::kStopped);
 }
 
+// ---- audit ----
+
+TEST(Worker, AWriteThatTheTrackerDoesNotReportEndsTheFlowAtTheNextScan) {
+  OneSession link;
+  link.send_all_pages_first();
+  link.session.start();
+  link.session.run_iteration(false);
+  while (link.session.send.sender.counters().raw_pages_sent < kRamPages / 4) {
+    link.step();
+  }
+  // Everywhere: whichever page is audited from now on differs.
+  for (std::uint64_t page = 0; page < kRamPages; ++page) {
+    scribble(link.session.ram_here.page(page), link.random);
+  }
+  link.expect(link.left, EventKind::kIterationDone);
+  link.left.submit(CommandKind::kFinalPass);
+  const auto event = link.await(link.left);
+  ASSERT_TRUE(event.has_value());
+  EXPECT_EQ(event->kind, EventKind::kUnseenWrite) << "and neither scanned nor settled";
+  EXPECT_LT(event->value, kRamPages);
+  EXPECT_GT(link.session.send.probe.audited_pages.load(), 0U);
+}
+
 TEST(Worker, GivesASilentPeerUp) {
   OneSession link;
   link.send_all_pages_first();

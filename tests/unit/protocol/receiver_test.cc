@@ -288,5 +288,32 @@ TEST_F(ReceiverTest, WindowOfBitsWrapsCleanly) {
   }
 }
 
+// ---- audit ----
+
+TEST_F(ReceiverTest, MemoryThatDoesNotKeepWhatWasWrittenFailsTheProof) {
+  ASSERT_TRUE(apply(1, 0, raw(510, 2), 7));
+  const auto before = digests();
+  receiver_.audit(kPages);
+  EXPECT_EQ(digests(), before);
+  *memory_.map.address(511) ^= std::byte{1};
+  for (int i = 0; i < 100; ++i) {
+    receiver_.audit(1);
+  }
+  EXPECT_NE(digests()[0], before[0]);
+  EXPECT_EQ(digests()[0], digest_of_memory(0));
+}
+
+TEST_F(ReceiverTest, APageOfWhichPartsAreMissingIsNotAudited) {
+  ASSERT_TRUE(apply(1, 0, half(5, 0), 1));
+  ASSERT_TRUE(apply(2, 0, half(5, 1), 1));
+  ASSERT_TRUE(apply(3, 0, half(5, 0), 2));
+  const auto incomplete = digests();
+  EXPECT_NE(incomplete[0], digest_of_memory(0));
+  for (int i = 0; i < 100; ++i) {
+    receiver_.audit(1);
+  }
+  EXPECT_EQ(digests(), incomplete) << "it must go on not to match";
+}
+
 }  // namespace
 }  // namespace sluice::protocol
