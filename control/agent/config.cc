@@ -156,10 +156,27 @@ void read_test(const toml::node* node, TableReader& root, const std::string& sou
   const auto* table = node->as_table();
   if (table == nullptr) return root.complain(node->source(), "test must be a table");
   TableReader reader(*table, source, "test.", error);
-  reader.refuse_unknown({"hold_dir"});
-  reader.text("hold_dir", config.hold_dir, true);
-  if (!error && config.hold_dir.front() != '/')
+  reader.refuse_unknown({"hold_dir", "boot_id_file"});
+  reader.text("boot_id_file", config.boot_id_file);
+  reader.text("hold_dir", config.hold_dir);
+  if (!error && !config.hold_dir.empty() && config.hold_dir.front() != '/')
     reader.complain(table->get("hold_dir")->source(), "test.hold_dir must be an absolute path");
+}
+
+void read_patching(TableReader& root, std::optional<Error>& error, Config& config) {
+  root.subtable("patching", [&](TableReader& reader) {
+    reader.refuse_unknown({"state_dir", "hooks_dir", "reboot_command"});
+    reader.text("state_dir", config.state_dir);
+    reader.text("hooks_dir", config.hooks_dir);
+    if (!reader.table().contains("reboot_command")) return;
+    config.reboot_command.clear();
+    reader.array("reboot_command", true, [&](const toml::node& node) {
+      config.reboot_command.push_back(node.value_exact<std::string>().value_or(""));
+    });
+    if (!error && config.reboot_command.front().substr(0, 1) != "/")
+      reader.complain(reader.table().get("reboot_command")->source(),
+                      "patching.reboot_command must begin with the absolute path of a program");
+  });
 }
 
 }  // namespace
@@ -171,8 +188,8 @@ Expected<Config> parse_config(std::string_view text, const std::string& source) 
   Config config;
   std::optional<Error> error;
   TableReader reader(root, source, "", error);
-  reader.refuse_unknown(
-      {"host", "run_dir", "listen", "memory", "peers", "dataplane", "security", "test"});
+  reader.refuse_unknown({"host", "run_dir", "listen", "memory", "peers", "dataplane", "patching",
+                         "security", "test"});
   reader.text("host", config.host, true);
   reader.text("run_dir", config.run_dir, true);
   if (!error && config.run_dir.front() != '/')
@@ -181,6 +198,7 @@ Expected<Config> parse_config(std::string_view text, const std::string& source) 
   reader.parsed("memory", config.memory_bytes, "a size as in \"8G\"", parse_bytes);
   read_peers(root.get("peers"), reader, config);
   if (!error) read_data_plane(root.get("dataplane"), reader, source, error, config);
+  read_patching(reader, error, config);
   if (!error) read_test(root.get("test"), reader, source, error, config);
   if (!error) {
     auto security = security::read_security(root.get("security"), source);

@@ -21,7 +21,12 @@ struct Config {
   std::map<std::string, std::string> peers;  // host name -> address
   dpdk::DataPlaneConfig data_plane;
   std::uint64_t bits_per_second = 0;  // cap of what one migration sends; 0: none
-  std::string hold_dir;               // for tests alone: see step_holds.h; empty: never hold
+  // [patching]: what a controller may ask of this host; see docs/patching.md.
+  std::string state_dir = "/var/lib/sluice";  // outlives reboots
+  std::string hooks_dir = "/etc/sluice/hooks";
+  std::vector<std::string> reboot_command = {"/usr/bin/systemctl", "reboot"};
+  std::string boot_id_file = "/proc/sys/kernel/random/boot_id";  // another one for tests alone
+  std::string hold_dir;  // for tests alone: see step_holds.h; empty: never hold
   security::SecurityConfig security;
 };
 

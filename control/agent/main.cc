@@ -102,8 +102,8 @@ Expected<void> lock_run_dir(const std::string& run_dir) {
   return {};
 }
 
-std::string read_boot_id() {
-  std::ifstream file("/proc/sys/kernel/random/boot_id");
+std::string read_boot_id(const std::string& path) {
+  std::ifstream file(path);
   std::string id;
   file >> id;
   return id;
@@ -171,6 +171,9 @@ Expected<void> run_agent(const std::string& config_file) {
   auto outcomes = OutcomeRecords::open(config->run_dir);
   if (!outcomes) return tl::unexpected<Error>(outcomes.error());
 
+  const auto epoch = ControllerFence::load(config->state_dir);
+  if (!epoch) return tl::unexpected<Error>(epoch.error());
+
   EventRouter router;
   auto data_plane = dpdk::DataPlane::start(
       config->data_plane, [&](const engine::Event& event) { router.deliver(event); });
@@ -186,7 +189,7 @@ Expected<void> run_agent(const std::string& config_file) {
                                            : total_memory_bytes() / 100 * kOfferedPercent);
   Agent agent(*config, **data_plane, router, registry, drivers, *handovers, **outcomes,
               **credentials);
-  AgentService agent_service(agent, read_boot_id());
+  AgentService agent_service(agent, read_boot_id(config->boot_id_file), *epoch);
   PeerService peer_service(agent.context());
   auto server = serve(*config, **credentials, agent_service, peer_service);
   if (!server) return tl::unexpected<Error>(server.error());

@@ -1,8 +1,12 @@
 #include "control/agent/service.h"
 
+#include <charconv>
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
+#include <sys/utsname.h>
+#include <thread>
 
+#include "control/model/channel.h"
 #include "control/model/status.h"
 #include "control/model/version.h"
 #include "drivers/guest/definition.h"
@@ -31,7 +35,38 @@ void stream_updates(const Migration& migration, grpc::ServerContext& context,
   });
 }
 
+// Of the metadata; nothing if it is absent or no number.
+std::optional<std::uint64_t> epoch_of(const grpc::ServerContext& call) {
+  const auto found = call.client_metadata().find(model::kEpochMetadata);
+  if (found == call.client_metadata().end()) return std::nullopt;
+  std::uint64_t epoch = 0;
+  const auto* const begin = found->second.data();
+  const auto* const end = begin + found->second.size();
+  const auto [rest, status] = std::from_chars(begin, end, epoch);
+  if (status != std::errc{} || rest != end) return std::nullopt;
+  return epoch;
+}
+
+std::string kernel_release() {
+  utsname names{};
+  return uname(&names) == 0 ? names.release : "";
+}
+
 }  // namespace
+
+AgentService::AgentService(Agent& agent, std::string boot_id, std::uint64_t controller_epoch)
+    : agent_(agent),
+      boot_id_(std::move(boot_id)),
+      fence_(agent.context().config.state_dir, controller_epoch),
+      hooks_(agent.context().config.hooks_dir, agent.context().config.state_dir) {}
+
+grpc::Status AgentService::admit(const grpc::ServerContext& context) {
+  const auto epoch = epoch_of(context);
+  if (!epoch) return grpc::Status::OK;
+  if (auto prepared = hooks::HookRunner::prepare(agent_.context().config.state_dir); !prepared)
+    return model::to_status(prepared);
+  return model::to_status(fence_.admit(*epoch));
+}
 
 grpc::Status AgentService::GetHost(grpc::ServerContext* /*context*/,
                                    const v1::GetHostRequest* /*request*/, v1::HostInfo* reply) {
@@ -54,6 +89,11 @@ grpc::Status AgentService::GetHost(grpc::ServerContext* /*context*/,
   for (const auto& [host, address] : context.config.peers) reply->add_peers(host);
   for (const auto& remark : info.remarks) reply->add_remarks(remark);
   reply->set_boot_id(boot_id_);
+  reply->set_kernel(kernel_release());
+  for (const auto& hook : hooks_.names()) reply->add_hooks(hook);
+  reply->set_link_bits_per_second(context.config.bits_per_second);
+  reply->set_controller_epoch(fence_.highest());
+  reply->set_cores(std::thread::hardware_concurrency());
   return grpc::Status::OK;
 }
 
@@ -72,8 +112,9 @@ grpc::Status AgentService::describe(const std::string& name, v1::GuestInfo* repl
   return grpc::Status::OK;
 }
 
-grpc::Status AgentService::StartGuest(grpc::ServerContext* /*context*/,
+grpc::Status AgentService::StartGuest(grpc::ServerContext* call,
                                       const v1::StartGuestRequest* request, v1::GuestInfo* reply) {
+  if (auto admitted = admit(*call); !admitted.ok()) return admitted;
   auto& context = agent_.context();
   const auto definition = guest::parse_definition(request->definition_toml(), request->file_name());
   if (!definition) return model::to_status(definition.error());
@@ -92,12 +133,14 @@ grpc::Status AgentService::StartGuest(grpc::ServerContext* /*context*/,
   return describe(definition->name, reply);
 }
 
-grpc::Status AgentService::StopGuest(grpc::ServerContext* /*context*/,
+grpc::Status AgentService::StopGuest(grpc::ServerContext* context,
                                      const v1::StopGuestRequest* request, v1::GuestInfo* reply) {
+  if (auto admitted = admit(*context); !admitted.ok()) return admitted;
   auto claim = agent_.context().registry.claim(request->name(), ClaimPurpose::kStop);
   if (!claim) return model::to_status(claim.error());
   (void)describe(request->name(), reply);
   reply->set_state("gone");
+  reply->set_definition_toml(guest::to_toml(claim->guest().description().definition));
   const auto destroyed = claim->destroy();
   if (destroyed) spdlog::info("guest {} stopped", request->name());
   return model::to_status(destroyed);
@@ -120,6 +163,7 @@ grpc::Status AgentService::AdoptGuest(grpc::ServerContext* /*context*/,
 
 grpc::Status AgentService::Migrate(grpc::ServerContext* context, const v1::MigrateRequest* request,
                                    grpc::ServerWriter<v1::MigrateUpdate>* writer) {
+  if (auto admitted = admit(*context); !admitted.ok()) return admitted;
   const auto migration = agent_.migrate(*request);
   if (!migration) return model::to_status(migration.error());
   stream_updates(**migration, *context, *writer);
@@ -146,6 +190,37 @@ grpc::Status AgentService::VerifyGuest(grpc::ServerContext* /*context*/,
   reply->set_mismatches(result->mismatches);
   reply->set_writes(result->writes);
   return grpc::Status::OK;
+}
+
+grpc::Status AgentService::RunHook(grpc::ServerContext* context, const v1::RunHookRequest* request,
+                                   v1::HookResult* reply) {
+  if (auto admitted = admit(*context); !admitted.ok()) return admitted;
+  hooks::Call call{
+      request->key(), request->name(), request->timeout_s(), request->idempotent(), {}};
+  call.environment = {{"SLUICE_HOST", agent_.context().config.host}};
+  for (const auto& [name, value] : request->environment()) call.environment.emplace(name, value);
+  spdlog::info("hook {}: {}", call.name, call.key);
+  const auto end = hooks_.run(call);
+  if (!end) return model::to_status(end.error());
+  spdlog::info("hook {}: {}", call.name, end->ok ? "done" : end->output);
+  reply->set_ok(end->ok);
+  reply->set_output(end->output);
+  return grpc::Status::OK;
+}
+
+grpc::Status AgentService::Reboot(grpc::ServerContext* context, const v1::RebootRequest* request,
+                                  v1::RebootResult* reply) {
+  if (auto admitted = admit(*context); !admitted.ok()) return admitted;
+  reply->set_boot_id(boot_id_);
+  if (request->boot_id() != boot_id_) return grpc::Status::OK;
+  const auto guests = agent_.context().registry.list().size();
+  if (guests != 0)
+    return model::to_status(Error{
+        ErrorKind::kBusy, fmt::format("{} has {} guests, which a reboot would end; move them first",
+                                      agent_.context().config.host, guests)});
+  spdlog::warn("rebooting: the controller asked for it");
+  reply->set_begun(true);
+  return model::to_status(hooks::start_detached(agent_.context().config.reboot_command));
 }
 
 }  // namespace sluice::agent

@@ -2,13 +2,16 @@
 #pragma once
 
 #include "control/agent/agent.h"
+#include "control/agent/controller_fence.h"
+#include "control/hooks/hook_runner.h"
 #include "control/proto/sluice.grpc.pb.h"
 
 namespace sluice::agent {
 
 class AgentService final : public v1::Agent::Service {
  public:
-  AgentService(Agent& agent, std::string boot_id) : agent_(agent), boot_id_(std::move(boot_id)) {}
+  // `controller_epoch` is the highest that this host has seen.
+  AgentService(Agent& agent, std::string boot_id, std::uint64_t controller_epoch);
 
   grpc::Status GetHost(grpc::ServerContext* context, const v1::GetHostRequest* request,
                        v1::HostInfo* reply) override;
@@ -27,12 +30,21 @@ class AgentService final : public v1::Agent::Service {
                               grpc::ServerWriter<v1::MigrateUpdate>* writer) override;
   grpc::Status VerifyGuest(grpc::ServerContext* context, const v1::VerifyGuestRequest* request,
                            v1::VerifyGuestResult* reply) override;
+  grpc::Status RunHook(grpc::ServerContext* context, const v1::RunHookRequest* request,
+                       v1::HookResult* reply) override;
+  grpc::Status Reboot(grpc::ServerContext* context, const v1::RebootRequest* request,
+                      v1::RebootResult* reply) override;
 
  private:
   [[nodiscard]] grpc::Status describe(const std::string& name, v1::GuestInfo* reply);
 
+  // Refuses controllers that another one has taken over from; people have no epoch.
+  [[nodiscard]] grpc::Status admit(const grpc::ServerContext& context);
+
   Agent& agent_;
   const std::string boot_id_;
+  ControllerFence fence_;
+  hooks::HookRunner hooks_;
 };
 
 }  // namespace sluice::agent

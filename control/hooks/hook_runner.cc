@@ -80,6 +80,34 @@ End timed_out(const Call& call, const std::string& base, pid_t shell) {
 // Children of ours are reaped by whoever waits for them.
 void reap(pid_t shell) { waitpid(shell, nullptr, WNOHANG); }
 
+std::vector<char*> pointers_to(std::vector<std::string>& texts) {
+  std::vector<char*> pointers;
+  for (auto& text : texts) pointers.push_back(text.data());
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+// In a session of its own, with nothing of ours but the environment.
+Expected<pid_t> start(std::vector<std::string> arguments, std::vector<std::string> environment) {
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  sigset_t none;
+  sigemptyset(&none);
+  posix_spawnattr_setsigmask(&attributes, &none);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+    posix_spawn_file_actions_addopen(&actions, stream, "/dev/null", O_RDWR, 0);
+  pid_t pid = 0;
+  const int status = posix_spawn(&pid, arguments.front().c_str(), &actions, &attributes,
+                                 pointers_to(arguments).data(), pointers_to(environment).data());
+  posix_spawn_file_actions_destroy(&actions);
+  posix_spawnattr_destroy(&attributes);
+  if (status != 0) return fail(ErrorKind::kFailed, std::generic_category().message(status));
+  return pid;
+}
+
 bool is_key(const std::string& key) {
   return !key.empty() && key.front() != '.' && std::all_of(key.begin(), key.end(), [](char c) {
     return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '.' || c == '-';
@@ -180,44 +208,19 @@ Expected<void> HookRunner::begin(const Call& call, const std::string& base) cons
 }
 
 Expected<void> HookRunner::spawn(const Call& call, const std::string& base) const {
-  std::vector<std::string> variables;
-  for (const auto& [name, value] : call.environment) variables.push_back(name + "=" + value);
-  std::vector<char*> environment;
+  std::vector<std::string> environment;
   for (char** variable = environ; *variable != nullptr; ++variable)
-    environment.push_back(*variable);
-  for (auto& variable : variables) environment.push_back(variable.data());
-  environment.push_back(nullptr);
-
-  std::string shell = "/bin/sh";
-  std::string option = "-c";
-  std::string script = kShell;
-  std::string title = "sluice-hook";
-  std::string files = base;
-  std::string path = hook_directory_ + "/" + call.name;
-  char* arguments[] = {shell.data(), option.data(), script.data(), title.data(),
-                       files.data(), path.data(),   nullptr};
-
-  posix_spawnattr_t attributes;
-  posix_spawnattr_init(&attributes);
-  sigset_t none;
-  sigemptyset(&none);
-  posix_spawnattr_setsigmask(&attributes, &none);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK);
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
-    posix_spawn_file_actions_addopen(&actions, stream, "/dev/null", O_RDWR, 0);
-  pid_t pid = 0;
-  const int status =
-      posix_spawn(&pid, shell.c_str(), &actions, &attributes, arguments, environment.data());
-  posix_spawn_file_actions_destroy(&actions);
-  posix_spawnattr_destroy(&attributes);
-  if (status != 0)
-    return fail(ErrorKind::kFailed, fmt::format("hook {} cannot be started: {}", call.name,
-                                                std::generic_category().message(status)));
+    environment.emplace_back(*variable);
+  for (const auto& [name, value] : call.environment) environment.push_back(name + "=" + value);
+  const auto pid =
+      start({"/bin/sh", "-c", kShell, "sluice-hook", base, hook_directory_ + "/" + call.name},
+            environment);
+  if (!pid)
+    return fail(ErrorKind::kFailed,
+                fmt::format("hook {} cannot be started: {}", call.name, pid.error().message));
   // Until it has said who it is, nobody may take it for gone.
   while (!fs::exists(base + ".pid")) {
-    if (waitpid(pid, nullptr, WNOHANG) != 0 && !fs::exists(base + ".pid"))
+    if (waitpid(*pid, nullptr, WNOHANG) != 0 && !fs::exists(base + ".pid"))
       return fail(ErrorKind::kFailed, fmt::format("hook {} ended before it began; is {} full?",
                                                   call.name, state_directory_));
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
@@ -246,6 +249,16 @@ End HookRunner::wait(const Call& call, const std::string& base) const {
     if (Clock::now() >= deadline) return timed_out(call, base, *shell);
     std::this_thread::sleep_for(kPoll);
   }
+}
+
+Expected<void> start_detached(const std::vector<std::string>& arguments) {
+  std::vector<std::string> environment;
+  for (char** variable = environ; *variable != nullptr; ++variable)
+    environment.emplace_back(*variable);
+  const auto started = start(arguments, environment);
+  if (started) return {};
+  return fail(ErrorKind::kFailed,
+              fmt::format("{} cannot be started: {}", arguments.front(), started.error().message));
 }
 
 }  // namespace sluice::hooks

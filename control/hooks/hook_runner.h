@@ -9,6 +9,7 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "dataplane/base/expected.h"
 
@@ -57,5 +58,9 @@ class HookRunner {
   std::condition_variable ended_;
   std::set<std::string> running_;  // keys
 };
+
+// Starts a program in a session of its own, whose end nobody waits for. `arguments` begins with its
+// path.
+[[nodiscard]] Expected<void> start_detached(const std::vector<std::string>& arguments);
 
 }  // namespace sluice::hooks

@@ -23,7 +23,10 @@ constexpr std::array kDoing = {std::optional(Role::kOperator), std::optional(Rol
 constexpr std::array kPeering = {std::optional(Role::kHost), std::optional<Role>(),
                                  std::optional<Role>()};
 
-constexpr std::array<Rule, 10> kRules = {{
+constexpr std::array kControlling = {std::optional(Role::kController), std::optional<Role>(),
+                                     std::optional<Role>()};
+
+constexpr std::array<Rule, 12> kRules = {{
     {"/sluice.v1.Agent/GetHost", kSeeing},
     {"/sluice.v1.Agent/ListGuests", kSeeing},
     {"/sluice.v1.Agent/WatchMigration", kSeeing},
@@ -33,6 +36,9 @@ constexpr std::array<Rule, 10> kRules = {{
     {"/sluice.v1.Agent/Migrate", kDoing},
     // It reads only, but keeps the guest busy for seconds per GiB.
     {"/sluice.v1.Agent/VerifyGuest", kDoing},
+    // A command of the host's own, as its agent: a plan and its journal stand behind each.
+    {"/sluice.v1.Agent/RunHook", kControlling},
+    {"/sluice.v1.Agent/Reboot", kControlling},
     {"/sluice.v1.Peer/Receive", kPeering},
     {"/sluice.v1.Peer/GetOutcome", kPeering},
 }};

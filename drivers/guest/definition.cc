@@ -7,6 +7,7 @@
 #include <initializer_list>
 #include <iterator>
 #include <optional>
+#include <sstream>
 
 #define TOML_EXCEPTIONS 0
 #include <toml++/toml.h>
@@ -226,6 +227,25 @@ Expected<Definition> load_definition(const std::string& path) {
   }
   const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
   return parse_definition(text, path);
+}
+
+std::string to_toml(const Definition& definition) {
+  toml::table root;
+  root.insert("name", definition.name);
+  root.insert("driver", definition.driver);
+  root.insert("memory", std::to_string(definition.memory_bytes));
+  std::ostringstream text;
+  if (definition.driver == "qemu") {
+    toml::array arguments;
+    for (const auto& argument : definition.qemu_args) arguments.push_back(argument);
+    root.insert("qemu", toml::table{{"binary", definition.qemu_binary}, {"args", arguments}});
+    text << root << '\n';
+  } else {
+    const toml::table writer{{"dirty_rate", std::to_string(definition.dirty_bytes_per_second)},
+                             {"pattern", definition.pattern}};
+    text << root << "\n[memory]\n" << writer << '\n';
+  }
+  return text.str();
 }
 
 }  // namespace sluice::guest

@@ -21,4 +21,7 @@ namespace sluice::guest {
 // The same from a file; kNotFound if it cannot be read.
 [[nodiscard]] Expected<Definition> load_definition(const std::string& path);
 
+// A guest file that parse_definition() reads as this very definition.
+[[nodiscard]] std::string to_toml(const Definition& definition);
+
 }  // namespace sluice::guest
