@@ -26,7 +26,7 @@ constexpr std::array kPeering = {std::optional(Role::kHost), std::optional<Role>
 constexpr std::array kControlling = {std::optional(Role::kController), std::optional<Role>(),
                                      std::optional<Role>()};
 
-constexpr std::array<Rule, 12> kRules = {{
+constexpr std::array<Rule, 22> kRules = {{
     {"/sluice.v1.Agent/GetHost", kSeeing},
     {"/sluice.v1.Agent/ListGuests", kSeeing},
     {"/sluice.v1.Agent/WatchMigration", kSeeing},
@@ -39,6 +39,16 @@ constexpr std::array<Rule, 12> kRules = {{
     // A command of the host's own, as its agent: a plan and its journal stand behind each.
     {"/sluice.v1.Agent/RunHook", kControlling},
     {"/sluice.v1.Agent/Reboot", kControlling},
+    {"/sluice.v1.Controller/GetCluster", kSeeing},
+    {"/sluice.v1.Controller/GetPreview", kSeeing},
+    {"/sluice.v1.Controller/ListRuns", kSeeing},
+    {"/sluice.v1.Controller/GetRun", kSeeing},
+    {"/sluice.v1.Controller/WatchRun", kSeeing},
+    {"/sluice.v1.Controller/GetReport", kSeeing},
+    {"/sluice.v1.Controller/Cordon", kDoing},
+    {"/sluice.v1.Controller/Uncordon", kDoing},
+    {"/sluice.v1.Controller/StartRun", kDoing},
+    {"/sluice.v1.Controller/CommandRun", kDoing},
     {"/sluice.v1.Peer/Receive", kPeering},
     {"/sluice.v1.Peer/GetOutcome", kPeering},
 }};

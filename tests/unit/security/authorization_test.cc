@@ -45,12 +45,24 @@ TEST(Authorization, OnlyHostsSpeakToHosts) {
 TEST(Authorization, ViewersSeeAndChangeNothing) {
   const std::vector<std::string> seeing = {
       "/sluice.v1.Agent/GetHost", "/sluice.v1.Agent/ListGuests", "/sluice.v1.Agent/WatchMigration"};
+  const std::vector<std::string> controlling = {"/sluice.v1.Agent/RunHook",
+                                                "/sluice.v1.Agent/Reboot"};
   for (const auto& method : methods_of("Agent")) {
+    const bool only_controller =
+        std::find(controlling.begin(), controlling.end(), method) != controlling.end();
     EXPECT_EQ(may(Role::kViewer, method),
               std::find(seeing.begin(), seeing.end(), method) != seeing.end())
         << method;
-    EXPECT_TRUE(may(Role::kOperator, method)) << method;
+    EXPECT_EQ(may(Role::kOperator, method), !only_controller) << method;
     EXPECT_TRUE(may(Role::kController, method)) << method;
+    EXPECT_FALSE(may(Role::kHost, method)) << method;
+  }
+  for (const auto& method : methods_of("Controller")) {
+    const bool sees = method.find("/Get") != std::string::npos ||
+                      method.find("/List") != std::string::npos ||
+                      method.find("/Watch") != std::string::npos;
+    EXPECT_EQ(may(Role::kViewer, method), sees) << method;
+    EXPECT_TRUE(may(Role::kOperator, method)) << method;
     EXPECT_FALSE(may(Role::kHost, method)) << method;
   }
 }
