@@ -120,7 +120,8 @@ class End {
     protocol::SenderConfig config;
     config.session = session;
     send_ = std::make_unique<engine::SendFlow>(config, layout_, shards_, map_,
-                                               wire::PacketTemplate(kSender, kReceiver, 0));
+                                               wire::PacketTemplate(kSender, kReceiver, 0),
+                                               make_keys(session, true));
     Command command = make(CommandKind::kStartSending, session);
     command.send = send_.get();
     submit(command);
@@ -131,7 +132,8 @@ class End {
     protocol::ReceiverConfig config;
     config.session = session;
     receive_ = std::make_unique<engine::ReceiveFlow>(config, layout_, shards_, map_,
-                                                     wire::PacketTemplate(kReceiver, kSender, 0));
+                                                     wire::PacketTemplate(kReceiver, kSender, 0),
+                                                     make_keys(session, false));
     Command command = make(CommandKind::kStartReceiving, session);
     command.receive = receive_.get();
     submit(command);
@@ -167,6 +169,18 @@ class End {
   }
 
  private:
+  // Odd sessions go in the clear, even ones are encrypted.
+  std::unique_ptr<port::FlowKeys> make_keys(std::uint64_t session, bool source) {
+    if (session % 2 == 1) {
+      return nullptr;
+    }
+    auto keys = plane_->make_flow_keys(Secret(), session, 0, source);
+    if (!keys) {
+      std::fprintf(stderr, "%s\n", keys.error().message.c_str());
+      std::_Exit(13);
+    }
+    return std::move(*keys);
+  }
   static Command make(CommandKind kind, std::uint64_t session) {
     Command command;
     command.kind = kind;
