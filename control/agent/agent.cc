@@ -20,11 +20,26 @@ Settler::Settler(AgentContext& agent)
     : agent_(agent), thread_([this](const std::stop_token& stop) { loop(stop); }) {}
 
 void Settler::add(MigrationSource::Unsettled unsettled) {
+  if (unsettled.forgotten) unsettled.guest.set_purpose(ClaimPurpose::kForgotten);
   {
     const std::lock_guard lock(mutex_);
-    open_.push_back(std::move(unsettled));
+    (unsettled.forgotten ? forgotten_ : open_).push_back(std::move(unsettled));
   }
   changed_.notify_all();
+}
+
+Expected<void> Settler::obey(const std::string& guest, Order order) {
+  const std::lock_guard lock(mutex_);
+  const auto found = std::find_if(forgotten_.begin(), forgotten_.end(), [&](const auto& unsettled) {
+    return unsettled.record.guest == guest;
+  });
+  if (found == forgotten_.end())
+    return fail(ErrorKind::kNotFound, fmt::format("guest {} does not wait for an operator", guest));
+  spdlog::warn("guest {}: an operator says that it is to {}", guest,
+               order == Order::kResume ? "run on here" : "end");
+  auto done = order == Order::kResume ? take_back(*found) : end(*found);
+  forgotten_.erase(found);
+  return done;
 }
 
 void Settler::loop(const std::stop_token& stop) {
@@ -47,21 +62,40 @@ bool Settler::settle(MigrationSource::Unsettled& unsettled) {
   const auto outcome = ask_outcome(record, agent_.credentials);
   if (!outcome) return false;
   Expected<void> done;
-  if (*outcome == v1::Outcome::OWNED) {
-    spdlog::warn("guest {} is owned by {}: the copy here is ended", record.guest, record.to);
-    done = unsettled.guest.destroy();
-    // An agent that finds a guest handed over without a record lets it run again.
-    if (done) agent_.handovers.remove(record.session);
-  } else if (*outcome == v1::Outcome::NEVER_OWNED) {
-    spdlog::warn("guest {} was never owned by {}: it runs on here", record.guest, record.to);
-    done = unsettled.guest.guest().cancel_handover();
-    agent_.handovers.remove(record.session);
-    unsettled.guest.release();
-  } else {
-    return false;
+  switch (*outcome) {
+    case OutcomeAnswer::kOwned:
+      spdlog::warn("guest {} is owned by {}: the copy here is ended", record.guest, record.to);
+      done = end(unsettled);
+      break;
+    case OutcomeAnswer::kNeverOwned:
+      spdlog::warn("guest {} was never owned by {}: it runs on here", record.guest, record.to);
+      done = take_back(unsettled);
+      break;
+    case OutcomeAnswer::kForgotten:
+      spdlog::error("{}", forgotten_text(record));
+      unsettled.forgotten = true;
+      add(std::move(unsettled));
+      return true;
+    case OutcomeAnswer::kUndecided:
+      return false;
   }
   if (!done) spdlog::error("guest {}: {}", record.guest, done.error().message);
   return true;
+}
+
+// The guest runs on here.
+Expected<void> Settler::take_back(MigrationSource::Unsettled& unsettled) {
+  auto done = unsettled.guest.guest().cancel_handover();
+  agent_.handovers.remove(unsettled.record.session);
+  unsettled.guest.release();
+  return done;
+}
+
+Expected<void> Settler::end(MigrationSource::Unsettled& unsettled) {
+  auto done = unsettled.guest.destroy();
+  // An agent that finds a guest handed over without a record lets it run again.
+  if (done) agent_.handovers.remove(unsettled.record.session);
+  return done;
 }
 
 // ---- the agent ----

@@ -17,23 +17,31 @@
 
 namespace sluice::agent {
 
+// An operator's word on a guest that its destination has forgotten.
+enum class Order : std::uint8_t { kResume = 1, kEnd };
+
 // Goes on asking destinations about handovers whose outcome is unknown, until one of both hosts is
-// known to own the guest. Any thread.
+// known to own the guest or an operator has decided. Any thread.
 class Settler {
  public:
   explicit Settler(AgentContext& agent);
 
   void add(MigrationSource::Unsettled unsettled);
+  // kNotFound if no such guest waits for an operator.
+  [[nodiscard]] Expected<void> obey(const std::string& guest, Order order);
 
  private:
   void loop(const std::stop_token& stop);
   // True when it is settled.
   [[nodiscard]] bool settle(MigrationSource::Unsettled& unsettled);
+  [[nodiscard]] Expected<void> take_back(MigrationSource::Unsettled& unsettled);
+  [[nodiscard]] Expected<void> end(MigrationSource::Unsettled& unsettled);
 
   AgentContext& agent_;
   std::mutex mutex_;
   std::condition_variable_any changed_;
   std::vector<MigrationSource::Unsettled> open_;
+  std::vector<MigrationSource::Unsettled> forgotten_;
   std::jthread thread_;  // last: it uses all of the above
 };
 
@@ -56,6 +64,10 @@ class Agent {
   [[nodiscard]] Expected<std::shared_ptr<Migration>> migrate(const v1::MigrateRequest& request);
   // The migration of this guest that is under way; kNotFound if there is none.
   [[nodiscard]] Expected<std::shared_ptr<Migration>> migration_of(const std::string& guest);
+  // kNotFound if no such guest waits for an operator.
+  [[nodiscard]] Expected<void> obey(const std::string& guest, Order order) {
+    return settler_.obey(guest, order);
+  }
   // Cancels migrations that may still be cancelled, waits for all of them and refuses new ones.
   // Guests run on.
   void stop();

@@ -67,6 +67,11 @@ void GuestClaim::on_exit(std::function<void()> callback) {
   }
 }
 
+void GuestClaim::set_purpose(ClaimPurpose purpose) {
+  const std::lock_guard lock(registry_->mutex_);
+  registry_->guests_.at(name_).purpose = purpose;
+}
+
 Expected<void> GuestClaim::destroy() {
   auto guest = registry_->take(name_);
   auto result = guest->destroy();
@@ -110,6 +115,11 @@ std::string GuestRegistry::busy_text(const Entry& entry) {
       return fmt::format("guest {} is being started or stopped", name);
     case ClaimPurpose::kInspect:
       return fmt::format("guest {} is being checked", name);
+    case ClaimPurpose::kForgotten:
+      return fmt::format(
+          "guest {0} waits for an operator, since host {1} has lost its records of it; see sluice "
+          "guest resume and sluice guest stop",
+          name, entry.peer);
   }
   return fmt::format("guest {} is in use", name);
 }
@@ -219,6 +229,7 @@ std::vector<GuestView> GuestRegistry::list() {
   for (auto& [name, entry] : guests_) {
     if (!entry.claimed && entry.guest) refresh(entry);
     GuestView view = entry.view;
+    if (entry.claimed && entry.purpose == ClaimPurpose::kForgotten) view.state = "forgotten";
     if (entry.claimed && entry.purpose == ClaimPurpose::kMove) {
       view.state = "moving";
       view.moving_to = entry.peer;

@@ -30,6 +30,9 @@ struct GuestView {
 
 class GuestRegistry;
 
+// kForgotten: an operator must say what is to become of it; see model::SourceState.
+enum class ClaimPurpose : std::uint8_t { kMove = 1, kIncoming, kStop, kInspect, kForgotten };
+
 // The right to be the one thread that calls a guest; given back by its destruction. Outlived by the
 // registry.
 class GuestClaim {
@@ -48,6 +51,8 @@ class GuestClaim {
   // Called once, from the registry's own thread, when the guest's process exits; it must not block
   // and must not give the claim back. At once if it has exited already.
   void on_exit(std::function<void()> callback);
+  // What others are told that the claim is for.
+  void set_purpose(ClaimPurpose purpose);
   // Ends the guest's process and forgets it; the claim is invalid afterwards. The error is
   // destroy()'s.
   [[nodiscard]] Expected<void> destroy();
@@ -62,8 +67,6 @@ class GuestClaim {
   std::string name_;
   guest::Guest* guest_ = nullptr;
 };
-
-enum class ClaimPurpose : std::uint8_t { kMove = 1, kIncoming, kStop, kInspect };
 
 // Any thread.
 class GuestRegistry {

@@ -201,6 +201,7 @@ Expected<void> MigrationDestination::receive(const v1::Prepare& request) {
   v1::DestinationMessage message;
   *message.mutable_prepared()->mutable_destination() = describe_endpoint(info);
   message.mutable_prepared()->set_flows(config.plan.flows);
+  message.mutable_prepared()->set_records_id(agent_.outcomes.store_id());
   message.mutable_prepared()->set_mtu(static_cast<std::uint32_t>(config.mtu));
   reply(message);
   return {};

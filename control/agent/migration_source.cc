@@ -102,18 +102,20 @@ std::optional<MigrationSource::Unsettled> MigrationSource::run() {
   progress_ = std::make_unique<ProgressReporter>(migration_, began_ns_);
   progress_->set_phase(model::to_string(state_.load()));
   const auto moved = move_guest();
-  if (!moved && state_ != model::SourceState::kUnknown) cancel_migration(moved.error());
+  const bool forgotten = state_ == model::SourceState::kForgotten;
+  const bool unsettled_yet = forgotten || state_ == model::SourceState::kUnknown;
+  if (!moved && !unsettled_yet) cancel_migration(moved.error());
   fill_summary();
   std::optional<Unsettled> unsettled;
   if (state_ == model::SourceState::kReleasing) {
     release_guest();
-  } else if (state_ == model::SourceState::kUnknown) {
+  } else if (unsettled_yet) {
     summary_.set_status("unknown");
     summary_.set_error(moved.error().message);
     summary_.set_error_kind(static_cast<std::uint32_t>(ErrorKind::kUnknownOutcome));
     end_session();
     const auto record = handover_record();
-    unsettled = Unsettled{std::move(guest_), record};
+    unsettled = Unsettled{std::move(guest_), record, forgotten};
   }
   progress_.reset();
   guest_.release();
@@ -126,7 +128,16 @@ std::optional<MigrationSource::Unsettled> MigrationSource::run() {
 }
 
 HandoverRecord MigrationSource::handover_record() const {
-  return {session_, summary_.guest(), request_.to, request_.address};
+  return {session_, summary_.guest(), request_.to, request_.address, records_id_};
+}
+
+std::string forgotten_text(const HandoverRecord& record) {
+  return fmt::format(
+      "host {0} has lost its records since guest {1} was committed to it: {1} may have run there "
+      "and "
+      "is gone; its older copy stays paused here. If it may run on as it stood then: sluice guest "
+      "resume {1}; if not: sluice guest stop {1}",
+      record.to, record.guest);
 }
 
 Expected<void> MigrationSource::move_guest() {

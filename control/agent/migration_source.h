@@ -41,6 +41,9 @@ struct DowntimeMarks {
   TimeNs running_ns = 0;
 };
 
+// For whom `record`'s destination has lost its records: what is the case, and what to do.
+[[nodiscard]] std::string forgotten_text(const HandoverRecord& record);
+
 class MigrationSource {
  public:
   // `guest` is the right to move the guest.
@@ -55,6 +58,7 @@ class MigrationSource {
   struct Unsettled {
     GuestClaim guest;
     HandoverRecord record;
+    bool forgotten = false;  // nobody can be asked any more: an operator decides
   };
   [[nodiscard]] std::optional<Unsettled> run();
   // Any thread: ends the migration if its commit point has not been reached; the guest then runs on
@@ -93,6 +97,7 @@ class MigrationSource {
   [[nodiscard]] Expected<void> commit();
   void settle_commit(const Error& reason);
   [[nodiscard]] HandoverRecord handover_record() const;
+  [[nodiscard]] std::string unsettled_text(const Error& reason) const;
 
   // the end (migration_source.cc)
   void release_guest();
@@ -123,6 +128,7 @@ class MigrationSource {
   std::uint64_t allocated_before_pause_ = 0;
   bool untracked_writes_ = false;  // by the guest's devices: see Guest::has_untracked_writes()
 
+  std::uint64_t records_id_ = 0;  // the destination's: see HandoverRecord
   bool paused_ = false;
   DowntimeMarks marks_;
   TimeNs stream_began_ns_ = 0;

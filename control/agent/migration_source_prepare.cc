@@ -43,6 +43,7 @@ Expected<void> MigrationSource::prepare() {
   auto prepared = ask_for_twin();
   if (!prepared) return tl::unexpected<Error>(prepared.error());
 
+  records_id_ = prepared->records_id();
   const auto remote = parse_endpoint(prepared->destination());
   if (!remote) return tl::unexpected<Error>(remote.error());
   const auto& info = agent_.data_plane.info();

@@ -216,12 +216,18 @@ Expected<void> MigrationSource::commit() {
     case model::SourceState::kCancelled:
       return tl::unexpected<Error>(running.error());
     default:
-      return fail(ErrorKind::kUnknownOutcome,
-                  fmt::format("the outcome is unknown: {} after the commit; guest {} stays paused "
-                              "here until host {} answers: bring its agent back, which settles it, "
-                              "and ask with: sluice guests",
-                              running.error().message, guest_.name(), request_.to));
+      return fail(ErrorKind::kUnknownOutcome, unsettled_text(running.error()));
   }
+}
+
+std::string MigrationSource::unsettled_text(const Error& reason) const {
+  if (state_ == model::SourceState::kForgotten)
+    return "the outcome is unknown: " + forgotten_text(handover_record());
+  return fmt::format(
+      "the outcome is unknown: {} after the commit; guest {} stays paused here until host {} "
+      "answers: "
+      "bring its agent back, which settles it, and ask with: sluice guests",
+      reason.message, guest_.name(), request_.to);
 }
 
 // Whether the destination owns the guest can only be learnt from the destination.
@@ -231,14 +237,18 @@ void MigrationSource::settle_commit(const Error& reason) {
   const TimeNs deadline_ns = monotonic_now_ns() + kSettleTimeoutNs;
   while (true) {
     const auto outcome = ask_outcome(handover_record(), agent_.credentials);
-    if (outcome && *outcome == v1::Outcome::OWNED) {
+    if (outcome && *outcome == OutcomeAnswer::kOwned) {
       summary_.add_remarks(
           "the destination's confirmation was lost; it was asked and owns the guest");
       (void)advance(model::SourceEvent::kRunning);
       return;
     }
-    if (outcome && *outcome == v1::Outcome::NEVER_OWNED) {
+    if (outcome && *outcome == OutcomeAnswer::kNeverOwned) {
       (void)advance(model::SourceEvent::kNeverOwned);
+      return;
+    }
+    if (outcome && *outcome == OutcomeAnswer::kForgotten) {
+      (void)advance(model::SourceEvent::kForgotten);
       return;
     }
     if (monotonic_now_ns() >= deadline_ns) break;

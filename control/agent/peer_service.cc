@@ -41,6 +41,7 @@ grpc::Status PeerService::GetOutcome(grpc::ServerContext* /*context*/,
                                      const v1::OutcomeRequest* request, v1::Outcome* reply) {
   if (request->to() != agent_.config.host)
     return model::to_status(wrong_host(request->to(), agent_.config.host));
+  reply->set_records_id(agent_.outcomes.store_id());
   switch (agent_.outcomes.outcome(request->session())) {
     case Ownership::kNever:
       reply->set_kind(v1::Outcome::NEVER_OWNED);

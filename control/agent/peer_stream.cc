@@ -156,8 +156,8 @@ void PeerStream::await_end(TimeNs deadline_ns) {
 
 void PeerStream::interrupt(const Error& error) { impl_->break_off(error, false); }
 
-Expected<v1::Outcome::Kind> ask_outcome(const HandoverRecord& record,
-                                        const security::Credentials& credentials) {
+Expected<OutcomeAnswer> ask_outcome(const HandoverRecord& record,
+                                    const security::Credentials& credentials) {
   const auto connection = model::open_channel(record.to, record.address, credentials);
   auto stub = v1::Peer::NewStub(connection.channel);
   grpc::ClientContext context;
@@ -173,7 +173,15 @@ Expected<v1::Outcome::Kind> ask_outcome(const HandoverRecord& record,
     if (auto reason = connection.distrust(status.error_message())) error.message = *reason;
     return tl::unexpected<Error>(std::move(error));
   }
-  return outcome.kind();
+  switch (outcome.kind()) {
+    case v1::Outcome::OWNED:
+      return OutcomeAnswer::kOwned;
+    case v1::Outcome::NEVER_OWNED:
+      return outcome.records_id() == record.records_id ? OutcomeAnswer::kNeverOwned
+                                                       : OutcomeAnswer::kForgotten;
+    default:
+      return OutcomeAnswer::kUndecided;
+  }
 }
 
 }  // namespace sluice::agent

@@ -52,9 +52,17 @@ class PeerStream {
   std::unique_ptr<Impl> impl_;
 };
 
+enum class OutcomeAnswer : std::uint8_t {
+  kNeverOwned = 1,
+  kUndecided,
+  kOwned,
+  kForgotten,  // it does not know the session, but has lost its records since it began: it may have
+               // run the guest
+};
+
 // Asks the destination's agent what became of a session; kUnreachable if it does not answer within
 // a second, kInvalid if another host answers at its address: its ignorance means nothing.
-[[nodiscard]] Expected<v1::Outcome::Kind> ask_outcome(const HandoverRecord& record,
-                                                      const security::Credentials& credentials);
+[[nodiscard]] Expected<OutcomeAnswer> ask_outcome(const HandoverRecord& record,
+                                                  const security::Credentials& credentials);
 
 }  // namespace sluice::agent

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <random>
 #include <system_error>
 
 namespace sluice::agent {
@@ -26,11 +27,11 @@ Expected<std::string> make_directory(const std::string& run_dir, const char* nam
 }
 
 // A reader sees the whole old or the whole new file.
-Expected<void> write_whole(const std::string& path, const Json& content) {
+Expected<void> write_whole(const std::string& path, const std::string& content) {
   const std::string temporary = path + ".new";
   {
     std::ofstream file(temporary, std::ios::trunc);
-    file << content.dump();
+    file << content;
     if (!file.flush())
       return fail(ErrorKind::kFailed, fmt::format("{} cannot be written", temporary));
   }
@@ -43,6 +44,15 @@ Expected<void> write_whole(const std::string& path, const Json& content) {
 
 std::string file_of(const std::string& directory, std::uint64_t session) {
   return fmt::format("{}/{:016x}.json", directory, session);
+}
+
+// The number in `path`, drawn and written there if there is none.
+Expected<std::uint64_t> read_or_draw_id(const std::string& path) {
+  std::uint64_t id = 0;
+  if (std::ifstream file(path); file >> std::hex >> id && id != 0) return id;
+  std::random_device device;
+  while (id == 0) id = static_cast<std::uint64_t>(device()) << 32 | device();
+  return write_whole(path, fmt::format("{:016x}", id)).map([&] { return id; });
 }
 
 struct FoundObject {
@@ -82,7 +92,9 @@ Expected<void> HandoverRecords::write(const HandoverRecord& record) const {
                                   {"guest", record.guest},
                                   {"to", record.to},
                                   {"address", record.address},
-                                  {"state", "handed-over"}});
+                                  {"records", fmt::format("{:016x}", record.records_id)},
+                                  {"state", "handed-over"}}
+                                 .dump());
   if (!written) return written;
   // What became of an earlier copy of the guest says nothing about this one.
   for (const auto& earlier : read_all()) {
@@ -97,21 +109,29 @@ void HandoverRecords::remove(std::uint64_t session) const {
 }
 
 std::vector<HandoverRecord> HandoverRecords::read_all() const {
-  std::vector<HandoverRecord> records;
+  std::vector<HandoverRecord> found;
   for (const auto& [session, object] :
        read_objects(directory_, {"session", "guest", "to", "address"})) {
-    records.push_back({session, object["guest"], object["to"], object["address"]});
+    // No store has the number 0: of a record without one only an operator can say the outcome.
+    const auto records = object.find("records");
+    const std::string records_id =
+        records != object.end() && records->is_string() ? records->get<std::string>() : "";
+    found.push_back({session, object["guest"], object["to"], object["address"],
+                     std::strtoull(records_id.c_str(), nullptr, 16)});
   }
-  return records;
+  return found;
 }
 
 Expected<std::unique_ptr<OutcomeRecords>> OutcomeRecords::open(const std::string& run_dir) {
-  return make_directory(run_dir, "outcome").map([](std::string directory) {
-    return std::unique_ptr<OutcomeRecords>(new OutcomeRecords(std::move(directory)));
+  return make_directory(run_dir, "outcome").and_then([](const std::string& directory) {
+    return read_or_draw_id(directory + "/store").map([&](std::uint64_t id) {
+      return std::unique_ptr<OutcomeRecords>(new OutcomeRecords(directory, id));
+    });
   });
 }
 
-OutcomeRecords::OutcomeRecords(std::string directory) : directory_(std::move(directory)) {
+OutcomeRecords::OutcomeRecords(std::string directory, std::uint64_t store_id)
+    : directory_(std::move(directory)), store_id_(store_id) {
   for (const auto& [session, object] : read_objects(directory_, {"guest", "state"})) {
     if (object["state"] == "owned") not_running_.emplace(object["guest"], session);
   }
@@ -132,7 +152,7 @@ Expected<void> OutcomeRecords::own(std::uint64_t session, const std::string& gue
     return fail(ErrorKind::kFailed,
                 fmt::format("commit refused: session {:016x} was discarded", session));
   }
-  if (auto written = write_whole(path(session), Json{{"guest", guest}, {"state", "owned"}});
+  if (auto written = write_whole(path(session), Json{{"guest", guest}, {"state", "owned"}}.dump());
       !written)
     return written;
   undecided_.erase(session);
@@ -165,7 +185,7 @@ void OutcomeRecords::conclude(const std::string& guest) {
 void OutcomeRecords::write_running(std::uint64_t session, const std::string& guest) {
   resuming_.erase(session);
   // A failure leaves "owned", which asks a restarted agent for a resume that changes nothing.
-  (void)write_whole(path(session), Json{{"guest", guest}, {"state", "running"}});
+  (void)write_whole(path(session), Json{{"guest", guest}, {"state", "running"}}.dump());
 }
 
 void OutcomeRecords::disown(std::uint64_t session) {

@@ -22,6 +22,9 @@ struct HandoverRecord {
   std::string guest;
   std::string to;       // host name
   std::string address;  // of its agent
+  // The destination's OutcomeRecords::store_id() when it made its twin: what another store does not
+  // know says nothing.
+  std::uint64_t records_id = 0;
 };
 
 // RUN_DIR/handover/SESSION.json. Any thread.
@@ -53,6 +56,9 @@ class OutcomeRecords {
  public:
   [[nodiscard]] static Expected<std::unique_ptr<OutcomeRecords>> open(const std::string& run_dir);
 
+  // Drawn when the store was made: a host that has lost its records, by a reboot, has another one.
+  [[nodiscard]] std::uint64_t store_id() const { return store_id_; }
+
   // A twin is being made. False if this session was seen before.
   [[nodiscard]] bool begin(std::uint64_t session);
   // The commit: from the return on this host owns the guest. The outcome stays undecided until the
@@ -79,11 +85,12 @@ class OutcomeRecords {
   [[nodiscard]] std::vector<std::string> owned_but_not_running() const;
 
  private:
-  explicit OutcomeRecords(std::string directory);
+  OutcomeRecords(std::string directory, std::uint64_t store_id);
   [[nodiscard]] std::string path(std::uint64_t session) const;
   void write_running(std::uint64_t session, const std::string& guest);
 
   std::string directory_;
+  const std::uint64_t store_id_;
   mutable std::mutex mutex_;
   std::set<std::uint64_t> undecided_;
   std::set<std::uint64_t> resuming_;                       // owned by this agent, not yet run

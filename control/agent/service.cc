@@ -133,13 +133,29 @@ grpc::Status AgentService::StartGuest(grpc::ServerContext* call,
   return describe(definition->name, reply);
 }
 
+grpc::Status AgentService::ResumeGuest(grpc::ServerContext* context,
+                                       const v1::ResumeGuestRequest* request,
+                                       v1::GuestInfo* reply) {
+  if (auto admitted = admit(*context); !admitted.ok()) return admitted;
+  auto resumed = agent_.obey(request->name(), Order::kResume);
+  if (!resumed && resumed.error().kind == ErrorKind::kNotFound) {
+    resumed.error().kind = ErrorKind::kFailed;
+    resumed.error().message += "; the state \"forgotten\" of sluice guests names those that do";
+  }
+  if (!resumed) return model::to_status(resumed.error());
+  return describe(request->name(), reply);
+}
+
 grpc::Status AgentService::StopGuest(grpc::ServerContext* context,
                                      const v1::StopGuestRequest* request, v1::GuestInfo* reply) {
   if (auto admitted = admit(*context); !admitted.ok()) return admitted;
-  auto claim = agent_.context().registry.claim(request->name(), ClaimPurpose::kStop);
-  if (!claim) return model::to_status(claim.error());
   (void)describe(request->name(), reply);
   reply->set_state("gone");
+  const auto obeyed = agent_.obey(request->name(), Order::kEnd);
+  if (obeyed || obeyed.error().kind != ErrorKind::kNotFound)
+    return obeyed ? grpc::Status::OK : model::to_status(obeyed.error());
+  auto claim = agent_.context().registry.claim(request->name(), ClaimPurpose::kStop);
+  if (!claim) return model::to_status(claim.error());
   reply->set_definition_toml(guest::to_toml(claim->guest().description().definition));
   const auto destroyed = claim->destroy();
   if (destroyed) spdlog::info("guest {} stopped", request->name());

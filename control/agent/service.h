@@ -19,6 +19,8 @@ class AgentService final : public v1::Agent::Service {
                           v1::GuestList* reply) override;
   grpc::Status StartGuest(grpc::ServerContext* context, const v1::StartGuestRequest* request,
                           v1::GuestInfo* reply) override;
+  grpc::Status ResumeGuest(grpc::ServerContext* context, const v1::ResumeGuestRequest* request,
+                           v1::GuestInfo* reply) override;
   grpc::Status StopGuest(grpc::ServerContext* context, const v1::StopGuestRequest* request,
                          v1::GuestInfo* reply) override;
   grpc::Status AdoptGuest(grpc::ServerContext* context, const v1::AdoptGuestRequest* request,

@@ -1,4 +1,4 @@
-// guest start, guest stop, guest adopt
+// guest start, guest stop, guest resume, guest adopt
 #include <fmt/format.h>
 #include <fstream>
 #include <sstream>
@@ -35,6 +35,12 @@ int start_guest(Fleet& fleet, const Terminal& terminal, const std::string& file,
         {ErrorKind::kNotFound, "guest file " + file + " cannot be read or is empty"});
   }
   return report(terminal, (*agent)->start_guest(text.str(), file), "runs on");
+}
+
+int resume_guest(Fleet& fleet, const Terminal& terminal, const std::string& guest) {
+  const auto found = fleet.find(guest);
+  if (!found) return terminal.fail(found.error());
+  return report(terminal, found->agent->resume_guest(guest), "runs again on");
 }
 
 int stop_guest(Fleet& fleet, const Terminal& terminal, const std::string& guest) {

@@ -63,7 +63,7 @@ void add_lists(CLI::App& app, Parsed& parsed) {
 }
 
 void add_guest(CLI::App& app, Parsed& parsed) {
-  CLI::App& guest = *app.add_subcommand("guest", "Starts, stops and adopts guests");
+  CLI::App& guest = *app.add_subcommand("guest", "Starts, stops, resumes and adopts guests");
   guest.require_subcommand(1);
 
   CLI::App& start = *guest.add_subcommand("start", "Starts a guest from a guest file");
@@ -80,6 +80,15 @@ void add_guest(CLI::App& app, Parsed& parsed) {
   stop.callback([&parsed] {
     parsed.command = [&parsed](Fleet& fleet, const Terminal& terminal) {
       return stop_guest(fleet, terminal, parsed.guest);
+    };
+  });
+
+  CLI::App& resume = *guest.add_subcommand(
+      "resume", "Lets a guest in state \"forgotten\" run on as it stood; see docs/recovery.md");
+  resume.add_option("NAME", parsed.guest, "The guest")->required();
+  resume.callback([&parsed] {
+    parsed.command = [&parsed](Fleet& fleet, const Terminal& terminal) {
+      return resume_guest(fleet, terminal, parsed.guest);
     };
   });
 

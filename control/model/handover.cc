@@ -30,6 +30,10 @@ constexpr std::array kSource = {
     Transition<S, E>{S::kUnknown, E::kRunning, S::kReleasing},
     Transition<S, E>{S::kUnknown, E::kNeverOwned, S::kCancelled},
     Transition<S, E>{S::kUnknown, E::kUnreachable, S::kUnknown},
+    Transition<S, E>{S::kCommitted, E::kForgotten, S::kForgotten},
+    Transition<S, E>{S::kUnknown, E::kForgotten, S::kForgotten},
+    Transition<S, E>{S::kForgotten, E::kResumeOrdered, S::kCancelled},
+    Transition<S, E>{S::kForgotten, E::kEndOrdered, S::kReleasing},
     Transition<S, E>{S::kReleasing, E::kReleased, S::kReleased},
     Transition<S, E>{S::kPreparing, E::kFailure, S::kCancelled},
     Transition<S, E>{S::kTracking, E::kFailure, S::kCancelled},
@@ -116,6 +120,8 @@ const char* to_string(SourceState state) {
       return "committing";
     case S::kUnknown:
       return "unknown outcome";
+    case S::kForgotten:
+      return "forgotten";
     case S::kReleasing:
       return "releasing";
     case S::kReleased:
@@ -174,8 +180,14 @@ const char* to_string(SourceEvent event) {
       return "running";
     case E::kNeverOwned:
       return "never-owned";
+    case E::kForgotten:
+      return "forgotten";
     case E::kUnreachable:
       return "unreachable";
+    case E::kResumeOrdered:
+      return "resume-ordered";
+    case E::kEndOrdered:
+      return "end-ordered";
     case E::kReleased:
       return "released";
     case E::kFailure:

@@ -32,6 +32,8 @@ enum class SourceState : std::uint8_t {
   kCommitted,  // "handed over" is recorded: the guest never runs here again unless the destination
                // never owned it
   kUnknown,    // committed, and the destination cannot be reached
+  kForgotten,  // committed, and the destination has lost its records since: the guest may have run
+               // there and be gone with it, so only an operator lets the older copy here run
   kReleasing,  // the destination runs the guest; the copy here is being ended
   kReleased,
   kCancelled,  // the guest runs here
@@ -46,13 +48,16 @@ enum class SourceEvent : std::uint8_t {
   kSettled,  // the final pass and every correction are acknowledged
   kProofMatched,
   kStateSaved,
-  kStateLoaded,  // and "handed over" recorded
-  kRunning,      // the destination said so, or that it owns the guest
-  kNeverOwned,   // the destination said that it does not have the guest and will refuse a late
-                 // commit
-  kUnreachable,  // nobody answers for it
-  kReleased,     // the copy here is gone
-  kFailure,      // anything else that went wrong
+  kStateLoaded,    // and "handed over" recorded
+  kRunning,        // the destination said so, or that it owns the guest
+  kNeverOwned,     // the destination said that it does not have the guest and will refuse a late
+                   // commit
+  kForgotten,      // the destination does not know, and is no longer what the commit was meant for
+  kUnreachable,    // nobody answers for it
+  kResumeOrdered,  // by an operator
+  kEndOrdered,     // by an operator
+  kReleased,       // the copy here is gone
+  kFailure,        // anything else that went wrong
   kCount
 };
 

@@ -21,9 +21,10 @@
  *     then is read or lost. Questions about the outcome travel beside it; an answer may be acted on much later.
  *   - Time: any wait may run out, any step before the commit may fail, a question may be asked at any moment.
  *   - One copy of the guest may be killed (KILLS), also a paused one, and a twin may refuse to run.
+ *   - A host may reboot (REBOOTS): its agent, its copy and all its records are gone, and its store of records is another
+ *     one than the one that the source has noted. An operator then decides about the source's copy.
  *
- * What is not: host reboots (no guest outlives them, nor do the records), a QEMU that does not answer its agent,
- * records that cannot be written, memory and its proof (a mismatch is just a failure).
+ * What is not: a QEMU that does not answer its agent, records that cannot be written, memory and its proof (a mismatch is just a failure).
  *
  * Kept in step with control/model/handover.cc: every T_SRC and T_DST below is a row of its tables and every row
  * is here; tests/model compares them. Names are those of handover.h. Each M_ switch breaks one rule; tests/model
@@ -43,15 +44,19 @@
 #define BREAKS 1 /* of connections, beyond those that crashes bring */
 #endif
 
+#ifndef REBOOTS
+#define REBOOTS 0 /* of hosts */
+#endif
+
 mtype = {
   /* states: source, then what only the destination has */
   kPreparing, kTracking, kStreaming, kPausing, kFinalPass, kProving, kSavingState, kLoadingState, kCommitted,
-  kUnknown, kReleasing, kReleased, kCancelled,
+  kUnknown, kForgotten, kReleasing, kReleased, kCancelled,
   kReceiving, kProven, kLoading, kReady, kOwned, kRunning, kDiscarded,
   /* messages of the stream */
   prepare, prepared, prove, proven, load_state, state_loaded, commit, running,
   /* answers about an outcome */
-  owned, never_owned
+  owned, never_owned, forgotten
 };
 
 /* A copy's process. */
@@ -81,6 +86,8 @@ byte process[2];
 byte record[2];
 byte handover[2];         /* session of the record "handed over", 0: none */
 byte outcome_record[EACH];
+byte store[2];            /* which store of records this is: another one after a reboot */
+byte store_noted[SESSIONS + 1]; /* the destination's, as Prepared said it: in the record "handed over" */
 
 /* die with an agent */
 bool up[2];               /* answers questions */
@@ -153,6 +160,9 @@ inline destroy(h) {
 inline take_answer(to, s) {
   if
   :: outcome_record[AT(to, s)] != OUT_NONE -> answer = owned
+#ifndef M_FORGOTTEN_IS_NEVER
+  :: outcome_record[AT(to, s)] == OUT_NONE && store[to] != store_noted[s] -> answer = forgotten
+#endif
   :: else -> answer = never_owned
   fi
 }
@@ -200,6 +210,7 @@ inline release() {
 inline make_twin() {
   atomic {
     destination_state[h] = kPreparing;
+    store_noted[s] = store[h];
     undecided[AT(h, s)] = true;
     record[h] = REC_INCOMING; /* "starting" is treated alike */
     process[h] = WAITING;
@@ -355,6 +366,7 @@ source:
       if
       :: answer == owned -> T_SRC(kCommitted, kRunning, kReleasing); goto releasing
       :: answer == never_owned -> T_SRC(kCommitted, kNeverOwned, kCancelled); goto cancelled
+      :: answer == forgotten -> T_SRC(kCommitted, kForgotten, kForgotten); goto forgot
       fi
 #ifdef M_UNREACHABLE_IS_NEVER
     :: T_SRC(kCommitted, kNeverOwned, kCancelled); goto cancelled
@@ -368,10 +380,17 @@ unknown:
       if
       :: answer == owned -> T_SRC(kUnknown, kRunning, kReleasing); goto releasing
       :: answer == never_owned -> T_SRC(kUnknown, kNeverOwned, kCancelled); goto cancelled
+      :: answer == forgotten -> T_SRC(kUnknown, kForgotten, kForgotten); goto forgot
       fi
     :: atomic { !up[1 - h] -> T_SRC(kUnknown, kUnreachable, kUnknown) }; goto unknown
     fi;
 
+forgot:
+    /* The operator knows what ran last, or that it does not matter. */
+    if
+    :: atomic { outrun[h] = false; owner = h; T_SRC(kForgotten, kResumeOrdered, kCancelled) }; goto cancelled
+    :: atomic { excused = true; T_SRC(kForgotten, kEndOrdered, kReleasing) }; goto releasing
+    fi;
 cancelled:
     answer = 0;
     take_back();
@@ -491,6 +510,23 @@ inline kill(h) {
   d_step { kills++; excused = excused || owner == h; killed[h] = true; process[h] = GONE }
 }
 
+inline reboot(h) {
+  d_step {
+    reboots++;
+    crashes--; /* which crash() counts */
+    excused = excused || owner == h;
+    killed[h] = true;
+    process[h] = GONE;
+    record[h] = NO_RECORD;
+    handover[h] = 0;
+    store[h]++;
+    for (k : 1 .. SESSIONS) {
+      outcome_record[AT(h, k)] = OUT_NONE
+    }
+    k = 0
+  }
+}
+
 /* QEMU alone: a migration whose socket closes fails, and the guest goes on. */
 #define LEFT_ALONE(h) (!up[h] && process[h] == PAUSED)
 /* The warden of a twin that was not kept. */
@@ -500,8 +536,11 @@ proctype World() {
   byte crashes = 0;
   byte kills = 0;
   byte breaks = 0;
+  byte reboots = 0;
   byte k = 0;
   do
+  :: reboots < REBOOTS && !crashed[0] -> atomic { crash(0); reboot(0) }
+  :: reboots < REBOOTS && !crashed[1] -> atomic { crash(1); reboot(1) }
   :: crashes < CRASHES && !crashed[0] -> crash(0)
   :: crashes < CRASHES && !crashed[1] -> crash(1)
   :: kills < KILLS && process[0] != GONE -> kill(0)

@@ -26,12 +26,13 @@ constexpr std::array kPeering = {std::optional(Role::kHost), std::optional<Role>
 constexpr std::array kControlling = {std::optional(Role::kController), std::optional<Role>(),
                                      std::optional<Role>()};
 
-constexpr std::array<Rule, 22> kRules = {{
+constexpr std::array<Rule, 23> kRules = {{
     {"/sluice.v1.Agent/GetHost", kSeeing},
     {"/sluice.v1.Agent/ListGuests", kSeeing},
     {"/sluice.v1.Agent/WatchMigration", kSeeing},
     {"/sluice.v1.Agent/StartGuest", kDoing},
     {"/sluice.v1.Agent/StopGuest", kDoing},
+    {"/sluice.v1.Agent/ResumeGuest", kDoing},
     {"/sluice.v1.Agent/AdoptGuest", kDoing},
     {"/sluice.v1.Agent/Migrate", kDoing},
     // It reads only, but keeps the guest busy for seconds per GiB.

@@ -14,11 +14,13 @@ MEMORY_MIB_MAX = 1900
 SEARCH_SECONDS_MAX = 900
 DEPTH_MAX = 100_000
 
-# Bounds that together cover: the guest going there, back and there again; a copy that is killed; a third crash.
+# Bounds that together cover: the guest going there, back and there again; a copy that is killed; a third crash; a host that
+# reboots.
 BOUNDS = [
     {"SESSIONS": 3, "CRASHES": 2, "KILLS": 0, "BREAKS": 0},
     {"SESSIONS": 2, "CRASHES": 1, "KILLS": 1, "BREAKS": 1},
     {"SESSIONS": 1, "CRASHES": 3, "KILLS": 1, "BREAKS": 1},
+    {"SESSIONS": 2, "CRASHES": 1, "KILLS": 0, "BREAKS": 1, "REBOOTS": 1},
 ]
 
 SMALL = {"SESSIONS": 1, "CRASHES": 2, "KILLS": 0, "BREAKS": 1}
@@ -33,6 +35,7 @@ MUTANTS = {
     "M_OWNED_BEFORE_IT_RUNS": SMALL,
     "M_TWIN_ENDED_BEFORE_DISOWNED": SMALL,
     "M_DEAD_TWIN_IS_OWNED": {"SESSIONS": 1, "CRASHES": 0, "KILLS": 1, "BREAKS": 0},
+    "M_FORGOTTEN_IS_NEVER": {"SESSIONS": 1, "CRASHES": 0, "KILLS": 0, "BREAKS": 1, "REBOOTS": 1},
     "M_OLD_OWNERSHIP_STANDS": {"SESSIONS": 3, "CRASHES": 2, "KILLS": 0, "BREAKS": 0},
 }
 

@@ -24,7 +24,7 @@ RECOVERY_SECONDS_MAX = 20
 class Expectation:
     step: str
     fault: str
-    where: str       # "source", "dest" or "gone"
+    where: str       # "source", "dest", "gone" or "asks"
     statuses: tuple  # of `sluice migrate`; empty: nobody heard it
 
     def __str__(self):
@@ -139,10 +139,10 @@ class Pair:
         self.destination = destination
         self.directory = directory
         self.config = directory / f"{source}.sluice.toml"
-        self.config.write_text("[hosts]\n" + "".join(
-            f'{host} = "unix:{LAB_RUN_DIR}/{host}/agent.sock"\n' for host in self.hosts)
-            + f'[security]\nca = "{LAB_RUN_DIR}/pki/ca.pem"\ncertificate = "{LAB_RUN_DIR}/pki/operator.pem"\n'
-              f'key = "{LAB_RUN_DIR}/pki/operator-key.pem"\n')
+        # The lab's own, without the hosts of other pairs, whose agents may be down.
+        others = re.compile(rf"(?!(?:{source}|{destination}) )h\d+ = ")
+        lines = (LAB_RUN_DIR.parent / "sluice.toml").read_text().splitlines(keepends=True)
+        self.config.write_text("".join(line for line in lines if not others.match(line)))
 
     @property
     def hosts(self):
@@ -193,21 +193,25 @@ class Pair:
             if self.lab.agent_pid(host) is None:
                 self.lab.script("start", host)
 
+    def reboot(self, host):
+        """Nothing of what ran there, or was recorded there, is left."""
+        pid = self.lab.agent_pid(host)
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+        poll(lambda: self.lab.agent_pid(host) is None, 10)
+        for pid, command in self.lab.processes(host):
+            if "qemu-system" in command[0]:
+                os.kill(pid, signal.SIGKILL)
+        for name in ("guests", "handover", "outcome", "holds"):
+            shutil.rmtree(LAB_RUN_DIR / host / name, ignore_errors=True)
+        (LAB_RUN_DIR / host / "holds").mkdir()
+
     def reset(self):
         """After a cell that failed: as if nothing had ever been on both hosts."""
         for interface in ("mig0", "mgmt0"):
             self.link(interface, "up")
         for host in self.hosts:
-            pid = self.lab.agent_pid(host)
-            if pid:
-                os.kill(pid, signal.SIGKILL)
-            poll(lambda host=host: self.lab.agent_pid(host) is None, 10)
-            for pid, command in self.lab.processes(host):
-                if "qemu-system" in command[0]:
-                    os.kill(pid, signal.SIGKILL)
-            for name in ("guests", "handover", "outcome", "holds"):
-                shutil.rmtree(LAB_RUN_DIR / host / name, ignore_errors=True)
-            (LAB_RUN_DIR / host / "holds").mkdir()
+            self.reboot(host)
         self.start_agents()
 
 
@@ -228,8 +232,7 @@ class Cell:
         except Exception as error:  # pylint: disable=broad-except  # a cell that breaks must not stop the others
             wrong = [f"{type(error).__name__}: {error}"]
         if wrong:
-            for host, log in self.logs.items():
-                wrong.append(f"--- {host}'s agent:\n" + log.read_bytes()[self.log_begins[host]:].decode(errors="replace")[-6000:])
+            wrong += [f"--- {host}'s agent:\n" + self.log(host)[-6000:] for host in self.pair.hosts]
             self.pair.reset()
         return wrong
 
@@ -242,7 +245,8 @@ class Cell:
                 return ["the guest did not start to count"]
             status, said = self.move_and_hit(states)
             self.heal()
-            wrong = self.settled_wrong(console)
+            wrong = self.operator_wrong(states) if self.expectation.where == "asks" else []
+            wrong += self.settled_wrong(console, self.final_host(states))
         finally:
             states.stop()
         wrong += states.complaints[:1]
@@ -271,7 +275,7 @@ class Cell:
             if step == "source-commit-sent":  # what the row is about: the destination has taken it
                 poll(lambda: states.ran[self.pair.destination], 10)
             self.hit(client)
-            hold.unlink()
+            hold.unlink(missing_ok=True)
             output, errors = client.communicate(timeout=ANSWER_SECONDS_MAX)
         finally:
             hold.unlink(missing_ok=True)
@@ -289,10 +293,14 @@ class Cell:
             pair.lab.kill_agent(pair.destination)
         elif fault == "source-qemu":
             pair.kill_qemu(pair.source, self.name)
+            # Where its state is complete, a source that has not noticed yet rightly goes on.
+            poll(lambda: f"guest {self.name} has exited" in self.log(pair.source), 5)
         elif fault == "dest-qemu":
             pair.kill_qemu(pair.destination, self.name)
         elif fault == "client":
             client.kill()
+        elif fault == "dest-reboot":
+            pair.reboot(pair.destination)
         elif fault == "migration-link":
             pair.link("mig0", "down")
         elif fault == "management-link":
@@ -305,11 +313,34 @@ class Cell:
             self.pair.link(interface, "up")
         self.pair.start_agents()
 
+    def log(self, host):
+        """What the host's agent has logged since the cell began."""
+        return self.logs[host].read_bytes()[self.log_begins[host]:].decode(errors="replace")
+
     # ---- judging ----
 
-    def settled_wrong(self, console):
-        where = self.expectation.where
-        host = {"source": self.pair.source, "dest": self.pair.destination, "gone": None}[where]
+    def final_host(self, states):
+        """Who runs the guest in the end."""
+        source, destination = self.pair.hosts
+        asked = None if states.ran[destination] else source  # what the operator decides
+        return {"source": source, "dest": destination, "gone": None, "asks": asked}[self.expectation.where]
+
+    def operator_wrong(self, states):
+        """The guest waits, and waits on after a restart of its agent; then the operator decides."""
+        wanted = [(self.name, self.pair.source, "forgotten")]
+        for _ in range(2):
+            if not poll(lambda: self.pair.guests() == wanted, RECOVERY_SECONDS_MAX):
+                return [f"expected {wanted}; listed {self.pair.guests()}"]
+            if states.last[self.pair.source] == "running":
+                return ["the older copy runs without an operator's word"]
+            self.pair.lab.kill_agent(self.pair.source)
+            self.pair.start_agents()
+        order = "stop" if states.ran[self.pair.destination] else "resume"
+        poll(lambda: self.pair.guests() == wanted, RECOVERY_SECONDS_MAX)
+        obeyed = self.pair.sluice("guest", order, self.name)
+        return [] if obeyed.returncode == 0 else [f"guest {order}: {obeyed.stderr}"]
+
+    def settled_wrong(self, console, host):
         wanted = [(self.name, host, "running")] if host else []
 
         def processes():

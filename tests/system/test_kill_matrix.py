@@ -13,7 +13,7 @@ CELLS, STEPS = read_table()
 
 # Steps of recovery: nobody gets there but by a fault, which is what the matrix does to the steps above.
 STEPS_AFTER_A_FAULT = {
-    "source-failure", "source-never-owned", "source-unreachable",
+    "source-failure", "source-never-owned", "source-unreachable", "source-forgotten", "source-resume-ordered", "source-end-ordered",
     "destination-failure", "destination-never-ran", "destination-proof-mismatched",
 }
 

@@ -30,6 +30,7 @@ class FakePeer final : public v1::Peer::Service {
  public:
   std::atomic<Misbehaviour> misbehaviour{Misbehaviour::kNone};
   std::atomic<v1::Outcome::Kind> outcome{v1::Outcome::UNDECIDED};
+  std::atomic<std::uint64_t> records_id{11};
   std::atomic<int> questions{0};
   std::function<void()> on_commit = [] {};
 
@@ -46,6 +47,7 @@ class FakePeer final : public v1::Peer::Service {
         endpoint.set_udp_port(7401);
         endpoint.set_queues(1);
         reply.mutable_prepared()->set_flows(1);
+        reply.mutable_prepared()->set_records_id(records_id);
         reply.mutable_prepared()->set_mtu(9000);
       } else if (message.has_prove()) {
         reply.mutable_proven()->set_match(misbehaviour != Misbehaviour::kProofMismatch);
@@ -77,6 +79,7 @@ class FakePeer final : public v1::Peer::Service {
                           v1::Outcome* reply) override {
     ++questions;
     reply->set_kind(outcome);
+    reply->set_records_id(records_id);
     return grpc::Status::OK;
   }
 };
@@ -229,7 +232,7 @@ TEST_F(SourceHandover, ARestartedAgentGoesOnAsking) {
     fate_ = std::make_shared<FakeFate>(Phase::kHandedOver);
     peer_.outcome = v1::Outcome::UNDECIDED;
     peer_.questions = 0;
-    ASSERT_TRUE(HandoverRecords::open(directory_.path())->write({7, "db", "there", address_}));
+    ASSERT_TRUE(HandoverRecords::open(directory_.path())->write({7, "db", "there", address_, 11}));
     start_agent();
     for (int attempt = 0; attempt < 500 && peer_.questions == 0; ++attempt)
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
@@ -237,6 +240,35 @@ TEST_F(SourceHandover, ARestartedAgentGoesOnAsking) {
     EXPECT_EQ(fate_->calls(), Calls{}) << "nothing may happen before the destination has said";
     peer_.outcome = outcome;
     EXPECT_TRUE(becomes(outcome == v1::Outcome::OWNED ? Phase::kGone : Phase::kRunning));
+    host_.reset();
+  }
+}
+
+// Its answer "never owned" comes from a host that has lost its memory of what it ran.
+TEST_F(SourceHandover, OnlyAnOperatorSettlesWhatTheDestinationHasForgotten) {
+  for (const Order order : {Order::kResume, Order::kEnd}) {
+    fate_ = std::make_shared<FakeFate>(Phase::kRunning);
+    start_agent();
+    peer_.misbehaviour = Misbehaviour::kClosesAtCommit;
+    peer_.outcome = v1::Outcome::NEVER_OWNED;
+    peer_.on_commit = [&] { ++peer_.records_id; };
+    const auto summary = migrate();
+    EXPECT_EQ(summary.status(), "unknown");
+    EXPECT_NE(summary.error().find("sluice guest resume db"), std::string::npos) << summary.error();
+    start_agent();  // also one that starts anew has only its record to go by
+    for (int attempt = 0; attempt < 500 && host_->registry().list().front().state != "forgotten";
+         ++attempt)
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    EXPECT_EQ(host_->registry().list().front().state, "forgotten");
+    EXPECT_EQ(fate_->calls(), (Calls{"pause", "save"}));
+    v1::MigrateRequest again;
+    again.set_guest("db");
+    again.set_to("there");
+    EXPECT_EQ(host_->agent().migrate(again).error().kind, ErrorKind::kBusy);
+    EXPECT_EQ(host_->agent().obey("other", order).error().kind, ErrorKind::kNotFound);
+    ASSERT_TRUE(host_->agent().obey("db", order));
+    EXPECT_EQ(fate_->phase(), order == Order::kResume ? Phase::kRunning : Phase::kGone);
+    EXPECT_TRUE(host_->handovers().read_all().empty());
     host_.reset();
   }
 }

@@ -37,6 +37,10 @@ const std::map<std::pair<S, E>, S> legal_at_source = {
     {{S::kUnknown, E::kRunning}, S::kReleasing},
     {{S::kUnknown, E::kNeverOwned}, S::kCancelled},
     {{S::kUnknown, E::kUnreachable}, S::kUnknown},
+    {{S::kCommitted, E::kForgotten}, S::kForgotten},
+    {{S::kUnknown, E::kForgotten}, S::kForgotten},
+    {{S::kForgotten, E::kResumeOrdered}, S::kCancelled},
+    {{S::kForgotten, E::kEndOrdered}, S::kReleasing},
     {{S::kReleasing, E::kReleased}, S::kReleased},
 };
 const std::map<std::pair<D, F>, D> legal_at_destination = {
@@ -75,7 +79,7 @@ TEST(Handover, SourceAllowsExactlyTheLegalPairs) { expect_exactly(legal_at_sourc
 TEST(Handover, DestinationAllowsExactlyTheLegalPairs) { expect_exactly(legal_at_destination); }
 
 TEST(Handover, AfterTheCommitNoFailureAloneLetsTheSourceRun) {
-  for (const S state : {S::kCommitted, S::kUnknown, S::kReleasing, S::kReleased}) {
+  for (const S state : {S::kCommitted, S::kUnknown, S::kForgotten, S::kReleasing, S::kReleased}) {
     EXPECT_FALSE(next(state, E::kFailure)) << to_string(state);
     EXPECT_FALSE(may_run_at_source(state));
   }
@@ -108,6 +112,8 @@ TEST(Handover, NoReachablePairOfStatesLetsBothRun) {
       if (event == E::kStateLoaded && destination != D::kReady) continue;
       if (event == E::kRunning && !owned) continue;
       if (event == E::kNeverOwned && destination != D::kDiscarded) continue;
+      // A host that has lost its records is in no state of the table: its guests are gone.
+      if (event == E::kForgotten) continue;
       if (const auto reached = next(source, event)) open.insert({*reached, destination});
     }
     for (int f = 1; f < static_cast<int>(F::kCount); ++f) {

@@ -23,8 +23,8 @@ class Records : public testing::Test {
 };
 
 TEST_F(Records, AHandoverSurvivesTheAgent) {
-  ASSERT_TRUE(
-      HandoverRecords::open(run_dir_)->write({0xFEDCBA9876543210, "db1", "h2", "192.0.2.2:7400"}));
+  ASSERT_TRUE(HandoverRecords::open(run_dir_)->write(
+      {0xFEDCBA9876543210, "db1", "h2", "192.0.2.2:7400", 9}));
   const auto reopened = HandoverRecords::open(run_dir_);
   const auto found = reopened->read_all();
   ASSERT_EQ(found.size(), 1U);
@@ -32,8 +32,17 @@ TEST_F(Records, AHandoverSurvivesTheAgent) {
   EXPECT_EQ(found[0].guest, "db1");
   EXPECT_EQ(found[0].to, "h2");
   EXPECT_EQ(found[0].address, "192.0.2.2:7400");
+  EXPECT_EQ(found[0].records_id, 9U);
   reopened->remove(found[0].session);
   EXPECT_TRUE(reopened->read_all().empty());
+}
+
+TEST_F(Records, AStoreKeepsItsNumberUntilItIsLost) {
+  const auto first = (*OutcomeRecords::open(run_dir_))->store_id();
+  EXPECT_NE(first, 0U);
+  EXPECT_EQ((*OutcomeRecords::open(run_dir_))->store_id(), first);
+  std::filesystem::remove_all(run_dir_ + "/outcome");
+  EXPECT_NE((*OutcomeRecords::open(run_dir_))->store_id(), first);
 }
 
 TEST_F(Records, FilesThatMakeNoSenseAreSkipped) {
