@@ -24,6 +24,9 @@ namespace {
 
 using model::TableReader;
 
+// What is left is for heartbeats and whatever else shares the link.
+constexpr double kShareDefault = 0.9;
+
 // "10G" bits a second: network rates are decimal.
 std::optional<std::uint64_t> parse_bit_rate(std::string_view text) {
   std::uint64_t number = 0;
@@ -111,6 +114,19 @@ void read_peers(const toml::node* node, TableReader& root, Config& config) {
   }
 }
 
+// What migrations may take of the link: `rate` is the link's, or what it carries for this host.
+void read_cap(const toml::table& table, TableReader& reader, dpdk::DataPlaneConfig& out) {
+  std::uint64_t rate = 0;
+  double share = kShareDefault;
+  reader.parsed("rate", rate, "bits a second as in \"10G\"", parse_bit_rate);
+  reader.positive("share", share, 1);
+  if (const auto* node = table.get("share"); node != nullptr && rate == 0) {
+    reader.complain(node->source(),
+                    "dataplane.share is a share of dataplane.rate, which is not given");
+  }
+  out.cap_bits_per_second = static_cast<std::uint64_t>(static_cast<double>(rate) * share);
+}
+
 void read_data_plane(const toml::node* node, TableReader& root, const std::string& source,
                      std::optional<Error>& error, Config& config) {
   const auto* table = node == nullptr ? nullptr : node->as_table();
@@ -118,8 +134,8 @@ void read_data_plane(const toml::node* node, TableReader& root, const std::strin
     return root.complain(root.table().source(), "the table [dataplane] is missing");
   TableReader reader(*table, source, "dataplane.", error);
   auto& out = config.data_plane;
-  reader.refuse_unknown({"port", "role", "address", "mtu", "queues", "rate", "hugepages", "memory",
-                         "workers", "udp_port"});
+  reader.refuse_unknown({"port", "role", "address", "mtu", "queues", "rate", "share", "dscp",
+                         "hugepages", "memory", "workers", "udp_port"});
   reader.text("port", out.port, true);
   reader.parsed("role", out.memif_server, "\"server\" or \"client\"",
                 [](std::string_view text) -> std::optional<bool> {
@@ -131,7 +147,8 @@ void read_data_plane(const toml::node* node, TableReader& root, const std::strin
   reader.integer("mtu", out.mtu, 640, 65'535);
   reader.integer("queues", out.queues, 1, kQueuesMax);
   reader.integer("udp_port", out.udp_port, 1, 65'000);
-  reader.parsed("rate", config.bits_per_second, "bits a second as in \"10G\"", parse_bit_rate);
+  reader.integer("dscp", config.dscp, 0, 63);
+  read_cap(*table, reader, out);
   reader.parsed("hugepages", out.hugepages, "\"auto\", \"yes\" or \"no\"", parse_hugepages);
   reader.parsed("memory", out.memory_bytes, "a size as in \"256M\"", parse_bytes);
   reader.array("workers", false, [&](const toml::node& core) {

@@ -20,7 +20,9 @@ struct Config {
   std::uint64_t memory_bytes = 0;            // offered to guests; 0: a share of the machine's
   std::map<std::string, std::string> peers;  // host name -> address
   dpdk::DataPlaneConfig data_plane;
-  std::uint64_t bits_per_second = 0;  // cap of what one migration sends; 0: none
+  // Of the data plane's packets. Lower effort than everything else on the network (RFC 8622): a
+  // heartbeat must never wait behind a migration.
+  std::uint8_t dscp = 1;
   // [patching]: what a controller may ask of this host; see docs/patching.md.
   std::string state_dir = "/var/lib/sluice";  // outlives reboots
   std::string hooks_dir = "/etc/sluice/hooks";

@@ -13,16 +13,12 @@ namespace {
 // A flow comes back once the port has let go of its frames.
 constexpr TimeNs kStopTimeoutNs = 10 * kSecondNs;
 
-// Lower effort than everything else on the network (RFC 8622): a heartbeat must never wait behind a
-// migration.
-constexpr std::uint8_t kDscpLowerEffort = 1;
-
 wire::PacketTemplate packet_template(const FlowsConfig& config, std::uint32_t flow) {
   wire::Endpoint local = config.local;
   wire::Endpoint remote = config.remote;
   local.port = static_cast<std::uint16_t>(local.port + flow % config.plan.workers);
   remote.port = static_cast<std::uint16_t>(remote.port + flow % config.plan.peer_workers);
-  return {local, remote, kDscpLowerEffort};
+  return {local, remote, config.dscp};
 }
 
 template <typename Flow>
@@ -137,7 +133,6 @@ Expected<void> SendFlows::start_all(const SessionMemory& memory,
     sender.mtu = config().mtu;
     sender.audit = audit;
     sender.audited_pages = tracker == nullptr ? 0 : memory.ram_pages();
-    sender.rate.bits_per_second = config().bits_per_second / config().plan.flows;
     const page::ShardMap shard(memory.layout().extents(), config().plan.flows, i);
     auto flow = std::make_unique<engine::SendFlow>(sender, memory.layout(), shard, memory.map(),
                                                    packet_template(config(), i));

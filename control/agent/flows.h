@@ -22,8 +22,8 @@ struct FlowsConfig {
   std::uint64_t session = 0;
   FlowPlan plan;
   std::size_t mtu = 0;
-  std::uint64_t bits_per_second = 0;  // of all flows together; 0: no cap
-  wire::Endpoint local;               // of queue 0
+  std::uint8_t dscp = 0;
+  wire::Endpoint local;  // of queue 0
   wire::Endpoint remote;
 };
 

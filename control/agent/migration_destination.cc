@@ -183,6 +183,7 @@ Expected<void> MigrationDestination::receive(const v1::Prepare& request) {
   if (!plan) return tl::unexpected<Error>(plan.error());
   config.plan = *plan;
   config.mtu = std::min<std::size_t>(request.mtu(), info.mtu);
+  config.dscp = agent_.config.dscp;
   config.local = local_endpoint(info);
   config.remote = *remote;
   flows_ = std::make_unique<ReceiveFlows>(agent_.data_plane, events_, config);

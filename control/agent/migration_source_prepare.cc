@@ -59,7 +59,7 @@ Expected<void> MigrationSource::prepare() {
                             request_.to, prepared->flows(), config.plan.flows));
   }
   config.mtu = std::min<std::size_t>(prepared->mtu(), info.mtu);
-  config.bits_per_second = agent_.config.bits_per_second;
+  config.dscp = agent_.config.dscp;
   config.local = local_endpoint(info);
   config.remote = *remote;
   flows_ = std::make_unique<SendFlows>(agent_.data_plane, events_, config);

@@ -91,7 +91,7 @@ grpc::Status AgentService::GetHost(grpc::ServerContext* /*context*/,
   reply->set_boot_id(boot_id_);
   reply->set_kernel(kernel_release());
   for (const auto& hook : hooks_.names()) reply->add_hooks(hook);
-  reply->set_link_bits_per_second(context.config.bits_per_second);
+  reply->set_link_bits_per_second(context.config.data_plane.cap_bits_per_second);
   reply->set_controller_epoch(fence_.highest());
   reply->set_cores(std::thread::hardware_concurrency());
   return grpc::Status::OK;

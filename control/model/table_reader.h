@@ -76,6 +76,19 @@ class TableReader {
     }
   }
 
+  // A number above 0 and up to `max`.
+  void positive(std::string_view key, double& out, double max) {
+    const toml::node* node = find(key, false);
+    if (node == nullptr) return;
+    const auto value = node->value<double>();
+    if (value && *value > 0 && *value <= max) {
+      out = *value;
+    } else {
+      complain(node->source(),
+               fmt::format("{}{} must be a number above 0 and up to {}", prefix_, key, max));
+    }
+  }
+
   // Calls read(TableReader&) for the table at `key`, if there is one.
   template <typename Read>
   void subtable(std::string_view key, Read read) {

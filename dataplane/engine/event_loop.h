@@ -150,6 +150,7 @@ bool Worker<Q>::transmit_burst(TimeNs now) {
       queue_.transmit(std::span<const port::OutgoingPacket>(burst_.data(), made));
   for (std::size_t i = made; i > accepted; --i) {
     burst_owner_[i - 1]->sender.undo_last_frame();
+    pacer_ = pacer_before_[i - 1];
   }
   burst_limit_ = accepted < made ? std::max<std::size_t>(accepted, 1)
                                  : std::min(2 * burst_limit_, kTransmitBurst);
@@ -164,8 +165,10 @@ bool Worker<Q>::transmit_burst(TimeNs now) {
 template <port::Queue Q>
 typename Worker<Q>::Filled Worker<Q>::fill_burst(TimeNs now) {
   Filled filled;
+  const std::uint64_t bits_per_second = share_of_cap();
   std::size_t refusals = any_stopping() ? senders_count_ : 0;
-  while (filled.frames < burst_limit_ && refusals < senders_count_) {
+  while (filled.frames < burst_limit_ && refusals < senders_count_ &&
+         pacer_.next_send_ns() <= now) {
     next_sender_ = (next_sender_ + 1) % senders_count_;
     SendSlot& slot = senders_[next_sender_];
     ++refusals;
@@ -176,6 +179,8 @@ typename Worker<Q>::Filled Worker<Q>::fill_burst(TimeNs now) {
     const std::uint64_t pending_before = sender.pending_pages();
     if (sender.next_frame(now, frame_)) {
       pack_frame(*slot.flow, burst_[filled.frames]);
+      pacer_before_[filled.frames] = pacer_;
+      pacer_.on_sent(burst_[filled.frames].bytes(), bits_per_second, now);
       burst_owner_[filled.frames++] = slot.flow;
       refusals = 0;
       continue;
@@ -186,6 +191,26 @@ typename Worker<Q>::Filled Worker<Q>::fill_burst(TimeNs now) {
     }
   }
   return filled;
+}
+
+// Flows of this worker take their turns under one pacer, so that what one of them cannot use the
+// others can. What one worker cannot use the others do not get: they only know of each other's
+// flows.
+template <port::Queue Q>
+std::uint64_t Worker<Q>::share_of_cap() {
+  if (cap_.bits_per_second == 0) {
+    return 0;
+  }
+  const auto sending = static_cast<std::uint32_t>(std::count_if(
+      senders_.begin(), senders_.begin() + senders_count_,
+      [](const SendSlot& slot) { return may_send(slot) && !slot.flow->sender.settled(); }));
+  if (sending != flows_counted_) {
+    // Wraps when the difference is negative.
+    cap_.sending_flows.fetch_add(sending - flows_counted_, std::memory_order_relaxed);
+    flows_counted_ = sending;
+  }
+  const std::uint32_t all = cap_.sending_flows.load(std::memory_order_relaxed);
+  return cap_.bits_per_second * std::max(sending, 1U) / std::max({sending, all, 1U});
 }
 
 template <port::Queue Q>

@@ -9,8 +9,10 @@
 #include <span>
 
 #include "dataplane/base/units.h"
+#include "dataplane/congestion/pacer.h"
 #include "dataplane/engine/commands.h"
 #include "dataplane/engine/flow.h"
+#include "dataplane/engine/link_cap.h"
 #include "dataplane/engine/probe.h"
 #include "dataplane/port/dirty_source.h"
 #include "dataplane/port/port.h"
@@ -58,19 +60,20 @@ static_assert(wire::kRecordsMax * kPageBytes > UINT16_MAX, "a packet's slices ho
 // A busy worker looks at its commands once in so many steps; an idle one in every step.
 inline constexpr std::uint32_t kBusyStepsPerCommandPoll = 32;
 
-// Everything is called from the worker's thread. The queue, rings and probe outlive the worker.
-// Never allocates after construction. Large (it holds its buffers): keep it on the heap.
+// Everything is called from the worker's thread. The queue, cap, rings and probe outlive the
+// worker. Never allocates after construction. Large (it holds its buffers): keep it on the heap.
 template <port::Queue Q>
 class Worker {
  public:
   // CLOCK_MONOTONIC in nanoseconds, to time scans and to date events; a test's own clock.
   using Clock = TimeNs (*)() noexcept;
 
-  // `local` is where this worker's flows are addressed to.
-  Worker(Q& queue, const wire::Endpoint& local, CommandRing& commands, EventRing& events,
-         WorkerProbe& probe, Clock clock)
+  // `local` is where this worker's flows are addressed to; `cap` is shared by the port's workers.
+  Worker(Q& queue, const wire::Endpoint& local, LinkCap& cap, CommandRing& commands,
+         EventRing& events, WorkerProbe& probe, Clock clock)
       : queue_(queue),
         local_(local),
+        cap_(cap),
         commands_(commands),
         events_(events),
         probe_(probe),
@@ -136,8 +139,8 @@ class Worker {
   [[nodiscard]] static bool first_of_its_number(std::span<const std::byte> frame,
                                                 const Arrival& arrival);
   void handle_frame(std::span<const std::byte> frame, const Arrival& arrival, TimeNs now);
-  void handle_data(std::span<const std::byte> frame, ReceiveFlow& flow, TimeNs now);
-  void apply_decoded(TimeNs now);
+  void handle_data(std::span<const std::byte> frame, ReceiveFlow& flow);
+  void apply_decoded();
   void handle_ack(std::span<const std::byte> frame, SendFlow& flow, TimeNs now);
   void handle_probe(std::span<const std::byte> frame, ReceiveFlow& flow);
   void handle_probe_reply(std::span<const std::byte> frame, SendFlow& flow);
@@ -154,6 +157,8 @@ class Worker {
     bool looked = false;     // pages were looked at that need not be sent
   };
   Filled fill_burst(TimeNs now);
+  // This worker's part of the cap, in bits per second; 0: there is none.
+  [[nodiscard]] std::uint64_t share_of_cap();
   // False: the port is full.
   bool send_probe(const SendFlow& flow, const protocol::PathProber::Probe& probe, TimeNs now);
   void end_path_search(SendSlot& slot, std::size_t mtu, TimeNs now);
@@ -181,6 +186,7 @@ class Worker {
 
   Q& queue_;
   wire::Endpoint local_;
+  LinkCap& cap_;
   CommandRing& commands_;
   EventRing& events_;
   WorkerProbe& probe_;
@@ -196,6 +202,10 @@ class Worker {
   std::size_t audits_ = 0;  // whose turn it is to be audited
   std::size_t burst_limit_ =
       kTransmitBurst;  // shrinks while the port refuses packets: what it refuses was hashed in vain
+  congestion::Pacer pacer_;
+  std::uint32_t flows_counted_ = 0;  // in cap_.sending_flows
+  // When the port was looked at before: what it has now arrived after that.
+  TimeNs polled_before_ns_ = 0;
   std::uint32_t empty_receives_ = 0;
   std::uint32_t busy_steps_ = 0;
   std::uint64_t events_emitted_ = 0;
@@ -203,6 +213,7 @@ class Worker {
   std::array<port::ReceivedPacket, port::kBurstMax> received_{};
   std::array<port::OutgoingPacket, kTransmitBurst> burst_{};
   std::array<SendFlow*, kTransmitBurst> burst_owner_{};
+  std::array<congestion::Pacer, kTransmitBurst> pacer_before_{};  // each frame, to take it back
   protocol::OutgoingFrame frame_{};
   port::OutgoingPacket single_{};  // an ack, a probe or a reply to one
   // Frames of this burst that wait for being opened, and whose they are.

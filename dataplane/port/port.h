@@ -38,6 +38,15 @@ struct OutgoingPacket {
   std::uint8_t slices = 0;
   std::array<std::span<const std::byte>, wire::kRecordsMax> slice;
   const FrameKey* key = nullptr;  // null: in the clear
+
+  // As it travels, with its tag.
+  [[nodiscard]] std::size_t bytes() const {
+    std::size_t sum = head_bytes + (key != nullptr ? wire::kTagBytes : 0);
+    for (std::size_t i = 0; i < slices; ++i) {
+      sum += slice[i].size();
+    }
+    return sum;
+  }
 };
 
 // Packets handed to and from a queue in one call.

@@ -19,7 +19,7 @@ Sender::Sender(const SenderConfig& config, const page::Layout& layout, const pag
       layout_(layout),
       shards_(shards),
       memory_(memory),
-      rate_(config.rate),
+      swift_(config.window),
       pending_(shards.local_pages()),
       deferred_(shards.local_pages()),
       dirtied_now_(shards.local_pages()),

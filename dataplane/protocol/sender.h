@@ -24,7 +24,7 @@
 #include <vector>
 
 #include "dataplane/base/units.h"
-#include "dataplane/congestion/rate_controller.h"
+#include "dataplane/congestion/swift.h"
 #include "dataplane/page/bitmap.h"
 #include "dataplane/page/digest.h"
 #include "dataplane/page/layout.h"
@@ -56,8 +56,8 @@ struct SenderConfig {
   std::uint16_t flow = 0;
   // Of the path, an IPv4 packet's size: wire::kMtuMin and more.
   std::size_t mtu = 9000;
-  // window_frames counts up to kAckSpanMax - kProbeFrames: the rest of the span is kept for probes.
-  congestion::RateConfig rate{};
+  // The window counts up to kAckSpanMax - kProbeFrames: the rest of the span is kept for probes.
+  congestion::SwiftConfig window{};
   wire::Protection protection = wire::Protection::kChecksum;
   // Of the pages below audited_pages, which are those that are tracked.
   AuditMode audit = AuditMode::kOff;
@@ -112,7 +112,7 @@ class Sender {
 
   // ---- sending ----
 
-  // Makes the next frame, if anything is pending and window and pacing allow it at `now`. False
+  // Makes the next frame, if anything is pending and the window allows it at `now`. False
   // otherwise. Looks at a bounded number of pages: also false, with pages still pending, when all
   // of those were zero and need not be sent.
   [[nodiscard]] bool next_frame(TimeNs now, OutgoingFrame& out);
@@ -124,8 +124,9 @@ class Sender {
   // ---- acks and time ----
 
   // A malformed ack, or one for frames never sent, is rejected and counted. One older than the
-  // newest handled says nothing new and is ignored.
-  void on_ack(const wire::AckFrame& ack, TimeNs now);
+  // newest handled says nothing new and is ignored. It lay here unseen for up to `unseen_ns`: since
+  // when nobody had looked.
+  void on_ack(const wire::AckFrame& ack, TimeNs now, TimeNs unseen_ns = 0);
   // Declares losses by time threshold and fires the probe timeout. Call when deadline_ns() has
   // passed; cheap otherwise.
   void on_time(TimeNs now);
@@ -172,6 +173,7 @@ class Sender {
   [[nodiscard]] Sequence newest_ack() const { return newest_ack_; }
   [[nodiscard]] const SenderCounters& counters() const { return counters_; }
   [[nodiscard]] const RttEstimator& rtt() const { return rtt_; }
+  [[nodiscard]] const congestion::Swift& congestion() const { return swift_; }
 
   // Folds page hashes as last sent for each extent of the shard, in local order (page::ShardMap):
   // out[i] is local extent i. Only extents touched since the last call are folded anew. `out` has
@@ -201,7 +203,7 @@ class Sender {
     std::uint16_t raw_pages = 0;      // as counted in raw_pages_sent
     std::uint16_t zero_pages = 0;
     TimeNs probe_base_before_ns = 0;  // this and the next: for undo_last_frame()
-    congestion::RateController::Pacing pacing_before;
+    TimeNs next_send_before_ns = 0;
     std::array<RecordRef, wire::kRecordsMax> record{};
 
     // Takes the place of an older frame. Its records stay: what is not used need not be touched.
@@ -282,7 +284,7 @@ class Sender {
   const page::Layout& layout_;
   page::ShardMap shards_;
   const page::MemoryMap& memory_;
-  congestion::RateController rate_;
+  congestion::Swift swift_;
   RttEstimator rtt_;
   std::size_t raw_pages_max_ = 0;  // per frame; 0: pages go as fragments
   std::size_t fragment_bytes_ = 0;

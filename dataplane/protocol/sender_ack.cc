@@ -7,7 +7,7 @@
 
 namespace sluice::protocol {
 
-void Sender::on_ack(const wire::AckFrame& frame, TimeNs now) {
+void Sender::on_ack(const wire::AckFrame& frame, TimeNs now, TimeNs unseen_ns) {
   ++counters_.acks_received;
   if (!ack_valid(frame)) {
     ++counters_.acks_rejected;
@@ -21,17 +21,21 @@ void Sender::on_ack(const wire::AckFrame& frame, TimeNs now) {
 
   const SentFrame* largest = find_sent(frame.ack.largest);
   const TimeNs echo_ns = frame.header.timestamp_ns;
-  TimeNs rtt_ns = 0;
+  congestion::AckSample sample;
+  sample.in_flight_before = in_flight_frames_;
   if (largest != nullptr && largest->state == FrameState::kInFlight && echo_ns != 0 &&
       echo_ns <= now) {
-    rtt_ns = now - echo_ns;
+    const TimeNs rtt_ns = now - echo_ns;
     rtt_.sample(rtt_ns, frame.ack.ack_delay_ns);
+    sample.round_trip_ns = rtt_ns;
+    sample.unseen_ns = frame.ack.ack_delay_ns + unseen_ns;
   }
-  const std::uint64_t newly_acked = settle_acked(frame.ack);
+  sample.smoothed_round_trip_ns = rtt_.smoothed_ns();
+  sample.frames = settle_acked(frame.ack);
   largest_acked_ = std::max(largest_acked_, frame.ack.largest);
-  if (newly_acked > 0) {
-    counters_.frames_acked += newly_acked;
-    rate_.on_acked(newly_acked, rtt_ns, now);
+  if (sample.frames > 0) {
+    counters_.frames_acked += sample.frames;
+    swift_.on_acked(sample, now);
     probe_backoff_ = 0;
     probe_credit_ = 0;
     probe_base_ns_ = now;
@@ -133,7 +137,7 @@ void Sender::declare_losses(TimeNs now) {
     }
   }
   if (lost > 0) {
-    rate_.on_lost(lost, now);
+    swift_.on_lost(lost, now);
     advance_oldest();
   }
 }
@@ -198,6 +202,7 @@ TimeNs Sender::deadline_ns() const {
 void Sender::fire_probe_timeout(TimeNs now) {
   ++counters_.probe_timeouts;
   probe_backoff_ = std::min(probe_backoff_ + 1, kProbeBackoffMax);
+  swift_.on_probe_timeout(probe_backoff_);
   probe_base_ns_ = now;
   probe_credit_ = kProbeFrames;
   // Frames that earlier probes or newer versions took over carry nothing any more. Were they kept,

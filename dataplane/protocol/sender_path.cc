@@ -32,7 +32,7 @@ void Sender::lower_mtu(std::size_t mtu) {
   for (Sequence sequence = oldest_; sequence < next_sequence_; ++sequence) {
     SentFrame& frame = ring_[sequence % ring_.size()];
     if (frame.state == FrameState::kInFlight && !fits(frame.bytes, mtu)) {
-      // No sign of congestion: the rate controller is not told (RFC 8899, 3).
+      // No sign of congestion: the window is not told (RFC 8899, 3).
       declare_lost(frame);
     }
   }

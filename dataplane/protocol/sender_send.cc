@@ -49,14 +49,14 @@ bool Sender::next_frame(TimeNs now, OutgoingFrame& out) {
 }
 
 bool Sender::may_send(TimeNs now) const {
-  if ((pending_.empty() && !fragmented_.active) || now < rate_.next_send_ns()) {
+  if ((pending_.empty() && !fragmented_.active) || now < swift_.next_send_ns()) {
     return false;
   }
   return within_window() || (probe_credit_ > 0 && next_sequence_ - oldest_ < wire::kAckSpanMax);
 }
 
 bool Sender::within_window() const {
-  return in_flight_frames_ < rate_.window_frames() &&
+  return in_flight_frames_ < swift_.window_frames() &&
          next_sequence_ - oldest_ < wire::kAckSpanMax - kProbeFrames;
 }
 
@@ -211,7 +211,7 @@ void Sender::commit(Draft& draft, TimeNs now) {
   frame.bytes = static_cast<std::uint32_t>(out.prefix_bytes + out.payload_bytes() +
                                            wire::tag_bytes(config_.protection));
   frame.probe_base_before_ns = probe_base_ns_;
-  frame.pacing_before = rate_.pacing();
+  frame.next_send_before_ns = swift_.next_send_ns();
   told_floor_ = oldest_;
   ++next_sequence_;
   ++in_flight_frames_;
@@ -226,7 +226,7 @@ void Sender::commit(Draft& draft, TimeNs now) {
   counters_.bytes_sent += frame.bytes;
   counters_.raw_pages_sent += frame.raw_pages;
   counters_.zero_pages_sent += frame.zero_pages;
-  rate_.on_sent(frame.bytes + wire::kPacketPrefixBytes, now);
+  swift_.on_sent(now);
 }
 
 void Sender::undo_last_frame() {
@@ -243,7 +243,7 @@ void Sender::undo_last_frame() {
   --in_flight_frames_;
   frame.state = FrameState::kFree;
   probe_base_ns_ = frame.probe_base_before_ns;
-  rate_.restore(frame.pacing_before);
+  swift_.undo_sent(frame.next_send_before_ns);
   if (frame.probe) {
     ++probe_credit_;
   }

@@ -104,10 +104,10 @@ void wait_a_little(engine::IdleBackoff::Wait wait) {
 // One worker's thread and everything it shares with others.
 class WorkerThread {
  public:
-  WorkerThread(Queue& queue, const wire::Endpoint& local, unsigned core, const Bell& events_bell,
-               Crew& crew)
-      : worker_(std::make_unique<engine::Worker<Queue>>(queue, local, commands_, events_, probe_,
-                                                        monotonic_now_ns)),
+  WorkerThread(Queue& queue, const wire::Endpoint& local, engine::LinkCap& cap, unsigned core,
+               const Bell& events_bell, Crew& crew)
+      : worker_(std::make_unique<engine::Worker<Queue>>(queue, local, cap, commands_, events_,
+                                                        probe_, monotonic_now_ns)),
         core_(core),
         events_bell_(events_bell),
         crew_(crew) {
@@ -221,10 +221,13 @@ class WorkerThread {
 };
 
 struct DataPlane::Impl {
+  explicit Impl(const DataPlaneConfig& config) : cap(config.cap_bits_per_second) {}
+
   PortInfo info;
   std::unique_ptr<Port> port;
   // An error where this host cannot encrypt: it is one only for those who ask for keys.
   Expected<std::unique_ptr<Crypto>> crypto;
+  engine::LinkCap cap;
   Bell events_bell;
   Crew crew;
   std::vector<std::unique_ptr<WorkerThread>> workers;
@@ -277,7 +280,7 @@ void DataPlane::Impl::make_workers(const DataPlaneConfig& config, const Placemen
   for (std::uint32_t i = 0; i < config.queues; ++i) {
     const wire::Endpoint local{info.mac, info.ipv4,
                                static_cast<std::uint16_t>(config.udp_port + i)};
-    workers.push_back(std::make_unique<WorkerThread>(port->queue(i), local, placement.cores[i],
+    workers.push_back(std::make_unique<WorkerThread>(port->queue(i), local, cap, placement.cores[i],
                                                      events_bell, crew));
   }
 }
@@ -324,7 +327,7 @@ Expected<std::unique_ptr<DataPlane>> DataPlane::start(
   if (!placement) {
     return tl::unexpected<Error>(placement.error());
   }
-  auto impl = std::make_unique<Impl>();
+  auto impl = std::make_unique<Impl>(config);
   impl->port = std::move(*port);
   if (auto readable =
           impl->port->register_memory(engine::probe_padding.data(), engine::probe_padding.size());

@@ -27,6 +27,9 @@ struct DataPlaneConfig {
   std::uint16_t udp_port = 7401;  // queue i listens on udp_port + i
   std::size_t mtu = 9000;         // IPv4 packet size; an error if the port cannot do it
   std::uint32_t queues = 1;
+  // What all sessions and queues together may send, in bits of Ethernet frames per second; 0: no
+  // cap.
+  std::uint64_t cap_bits_per_second = 0;
   Hugepages hugepages = Hugepages::kAuto;
   std::size_t memory_bytes = 256UL << 20;  // of the EAL
   std::vector<unsigned>

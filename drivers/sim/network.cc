@@ -114,10 +114,26 @@ std::string describe(std::span<const std::byte> packet) {
   return std::string("not a frame: ") + wire::to_string(reason);
 }
 
+std::optional<TimeNs> Bottleneck::pass(std::size_t bytes, TimeNs now) {
+  const TimeNs wait_ns = std::max(now, free_ns_) - now;
+  if (wait_ns > transmission_ns(queue_bytes_, bits_per_second_)) {
+    return std::nullopt;
+  }
+  if (on_wait) {
+    on_wait(wait_ns);
+  }
+  free_ns_ = now + wait_ns + transmission_ns(bytes, bits_per_second_);
+  return free_ns_;
+}
+
 // ---- Path ----
 
 Path::Path(PathOptions options, std::uint64_t seed, Listener listener)
-    : options_(std::move(options)), random_(seed), listener_(std::move(listener)) {}
+    : options_(std::move(options)), random_(seed), listener_(std::move(listener)) {
+  if (options_.bits_per_second != 0) {
+    bottleneck_ = std::make_shared<Bottleneck>(options_.bits_per_second, options_.queue_bytes);
+  }
+}
 
 void Path::note(TimeNs now, Fate fate, const Packet& packet) {
   ++counters_[static_cast<std::size_t>(fate)];
@@ -203,15 +219,13 @@ void Path::forge_ack(const std::vector<std::byte>& genuine, TimeNs now) {
 
 void Path::carry(Packet packet, TimeNs now, bool faults) {
   TimeNs leaves_ns = now;
-  if (options_.bits_per_second != 0) {
-    const TimeNs begins_ns = std::max(now, bottleneck_free_ns_);
-    const TimeNs queue_ns = transmission_ns(options_.queue_bytes, options_.bits_per_second);
-    if (begins_ns - now > queue_ns) {
+  if (bottleneck_ != nullptr) {
+    const auto passed_ns = bottleneck_->pass(packet.bytes.size(), now);
+    if (!passed_ns) {
       note(now, Fate::kQueueFull, packet);
       return;
     }
-    leaves_ns = begins_ns + transmission_ns(packet.bytes.size(), options_.bits_per_second);
-    bottleneck_free_ns_ = leaves_ns;
+    leaves_ns = *passed_ns;
   }
   packet.arrival_ns = leaves_ns + options_.delay_ns;
   if (faults && options_.jitter_ns > 0) {
@@ -277,19 +291,15 @@ std::size_t Port::transmit(std::span<const port::OutgoingPacket> packets) noexce
       break;
     }
     const port::OutgoingPacket& packet = packets[sent];
-    std::size_t bytes = packet.head_bytes;
-    for (std::size_t i = 0; i < packet.slices; ++i) {
-      bytes += packet.slice[i].size();
-    }
     if (packet.key != nullptr) {
       if (packet.slices > 0 && before_read_) {
         before_read_();
       }
-      bytes += wire::kTagBytes;
     } else {
       references_ += packet.slices;
     }
-    line_free_ns_ = std::max(line_free_ns_, now) + transmission_ns(bytes, options_.bits_per_second);
+    line_free_ns_ =
+        std::max(line_free_ns_, now) + transmission_ns(packet.bytes(), options_.bits_per_second);
     transmit_ring_.push_back({packet,
                               packet.key != nullptr ? assemble(packet) : std::vector<std::byte>(),
                               line_free_ns_});

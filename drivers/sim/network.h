@@ -9,8 +9,10 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "dataplane/base/random.h"
@@ -82,6 +84,25 @@ struct Packet {
 // One line about a packet, for traces: frame type, flow, numbers, records.
 [[nodiscard]] std::string describe(std::span<const std::byte> packet);
 
+// A line with a queue before it, whose tail is cut off. Several paths may lead through one; packets
+// are offered in the order of time.
+class Bottleneck {
+ public:
+  Bottleneck(std::uint64_t bits_per_second, std::size_t queue_bytes)
+      : bits_per_second_(bits_per_second), queue_bytes_(queue_bytes) {}
+
+  // When the packet has left the line; nothing if the queue is full.
+  [[nodiscard]] std::optional<TimeNs> pass(std::size_t bytes, TimeNs now);
+
+  // Told how long each packet waits, if set.
+  std::function<void(TimeNs wait_ns)> on_wait;
+
+ private:
+  std::uint64_t bits_per_second_;
+  std::size_t queue_bytes_;
+  TimeNs free_ns_ = 0;
+};
+
 class Path {
  public:
   using Listener = std::function<void(TimeNs, Fate, const Packet&)>;
@@ -89,6 +110,8 @@ class Path {
   // `listener` may be empty.
   Path(PathOptions options, std::uint64_t seed, Listener listener);
 
+  // Instead of the path's own bottleneck; before anything is sent.
+  void lead_through(std::shared_ptr<Bottleneck> bottleneck) { bottleneck_ = std::move(bottleneck); }
   void send(std::vector<std::byte> bytes, TimeNs now);
   // When the next packet arrives at the other end; kNeverNs when none is under way.
   [[nodiscard]] TimeNs next_arrival_ns() const;
@@ -108,8 +131,8 @@ class Path {
   PathOptions options_;
   Random random_;
   Listener listener_;
-  std::vector<Packet> under_way_;  // a heap, the next arrival first
-  TimeNs bottleneck_free_ns_ = 0;
+  std::vector<Packet> under_way_;           // a heap, the next arrival first
+  std::shared_ptr<Bottleneck> bottleneck_;  // null: there is none
   bool in_burst_ = false;
   std::uint64_t next_serial_ = 0;
   FateCounters counters_{};

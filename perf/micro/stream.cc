@@ -8,6 +8,7 @@
 #include <cstring>
 #include <deque>
 #include <exception>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -36,8 +37,6 @@ struct Options {
   std::string rendezvous = "/tmp/sluice-stream.sock";
   std::uint64_t bytes = 1UL << 30;
   unsigned rounds = 4;
-  std::uint32_t window_frames = congestion::RateConfig{}.window_frames;
-  std::uint64_t gigabits_per_second = 0;
   bool encrypt = false;
 };
 
@@ -262,8 +261,6 @@ int run_send(const Options& options) {
   protocol::SenderConfig config;
   config.session = kSession;
   config.mtu = options.plane.mtu;
-  config.rate.window_frames = options.window_frames;
-  config.rate.bits_per_second = options.gigabits_per_second * 1'000'000'000;
   engine::SendFlow flow(config, session.layout, session.shards, session.map,
                         wire::PacketTemplate(session.local, session.remote, 0),
                         make_keys(options, *session.plane, true));
@@ -340,8 +337,9 @@ void add_options(CLI::App& app, Options& options) {
       ->capture_default_str();
   app.add_option("--rounds", options.rounds, "how often it is moved")->capture_default_str();
   app.add_option("--mtu", options.plane.mtu, "of the path")->capture_default_str();
-  app.add_option("--window", options.window_frames, "frames in flight")->capture_default_str();
-  app.add_option("--rate", options.gigabits_per_second, "cap in Gb/s; 0: none")
+  app.add_option("--rate", options.plane.cap_bits_per_second, "cap in bits per second; 0: none")
+      ->transform(CLI::AsNumberWithUnit(std::map<std::string, std::uint64_t>{
+          {"K", 1'000}, {"M", 1'000'000}, {"G", 1'000'000'000}}))
       ->capture_default_str();
   app.add_flag("--encrypt", options.encrypt, "seal every frame (AES-256-GCM); on both sides");
   app.add_option("--core", options.plane.cores, "core of the worker; else chosen");

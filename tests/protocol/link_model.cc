@@ -41,7 +41,6 @@ ModelOptions ModelOptions::draw(Random& random) {
   options.narrowing = one_of(random, std::array<double, 3>{0, 0, 0.03});
   options.window_frames =
       one_of<std::uint32_t>(random, std::array<std::uint32_t, 7>{1, 2, 5, 16, 64, 256, 1024});
-  options.bits_per_second = random.chance(0.3) ? 1'000'000'000 : 0;
   options.written_pages = 1 + random.below(random.chance(0.5) ? 8 : 64);
   options.mark_all = options.shards == 1 && random.chance(0.3);
   options.data_loss = one_of(random, std::array<double, 4>{0, 0.02, 0.2, 0.6});
@@ -60,10 +59,9 @@ std::string ModelOptions::to_string() const {
     out << ' ' << pages;
   }
   out << ", shards " << shards << ", mtu " << mtu << ", narrowing " << narrowing << ", window "
-      << window_frames << ", rate " << bits_per_second << ", written pages " << written_pages
-      << ", mark all " << mark_all << ", data loss " << data_loss << ", ack loss " << ack_loss
-      << ", duplication " << duplication << ", reordering " << reordering << ", port full "
-      << port_full << ", steps " << steps;
+      << window_frames << ", written pages " << written_pages << ", mark all " << mark_all
+      << ", data loss " << data_loss << ", ack loss " << ack_loss << ", duplication " << duplication
+      << ", reordering " << reordering << ", port full " << port_full << ", steps " << steps;
   return out.str();
 }
 
@@ -72,8 +70,8 @@ LinkModel::Flow::Flow(const ModelOptions& options, std::uint32_t shard, const pa
     : sender(SenderConfig{.session = 7,
                           .flow = static_cast<std::uint16_t>(shard),
                           .mtu = options.mtu,
-                          .rate = {.bits_per_second = options.bits_per_second,
-                                   .window_frames = options.window_frames}},
+                          .window = {.window_first_frames = options.window_frames,
+                                     .window_max_frames = options.window_frames}},
              layout, page::ShardMap(layout.extents(), options.shards, shard), source),
       receiver(ReceiverConfig{.session = 7, .flow = static_cast<std::uint16_t>(shard)}, layout,
                page::ShardMap(layout.extents(), options.shards, shard), destination),

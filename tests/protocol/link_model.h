@@ -24,7 +24,6 @@ struct ModelOptions {
   std::size_t mtu = 9000;
   double narrowing = 0;  // probability of a smaller MTU, per step
   std::uint32_t window_frames = 256;
-  std::uint64_t bits_per_second = 0;
   std::size_t written_pages = 16;  // the guest writes to so many different pages
   bool mark_all = false;           // initially, not only the written ones
   double data_loss = 0;

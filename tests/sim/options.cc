@@ -37,9 +37,7 @@ SessionOptions draw_session(Random& random) {
                               random.below(random.chance(0.5) ? 300 : 4 * kExtentPages),
                           1 + random.below(random.chance(0.2) ? 200 : 20)};
   options.mtu = one_of<std::size_t>(random, {9000, 9000, 9000, 1500, 1500, 4300, 640, 65535});
-  options.window_frames = one_of<std::uint32_t>(random, {1, 4, 16, 64, 256, 1022});
-  options.bits_per_second =
-      one_of<std::uint64_t>(random, {0, 0, 1'000'000'000, 10'000'000'000, 25'000'000'000});
+  options.window_max_frames = one_of<std::uint32_t>(random, {1, 4, 64, 1024, 1024, 1024});
   options.sealed = random.chance(0.4);
   options.working_set_pages =
       1 + random.below(one_of<std::uint64_t>(random, {10, 30, 30, 300, 300, 1000}));
@@ -64,6 +62,8 @@ HostOptions draw_host(Random& random) {
   options.port.refuses_until_ns = 5 * kMillisecondNs << random.below(7);
   options.port.bits_per_second =
       one_of<std::uint64_t>(random, {0, 10'000'000'000, 100'000'000'000});
+  options.cap_bits_per_second =
+      one_of<std::uint64_t>(random, {0, 0, 1'000'000'000, 10'000'000'000, 25'000'000'000});
   options.step_ns = one_of<TimeNs>(random, {500, 2'000, 20'000});
   while (options.stalls.size() < 3 && random.chance(0.15)) {
     const TimeNs length_ns = one_of<TimeNs>(
@@ -119,10 +119,10 @@ PathOptions draw_path(Random& random) {
 std::ostream& operator<<(std::ostream& out, const SessionOptions& options) {
   out << "session: " << (options.forward ? "1->2" : "2->1") << " ram " << options.region_pages[0]
       << " state " << options.region_pages[1] << " shards " << options.shards << " mtu "
-      << options.mtu << " window " << options.window_frames << " rate " << options.bits_per_second
-      << (options.sealed ? " sealed" : "") << " working set " << options.working_set_pages
-      << " write every " << options.write_every_ns << "ns zeroing " << options.zeroing
-      << " mark all " << options.mark_all << " iterations " << options.iterations;
+      << options.mtu << " window " << options.window_max_frames << (options.sealed ? " sealed" : "")
+      << " working set " << options.working_set_pages << " write every " << options.write_every_ns
+      << "ns zeroing " << options.zeroing << " mark all " << options.mark_all << " iterations "
+      << options.iterations;
   if (options.tracker_fails_at_ns != kNeverNs) {
     out << " tracker fails at " << options.tracker_fails_at_ns;
   }
@@ -144,8 +144,8 @@ void print_intervals(std::ostream& out, const char* name, const std::vector<Inte
 std::ostream& operator<<(std::ostream& out, const HostOptions& options) {
   out << "transmit ring " << options.port.transmit_ring << " receive ring "
       << options.port.receive_ring << " refusal " << options.port.refusal << " until "
-      << options.port.refuses_until_ns << "ns line rate " << options.port.bits_per_second
-      << " step " << options.step_ns << "ns";
+      << options.port.refuses_until_ns << "ns line rate " << options.port.bits_per_second << " cap "
+      << options.cap_bits_per_second << " step " << options.step_ns << "ns";
   print_intervals(out, "stall", options.stalls);
   return out;
 }
@@ -180,7 +180,7 @@ bool mtu_usable(const PathOptions& path) {
 
 bool mild_path(const PathOptions& path) {
   return path.loss <= 0.1 && path.ack_loss <= 0.1 && path.burst_begin == 0 &&
-         path.bits_per_second == 0 && path.corruption <= 0.1 && mtu_usable(path) &&
+         path.corruption <= 0.1 && mtu_usable(path) &&
          all_shorter(path.partitions, 300 * kMillisecondNs);
 }
 
@@ -207,14 +207,6 @@ Options Options::draw(std::uint64_t seed) {
   }
   for (PathOptions& path : options.paths) {
     path = draw_path(random);
-  }
-  // With a fixed window and rate nothing adapts to a bottleneck, and where every few fragments are
-  // lost in step with the sender, no page ever gets through whole: somebody has to give up.
-  for (SessionOptions& session : options.sessions) {
-    if (options.paths[session.forward ? 0 : 1].bits_per_second != 0) {
-      session.operator_cancels_at_ns =
-          std::min(session.operator_cancels_at_ns, 200 * kMillisecondNs);
-    }
   }
   return options;
 }

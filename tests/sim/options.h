@@ -16,8 +16,7 @@ struct SessionOptions {
   std::vector<std::uint64_t> region_pages;  // guest RAM, device state
   std::uint32_t shards = 1;
   std::size_t mtu = 9000;
-  std::uint32_t window_frames = 256;
-  std::uint64_t bits_per_second = 0;
+  std::uint32_t window_max_frames = 1024;
   bool sealed = false;                   // frames are encrypted and authenticated
   std::uint64_t working_set_pages = 32;  // what the guest writes to
   TimeNs write_every_ns = 20 * kMicrosecondNs;
@@ -30,7 +29,8 @@ struct SessionOptions {
 
 struct HostOptions {
   PortOptions port;
-  TimeNs step_ns = 2 * kMicrosecondNs;  // what a busy step takes, on average
+  std::uint64_t cap_bits_per_second = 0;  // of what its sessions send together; 0: none
+  TimeNs step_ns = 2 * kMicrosecondNs;    // what a busy step takes, on average
   // The worker is not stepped for a while.
   std::vector<Interval> stalls;
 };

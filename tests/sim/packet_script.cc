@@ -168,7 +168,6 @@ struct Setup {
   std::uint64_t pages = 64;
   std::size_t mtu = 9000;
   std::uint32_t window = 64;
-  std::uint64_t rate = 0;
 };
 
 Setup parse_setup(Words& words) {
@@ -182,8 +181,6 @@ Setup parse_setup(Words& words) {
       setup.mtu = value;
     } else if (name == "window") {
       setup.window = static_cast<std::uint32_t>(value);
-    } else if (name == "rate") {
-      setup.rate = value;
     } else {
       throw Mismatch("unknown word " + name);
     }
@@ -223,9 +220,10 @@ class SenderEnd final : public End {
  public:
   explicit SenderEnd(const Setup& setup)
       : End(setup),
-        sender_({.mtu = setup.mtu,
-                 .rate = {.bits_per_second = setup.rate, .window_frames = setup.window}},
-                layout_, shards_, map_) {}
+        sender_(
+            {.mtu = setup.mtu,
+             .window = {.window_first_frames = setup.window, .window_max_frames = setup.window}},
+            layout_, shards_, map_) {}
 
   void pass_time(TimeNs now) override {
     for (TimeNs due = sender_.deadline_ns(); due != 0 && due <= now; due = sender_.deadline_ns()) {

@@ -32,14 +32,13 @@ Session::Session(std::uint64_t id, const SessionOptions& options, protocol::Aren
   for (std::uint32_t shard = 0; shard < options.shards; ++shard) {
     const page::ShardMap shards(guest.layout.extents(), options.shards, shard);
     const auto flow = static_cast<std::uint16_t>(shard);
-    const protocol::SenderConfig sending{
-        id,
-        flow,
-        options.mtu,
-        {.bits_per_second = options.bits_per_second, .window_frames = options.window_frames},
-        wire::Protection::kChecksum,
-        protocol::AuditMode::kJudge,
-        guest.layout.region(0).pages};
+    const protocol::SenderConfig sending{id,
+                                         flow,
+                                         options.mtu,
+                                         {.window_max_frames = options.window_max_frames},
+                                         wire::Protection::kChecksum,
+                                         protocol::AuditMode::kJudge,
+                                         guest.layout.region(0).pages};
     senders_.push_back(std::make_unique<engine::SendFlow>(sending, guest.layout, shards,
                                                           guest.source, data, make_keys(flow)));
     senders_.back()->tracker = &guest.tracker;

@@ -28,8 +28,9 @@ void print_counts(std::ostream& out, const Counts& counts) {
 Simulation::Host::Host(const HostOptions& host_options, Path& in, Path& out, std::size_t number,
                        std::uint64_t seed, std::function<void()> before_read)
     : options(host_options),
+      cap(host_options.cap_bits_per_second),
       port(host_options.port, in, out, seed, std::move(before_read)),
-      worker(std::make_unique<engine::Worker<Port&>>(port, endpoint(number), commands, events,
+      worker(std::make_unique<engine::Worker<Port&>>(port, endpoint(number), cap, commands, events,
                                                      probe, read_virtual_clock)) {}
 
 Simulation::Simulation(std::uint64_t seed, const Options& options, Memories& memories,

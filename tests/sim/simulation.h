@@ -61,6 +61,7 @@ class Simulation {
          std::uint64_t seed, std::function<void()> before_read);
 
     HostOptions options;
+    engine::LinkCap cap;
     Port port;
     engine::CommandRing commands;
     engine::EventRing events;

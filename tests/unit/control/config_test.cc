@@ -39,8 +39,8 @@ TEST(Config, ReadsEveryKey) {
   EXPECT_EQ(config->listen.size(), 2U);
   EXPECT_EQ(config->memory_bytes, 8ULL << 30);
   EXPECT_EQ(config->peers.at("h2"), "192.0.2.2:7400");
-  EXPECT_EQ(config->bits_per_second, 10'000'000'000ULL);
   const auto& data_plane = config->data_plane;
+  EXPECT_EQ(data_plane.cap_bits_per_second, 9'000'000'000ULL);
   EXPECT_EQ(data_plane.port, "memif:/run/m.sock");
   EXPECT_TRUE(data_plane.memif_server);
   EXPECT_EQ(data_plane.queues, 2U);
@@ -48,6 +48,20 @@ TEST(Config, ReadsEveryKey) {
   EXPECT_EQ(data_plane.memory_bytes, 128ULL << 20);
   EXPECT_EQ(data_plane.cores, (std::vector<unsigned>{0, 1}));
   EXPECT_NE(data_plane.file_prefix.find("h1"), std::string::npos);
+}
+
+TEST(Config, ACapIsMostOfTheRateAndThereIsNoneWithoutARate) {
+  const auto half = parse_config(with("queues = 2", "queues = 2\nshare = 0.5\ndscp = 8"), "a");
+  ASSERT_TRUE(half) << half.error().message;
+  EXPECT_EQ(half->data_plane.cap_bits_per_second, 5'000'000'000ULL);
+  EXPECT_EQ(half->dscp, 8);
+  const auto whole = parse_config(with("queues = 2", "queues = 2\nshare = 1"), "a");
+  ASSERT_TRUE(whole) << whole.error().message;
+  EXPECT_EQ(whole->data_plane.cap_bits_per_second, 10'000'000'000ULL);
+  const auto none = parse_config(with("rate = \"10G\"\n", ""), "a");
+  ASSERT_TRUE(none) << none.error().message;
+  EXPECT_EQ(none->data_plane.cap_bits_per_second, 0U);
+  EXPECT_EQ(none->dscp, 1) << "lower effort";
 }
 
 struct Bad {
@@ -95,6 +109,10 @@ INSTANTIATE_TEST_SUITE_P(
                     Bad{"workers = [0, 1]", "workers = [0]", "", "workers"},
                     Bad{"workers = [0, 1]", "workers = [-1, 1]", "16:", "workers"},
                     Bad{"queues = 2", "queus = 2", "12:", "queus"},
+                    Bad{"\"10G\"", "\"10G\"\nshare = 0", "14:", "share"},
+                    Bad{"\"10G\"", "\"10G\"\nshare = 1.1", "14:", "share"},
+                    Bad{"rate = \"10G\"", "share = 0.9", "13:", "rate"},
+                    Bad{"\"10G\"", "\"10G\"\ndscp = 64", "14:", "dscp"},
                     Bad{"workers = [0, 1]", "workers = [0, 1]\n[test]", "17:", "hold_dir"},
                     Bad{"workers = [0, 1]", "workers = [0, 1]\n[test]\nhold_dir = \"holds\"",
                         "18:", "absolute"}));

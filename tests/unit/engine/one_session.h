@@ -29,7 +29,7 @@ inline wire::Endpoint endpoint(std::uint8_t host) {
 struct Host {
   Host(Wire& in, Wire& out, std::uint8_t number, std::uint64_t seed)
       : queue(in, out, seed),
-        worker(std::make_unique<Worker<MemoryQueue>>(queue, endpoint(number), commands, events,
+        worker(std::make_unique<Worker<MemoryQueue>>(queue, endpoint(number), cap, commands, events,
                                                      probe, read_fake_clock)) {}
 
   void submit(CommandKind kind, std::uint64_t session = kSession) { submit(make(kind, session)); }
@@ -49,6 +49,7 @@ struct Host {
     return probe.drops[static_cast<std::size_t>(reason)].load();
   }
 
+  LinkCap cap{0};
   CommandRing commands;
   EventRing events;
   WorkerProbe probe;
