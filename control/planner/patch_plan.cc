@@ -145,6 +145,7 @@ class PatchRun {
       lacking_bytes += cluster_.guests[guest].memory_bytes;
     }
     std::vector<HostId> worst;
+    worst.reserve(lacking.size());
     for (const auto& [host, bytes] : lacking) worst.push_back(host);
     std::stable_sort(worst.begin(), worst.end(),
                      [&](HostId a, HostId b) { return lacking[a] > lacking[b]; });
@@ -231,6 +232,7 @@ std::size_t empty_at_once(const Cluster& cluster, const std::vector<HostId>& hos
   std::uint64_t usable = 0;
   for (const Host& host : cluster.hosts) usable += usable_bytes(host);
   std::vector<std::uint64_t> sizes;
+  sizes.reserve(hosts.size());
   for (const HostId host : hosts) sizes.push_back(usable_bytes(cluster.hosts[host]));
   std::sort(sizes.begin(), sizes.end());
   std::size_t count = 0;

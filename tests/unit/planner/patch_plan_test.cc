@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "control/planner/checker.h"
+#include "control/planner/synthetic.h"
 #include "dataplane/base/random.h"
 #include "tests/unit/planner/builder.h"
 
@@ -90,6 +91,19 @@ TEST(PatchPlanTest, MixedClusterIsPatchedWhole) {
     std::size_t hosts = 0;
     for (const PatchWave& wave : plan->waves) hosts += wave.hosts.size();
     EXPECT_EQ(hosts, 12);
+  }
+}
+
+// Groups of every kind, two CPU levels, racks behind uplinks.
+TEST(PatchPlanTest, GeneratedClusterKeepsEveryRuleInEveryWave) {
+  for (const std::uint64_t seed : {1, 2, 3}) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    const Cluster cluster = synthetic_cluster({.hosts = 100, .guests = 600, .seed = seed});
+    const auto plan = plan_patch(cluster, all_hosts(cluster), patch_options());
+    ASSERT_TRUE(plan) << plan.error().message;
+    EXPECT_THAT(plan->obstacles, IsEmpty());
+    check_waves(cluster, *plan);
+    EXPECT_LE(plan->moves_per_guest(), 1.2);
   }
 }
 
