@@ -12,15 +12,13 @@
 #include <string>
 #include <vector>
 
+#include "control/client/agent_client.h"
 #include "control/security/config.h"
 #include "dataplane/base/expected.h"
 
 namespace sluice::cli {
 
-struct HostAddress {
-  std::string name;
-  std::string address;  // as gRPC names targets
-};
+using client::HostAddress;
 
 struct Config {
   std::string path;

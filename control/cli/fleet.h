@@ -5,11 +5,13 @@
 #include <string>
 #include <vector>
 
-#include "control/cli/client.h"
 #include "control/cli/config.h"
+#include "control/client/agent_client.h"
 #include "control/security/credentials.h"
 
 namespace sluice::cli {
+
+using client::AgentClient;
 
 template <typename Reply>
 struct Answer {

@@ -1,10 +1,9 @@
 // Where a command writes, how it ends, and what Ctrl-C does to it.
 #pragma once
 
-#include <functional>
-#include <mutex>
 #include <ostream>
 
+#include "control/client/interrupts.h"
 #include "dataplane/base/expected.h"
 
 namespace sluice::cli {
@@ -17,30 +16,7 @@ inline constexpr int kExitUnknown = 3;  // the outcome is not known
 
 [[nodiscard]] int exit_status(const Error& error);
 
-// Ctrl-C. Any thread may raise it; one command at a time listens.
-class Interrupts {
- public:
-  // True if a command listens and this is its first interrupt; otherwise the process should end.
-  bool raise();
-  [[nodiscard]] bool raised() const;
-
-  // Calls `action` (once, from the raising thread) while it lives; at once if raised already.
-  class Listener {
-   public:
-    Listener(Interrupts& interrupts, std::function<void()> action);
-    ~Listener();
-    Listener(const Listener&) = delete;
-    Listener& operator=(const Listener&) = delete;
-
-   private:
-    Interrupts& interrupts_;
-  };
-
- private:
-  mutable std::mutex mutex_;
-  bool raised_ = false;
-  std::function<void()> action_;
-};
+using client::Interrupts;
 
 struct Terminal {
   std::ostream& out;

@@ -1,4 +1,4 @@
-#include "control/cli/client.h"
+#include "control/client/agent_client.h"
 
 #include <algorithm>
 #include <array>
@@ -9,7 +9,7 @@
 
 #include "control/model/status.h"
 
-namespace sluice::cli {
+namespace sluice::client {
 namespace {
 
 using std::chrono::seconds;
@@ -17,10 +17,9 @@ using std::chrono::seconds;
 constexpr seconds kQuestion{2};
 // Filling or checking a guest's memory takes seconds per GiB on a slow machine.
 constexpr seconds kLongWork{1800};
-
-void set_deadline(grpc::ClientContext& context, seconds timeout) {
-  context.set_deadline(std::chrono::system_clock::now() + timeout);
-}
+// A hook that is killed at its timeout has some time to end.
+constexpr seconds kHookMargin{10};
+constexpr seconds kReboot{10};
 
 // gRPC spells a missing peer in many words; what an agent says itself is left as it is.
 bool is_transport_failure(const grpc::Status& status) {
@@ -37,8 +36,10 @@ bool is_transport_failure(const grpc::Status& status) {
 
 }  // namespace
 
-AgentClient::AgentClient(HostAddress host, const security::Credentials& credentials)
+AgentClient::AgentClient(HostAddress host, const security::Credentials& credentials,
+                         std::optional<std::uint64_t> epoch)
     : host_(std::move(host)),
+      epoch_(epoch),
       connection_(model::open_channel(host_.name, host_.address, credentials)),
       stub_(v1::Agent::NewStub(connection_.channel)) {}
 
@@ -59,46 +60,42 @@ Error AgentClient::error_of(const grpc::Status& status) const {
   return error;
 }
 
-Expected<v1::HostInfo> AgentClient::get_host() {
+void AgentClient::prepare(grpc::ClientContext& context, std::optional<seconds> timeout) const {
+  if (epoch_) context.AddMetadata(model::kEpochMetadata, std::to_string(*epoch_));
+  if (timeout) context.set_deadline(std::chrono::system_clock::now() + *timeout);
+}
+
+template <typename Request, typename Reply>
+Expected<Reply> AgentClient::call(Method<Request, Reply> method, const Request& request,
+                                  seconds timeout) {
   grpc::ClientContext context;
-  set_deadline(context, kQuestion);
-  v1::HostInfo reply;
-  if (const auto status = stub_->GetHost(&context, {}, &reply); !status.ok())
+  prepare(context, timeout);
+  Reply reply;
+  if (const auto status = (stub_.get()->*method)(&context, request, &reply); !status.ok())
     return tl::unexpected(error_of(status));
   return reply;
 }
 
+Expected<v1::HostInfo> AgentClient::get_host() {
+  return call(&v1::Agent::Stub::GetHost, v1::GetHostRequest(), kQuestion);
+}
+
 Expected<v1::GuestList> AgentClient::list_guests() {
-  grpc::ClientContext context;
-  set_deadline(context, kQuestion);
-  v1::GuestList reply;
-  if (const auto status = stub_->ListGuests(&context, {}, &reply); !status.ok())
-    return tl::unexpected(error_of(status));
-  return reply;
+  return call(&v1::Agent::Stub::ListGuests, v1::ListGuestsRequest(), kQuestion);
 }
 
 Expected<v1::GuestInfo> AgentClient::start_guest(const std::string& definition_toml,
                                                  const std::string& file_name) {
-  grpc::ClientContext context;
-  set_deadline(context, kLongWork);
   v1::StartGuestRequest request;
   request.set_definition_toml(definition_toml);
   request.set_file_name(file_name);
-  v1::GuestInfo reply;
-  if (const auto status = stub_->StartGuest(&context, request, &reply); !status.ok())
-    return tl::unexpected(error_of(status));
-  return reply;
+  return call(&v1::Agent::Stub::StartGuest, request, kLongWork);
 }
 
 Expected<v1::GuestInfo> AgentClient::stop_guest(const std::string& name) {
-  grpc::ClientContext context;
-  set_deadline(context, kLongWork);
   v1::StopGuestRequest request;
   request.set_name(name);
-  v1::GuestInfo reply;
-  if (const auto status = stub_->StopGuest(&context, request, &reply); !status.ok())
-    return tl::unexpected(error_of(status));
-  return reply;
+  return call(&v1::Agent::Stub::StopGuest, request, kLongWork);
 }
 
 Expected<v1::GuestInfo> AgentClient::resume_guest(const std::string& name) {
@@ -113,30 +110,31 @@ Expected<v1::GuestInfo> AgentClient::resume_guest(const std::string& name) {
 }
 
 Expected<v1::GuestInfo> AgentClient::adopt_guest(const std::string& qmp_socket) {
-  grpc::ClientContext context;
-  set_deadline(context, kLongWork);
   v1::AdoptGuestRequest request;
   request.set_qmp_socket(qmp_socket);
-  v1::GuestInfo reply;
-  if (const auto status = stub_->AdoptGuest(&context, request, &reply); !status.ok())
-    return tl::unexpected(error_of(status));
-  return reply;
+  return call(&v1::Agent::Stub::AdoptGuest, request, kLongWork);
 }
 
 Expected<v1::VerifyGuestResult> AgentClient::verify_guest(const std::string& name) {
-  grpc::ClientContext context;
-  set_deadline(context, kLongWork);
   v1::VerifyGuestRequest request;
   request.set_name(name);
-  v1::VerifyGuestResult reply;
-  if (const auto status = stub_->VerifyGuest(&context, request, &reply); !status.ok())
-    return tl::unexpected(error_of(status));
-  return reply;
+  return call(&v1::Agent::Stub::VerifyGuest, request, kLongWork);
+}
+
+Expected<v1::HookResult> AgentClient::run_hook(const v1::RunHookRequest& request) {
+  return call(&v1::Agent::Stub::RunHook, request, seconds(request.timeout_s()) + kHookMargin);
+}
+
+Expected<v1::RebootResult> AgentClient::reboot(const std::string& boot_id) {
+  v1::RebootRequest request;
+  request.set_boot_id(boot_id);
+  return call(&v1::Agent::Stub::Reboot, request, kReboot);
 }
 
 AgentClient::Summary AgentClient::migrate(const v1::MigrateRequest& request,
                                           const OnUpdate& on_update, Interrupts* interrupts) {
   grpc::ClientContext context;
+  prepare(context, std::nullopt);
   return follow(context, stub_->Migrate(&context, request), request.guest(), on_update, interrupts);
 }
 
@@ -191,4 +189,4 @@ Error AgentClient::settle(const std::string& guest, const Error& lost) {
                       guest, lost.message)};
 }
 
-}  // namespace sluice::cli
+}  // namespace sluice::client

@@ -1,22 +1,30 @@
-// One host's agent, as the command line talks to it. Calls block; any thread.
+// One host's agent, as the command line and the controller talk to it. Calls block; any thread.
 #pragma once
 
+#include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 
-#include "control/cli/config.h"
-#include "control/cli/terminal.h"
+#include "control/client/interrupts.h"
 #include "control/model/channel.h"
 #include "control/proto/sluice.grpc.pb.h"
 #include "dataplane/base/expected.h"
 
-namespace sluice::cli {
+namespace sluice::client {
+
+struct HostAddress {
+  std::string name;
+  std::string address;  // as gRPC names targets
+};
 
 class AgentClient {
  public:
-  AgentClient(HostAddress host, const security::Credentials& credentials);
+  // `epoch` is a controller's lease, sent with every call that changes something; none for people.
+  AgentClient(HostAddress host, const security::Credentials& credentials,
+              std::optional<std::uint64_t> epoch = {});
 
   [[nodiscard]] const std::string& host() const { return host_.name; }
 
@@ -31,6 +39,10 @@ class AgentClient {
   [[nodiscard]] Expected<v1::GuestInfo> stop_guest(const std::string& name);
   [[nodiscard]] Expected<v1::GuestInfo> adopt_guest(const std::string& qmp_socket);
   [[nodiscard]] Expected<v1::VerifyGuestResult> verify_guest(const std::string& name);
+
+  // For controllers alone. Waits for the hook's end, a little longer than its own timeout.
+  [[nodiscard]] Expected<v1::HookResult> run_hook(const v1::RunHookRequest& request);
+  [[nodiscard]] Expected<v1::RebootResult> reboot(const std::string& boot_id);
 
   // Called for plans and progress, in order, from the calling thread.
   using OnUpdate = std::function<void(const v1::MigrateUpdate&)>;
@@ -50,13 +62,21 @@ class AgentClient {
   [[nodiscard]] Summary follow(grpc::ClientContext& context, std::unique_ptr<Reader> reader,
                                const std::string& guest, const OnUpdate& on_update,
                                Interrupts* interrupts);
+  // A context that carries the epoch and ends after `timeout`, if there is one.
+  void prepare(grpc::ClientContext& context, std::optional<std::chrono::seconds> timeout) const;
+  template <typename Request, typename Reply>
+  using Method = grpc::Status (v1::Agent::Stub::*)(grpc::ClientContext*, const Request&, Reply*);
+  template <typename Request, typename Reply>
+  [[nodiscard]] Expected<Reply> call(Method<Request, Reply> method, const Request& request,
+                                     std::chrono::seconds timeout);
   [[nodiscard]] Error error_of(const grpc::Status& status) const;
   // What a migration that can no longer be followed came to, as far as this host knows.
   [[nodiscard]] Error settle(const std::string& guest, const Error& lost);
 
   HostAddress host_;
+  std::optional<std::uint64_t> epoch_;
   model::Connection connection_;
   std::unique_ptr<v1::Agent::Stub> stub_;
 };
 
-}  // namespace sluice::cli
+}  // namespace sluice::client
