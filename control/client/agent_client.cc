@@ -99,14 +99,9 @@ Expected<v1::GuestInfo> AgentClient::stop_guest(const std::string& name) {
 }
 
 Expected<v1::GuestInfo> AgentClient::resume_guest(const std::string& name) {
-  grpc::ClientContext context;
-  set_deadline(context, kLongWork);
   v1::ResumeGuestRequest request;
   request.set_name(name);
-  v1::GuestInfo reply;
-  if (const auto status = stub_->ResumeGuest(&context, request, &reply); !status.ok())
-    return tl::unexpected(error_of(status));
-  return reply;
+  return call(&v1::Agent::Stub::ResumeGuest, request, kLongWork);
 }
 
 Expected<v1::GuestInfo> AgentClient::adopt_guest(const std::string& qmp_socket) {
