@@ -28,6 +28,9 @@ struct Parsed {
   BenchOptions bench;
   PkiOptions pki;
   PatchPlanOptions patch_plan;
+  DrainOptions drain;
+  std::string run;
+  bool watch = false;
   Command command;
   // Instead of `command`: what needs no host.
   std::function<int(const Terminal&)> local;
@@ -266,17 +269,45 @@ void add_pki(CLI::App& app, Parsed& parsed) {
   client.get_option("--role")->required();
 }
 
-void add_patch(CLI::App& app, Parsed& parsed) {
+void add_drain(CLI::App& app, Parsed& parsed) {
+  CLI::App& drain_app = *app.add_subcommand(
+      "drain", "Moves all guests off a host and keeps it out of service until it is uncordoned");
+  drain_app.add_option("HOST", parsed.drain.host, "The host")->required();
+  drain_app.add_flag("--dry-run", parsed.drain.dry_run,
+                     "Say what would move where, and move nothing");
+  drain_app.add_flag("--watch", parsed.drain.watch, "Show every move")->excludes("--dry-run");
+  drain_app.callback([&parsed] {
+    parsed.command = [&parsed](Fleet& fleet, const Terminal& terminal) {
+      return drain(fleet, terminal, parsed.drain);
+    };
+  });
+  const auto add_mark = [&](const char* name, const char* help, bool cordon) {
+    CLI::App& mark = *app.add_subcommand(name, help);
+    mark.add_option("HOST", parsed.host, "The host")->required();
+    mark.callback([&parsed, cordon] {
+      parsed.command = [&parsed, cordon](Fleet& fleet, const Terminal& terminal) {
+        return mark_host(fleet, terminal, parsed.host, cordon);
+      };
+    });
+  };
+  add_mark("cordon", "Takes a host out of placement: no guest is moved there", true);
+  add_mark("uncordon", "Gives a host back to placement, also out of quarantine", false);
+}
+
+void add_patch_plan(CLI::App& patch, Parsed& parsed) {
   PatchPlanOptions& options = parsed.patch_plan;
-  CLI::App& patch = *app.add_subcommand("patch", "Patches hosts in waves");
-  patch.require_subcommand(1);
-  CLI::App& plan = *patch.add_subcommand(
-      "plan", "Says which hosts would be patched together, what would move, and how long it takes");
-  plan.add_option("--inventory", options.inventory, "Hosts and guests, see docs/patching.md")
-      ->required()
-      ->type_name("FILE");
+  CLI::App& plan = *patch.add_subcommand("plan",
+                                         "Says what would move and how long it takes: of a plan "
+                                         "file, or of a whole inventory in waves");
+  auto* const file =
+      plan.add_option("FILE", parsed.file, "Plan file, of hosts that the controller knows");
+  auto* const inventory = plan.add_option("--inventory", options.inventory,
+                                          "Hosts and guests, see docs/patching.md; asks nobody")
+                              ->type_name("FILE")
+                              ->excludes(file);
   plan.add_option("--hosts", options.hosts, "Only these, separated by commas; default: all")
       ->delimiter(',')
+      ->needs(inventory)
       ->type_name("HOST,...");
   plan.add_option_function<std::string>(
           "--patch-time",
@@ -290,14 +321,87 @@ void add_patch(CLI::App& app, Parsed& parsed) {
             options.patch_ms = *time_us / 1000;
           },
           "A host's time from empty to back in service; default 10m")
+      ->needs(inventory)
       ->type_name("DURATION");
   plan.add_option("--hosts-at-once", options.hosts_at_once,
                   "At most so many in one wave; default: as many as there is room for")
+      ->needs(inventory)
       ->check(CLI::Range(1, 100000));
-  plan.add_option("--seed", options.seed, "Of the search for a good order; default 1");
+  plan.add_option("--seed", options.seed, "Of the search for a good order; default 1")
+      ->needs(inventory);
   plan.callback([&parsed] {
-    parsed.local = [&parsed](const Terminal& terminal) {
-      return plan_patch(terminal, parsed.patch_plan);
+    if (!parsed.file.empty()) {
+      parsed.command = [&parsed](Fleet& fleet, const Terminal& terminal) {
+        return preview_patch(fleet, terminal, parsed.file);
+      };
+    } else if (!parsed.patch_plan.inventory.empty()) {
+      parsed.local = [&parsed](const Terminal& terminal) {
+        return plan_patch(terminal, parsed.patch_plan);
+      };
+    } else {
+      throw CLI::RequiredError("FILE (a plan file) or --inventory FILE");
+    }
+  });
+}
+
+using RunCommand = std::function<int(Fleet&, const Terminal&, const Parsed&)>;
+
+// A command for one run.
+CLI::App& add_run_command(CLI::App& patch, Parsed& parsed, const char* name, const char* help,
+                          const RunCommand& command) {
+  CLI::App& app = *patch.add_subcommand(name, help);
+  app.add_option("RUN", parsed.run, "Its number, see sluice patch list; default: the latest");
+  app.callback([&parsed, command] {
+    parsed.command = [&parsed, command](Fleet& fleet, const Terminal& terminal) {
+      return command(fleet, terminal, parsed);
+    };
+  });
+  return app;
+}
+
+void add_patch_control(CLI::App& patch, Parsed& parsed) {
+  const auto add_control = [&](const char* name, const char* help,
+                               v1::CommandRunRequest::Command command) {
+    add_run_command(patch, parsed, name, help,
+                    [command](Fleet& fleet, const Terminal& terminal, const Parsed& given) {
+                      return command_run(fleet, terminal, given.run, command);
+                    });
+  };
+  add_control("pause", "Lets no further host begin; those under way go on",
+              v1::CommandRunRequest::PAUSE);
+  add_control("resume", "Goes on with a run that is paused", v1::CommandRunRequest::RESUME);
+  add_control("abort", "Ends a run: hosts whose patch has not begun are given back",
+              v1::CommandRunRequest::ABORT);
+}
+
+void add_patch(CLI::App& app, Parsed& parsed) {
+  CLI::App& patch = *app.add_subcommand("patch", "Patches hosts: plans, runs, reports");
+  patch.require_subcommand(1);
+  add_patch_plan(patch, parsed);
+
+  CLI::App& run = *patch.add_subcommand("run", "Patches the hosts of a plan file");
+  run.add_option("FILE", parsed.file, "Plan file, see docs/patching.md")->required();
+  run.add_flag("--watch", parsed.watch, "Show what happens until it ends");
+  run.callback([&parsed] {
+    parsed.command = [&parsed](Fleet& fleet, const Terminal& terminal) {
+      return run_patch(fleet, terminal, parsed.file, parsed.watch);
+    };
+  });
+
+  add_run_command(patch, parsed, "status", "Shows a run: its hosts and what is under way",
+                  [](Fleet& fleet, const Terminal& terminal, const Parsed& given) {
+                    return show_run(fleet, terminal, given.run, given.watch);
+                  })
+      .add_flag("--watch", parsed.watch, "Show what happens until it ends");
+  add_patch_control(patch, parsed);
+  add_run_command(patch, parsed, "report",
+                  "Prints what a run did, in Markdown; with --json as JSON",
+                  [](Fleet& fleet, const Terminal& terminal, const Parsed& given) {
+                    return report_run(fleet, terminal, given.run);
+                  });
+  patch.add_subcommand("list", "Lists the runs, oldest first")->callback([&parsed] {
+    parsed.command = [](Fleet& fleet, const Terminal& terminal) {
+      return list_runs(fleet, terminal);
     };
   });
 }
@@ -329,6 +433,7 @@ int run(const std::vector<std::string>& arguments, Terminal terminal,
   add_guest(app, parsed);
   add_migrate(app, parsed);
   add_bench(app, parsed);
+  add_drain(app, parsed);
   add_patch(app, parsed);
   add_pki(app, parsed);
 

@@ -1,6 +1,9 @@
 // hosts, guests
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <future>
+#include <map>
+#include <optional>
 
 #include "control/cli/commands.h"
 #include "control/cli/json_output.h"
@@ -31,14 +34,52 @@ Json silent_json(const std::vector<Answer<Reply>>& answers) {
   return list;
 }
 
+// By name; nothing without a controller that answers, whose silence hides nothing of the hosts.
+using Service = std::map<std::string, v1::ClusterHost>;
+Service service_of(const std::optional<Expected<v1::ClusterInfo>>& cluster,
+                   const Terminal& terminal) {
+  Service service;
+  if (!cluster) return service;
+  if (!*cluster) {
+    terminal.err << "sluice: " << cluster->error().message << std::endl;
+    return service;
+  }
+  for (const v1::ClusterHost& host : (*cluster)->hosts()) service[host.name()] = host;
+  return service;
+}
+
+std::string service_text(const Service& service, const std::string& host) {
+  const auto found = service.find(host);
+  if (found == service.end()) return "unknown";
+  if (found->second.quarantined()) return "quarantined";
+  const std::string& by = found->second.cordoned_by();
+  if (by.empty()) return "yes";
+  return by == "operator" ? "cordoned" : "cordoned by run " + by;
+}
+
+Json to_json(const v1::HostInfo& host, const Service& service) {
+  Json document = cli::to_json(host);
+  if (const auto found = service.find(host.name()); found != service.end()) {
+    document["cordoned_by"] = found->second.cordoned_by();
+    document["quarantined"] = found->second.quarantined();
+  }
+  return document;
+}
+
 }  // namespace
 
 int list_hosts(Fleet& fleet, const Terminal& terminal) {
+  std::future<Expected<v1::ClusterInfo>> asked;
+  if (ControllerClient* const controller = fleet.controller())
+    asked = std::async(std::launch::async, [controller] { return controller->get_cluster(); });
   const auto answers = fleet.hosts();
+  std::optional<Expected<v1::ClusterInfo>> cluster;
+  if (asked.valid()) cluster = asked.get();
+  const Service service = service_of(cluster, terminal);
   if (terminal.json) {
     Json list = Json::array();
     for (const auto& [agent, reply] : answers) {
-      if (reply) list.push_back(to_json(*reply));
+      if (reply) list.push_back(to_json(*reply, service));
     }
     terminal.out << Json{{"hosts", list}, {"unreachable", silent_json(answers)}}.dump()
                  << std::endl;
@@ -46,6 +87,7 @@ int list_hosts(Fleet& fleet, const Terminal& terminal) {
   }
   std::vector<std::vector<std::string>> rows = {
       {"HOST", "GUESTS", "MEMORY", "USED", "PORT", "MTU", "CORES", "ADDRESS", "VERSION"}};
+  if (!service.empty()) rows[0].insert(rows[0].begin() + 1, "IN SERVICE");
   std::string remarks;
   for (const auto& [agent, reply] : answers) {
     if (!reply) continue;
@@ -54,6 +96,8 @@ int list_hosts(Fleet& fleet, const Terminal& terminal) {
                     format_bytes(host.memory_used_bytes()), host.port(), std::to_string(host.mtu()),
                     fmt::format("{}", fmt::join(host.worker_cores(), ",")), host.data_address(),
                     host.version()});
+    if (!service.empty())
+      rows.back().insert(rows.back().begin() + 1, service_text(service, host.name()));
     for (const std::string& remark : host.remarks())
       remarks += fmt::format("{}: {}\n", host.name(), remark);
   }

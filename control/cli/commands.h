@@ -59,4 +59,25 @@ struct PatchPlanOptions {
 // Touches nothing and asks nobody: the inventory is all it knows.
 int plan_patch(const Terminal& terminal, const PatchPlanOptions& options);
 
+// What the controller does.
+int mark_host(Fleet& fleet, const Terminal& terminal, const std::string& host, bool cordon);
+
+struct DrainOptions {
+  std::string host;
+  bool dry_run = false;
+  bool watch = false;
+};
+// Waits for its end.
+int drain(Fleet& fleet, const Terminal& terminal, const DrainOptions& options);
+
+int preview_patch(Fleet& fleet, const Terminal& terminal, const std::string& file);
+// Starts the run; waits for its end only to watch it.
+int run_patch(Fleet& fleet, const Terminal& terminal, const std::string& file, bool watch);
+// An empty `run` is the latest.
+int show_run(Fleet& fleet, const Terminal& terminal, const std::string& run, bool watch);
+int command_run(Fleet& fleet, const Terminal& terminal, const std::string& run,
+                v1::CommandRunRequest::Command command);
+int report_run(Fleet& fleet, const Terminal& terminal, const std::string& run);
+int list_runs(Fleet& fleet, const Terminal& terminal);
+
 }  // namespace sluice::cli

@@ -16,11 +16,26 @@ std::string place(const std::string& path, const toml::source_region& region) {
   return fmt::format("{}:{}:{}", path, region.begin.line, region.begin.column);
 }
 
-Expected<Config> read_hosts(const std::string& path, const toml::table& root) {
+// A key of the top level that must be text if it is there.
+Expected<void> read_text(const std::string& path, const toml::table& root, const char* key,
+                         const char* example, std::string& out) {
+  const toml::node* const node = root.get(key);
+  if (node == nullptr) return {};
+  const auto text = node->value_exact<std::string>();
+  if (!text || text->empty()) {
+    return fail(ErrorKind::kInvalid, fmt::format("{}: {} must be text, such as \"{}\"",
+                                                 place(path, node->source()), key, example));
+  }
+  out = *text;
+  return {};
+}
+
+Expected<Config> read_root(const std::string& path, const toml::table& root) {
   for (const auto& [key, value] : root) {
-    if (key != "hosts" && key != "security") {
+    if (key != "hosts" && key != "security" && key != "controller" && key != "controller_name") {
       return fail(ErrorKind::kInvalid,
-                  fmt::format("{}: \"{}\" is not known; expected tables [hosts] and [security]",
+                  fmt::format("{}: \"{}\" is not known; expected tables [hosts] and [security], "
+                              "and before them controller and controller_name",
                               place(path, key.source()), key.str()));
     }
   }
@@ -32,6 +47,10 @@ Expected<Config> read_hosts(const std::string& path, const toml::table& root) {
   }
   Config config;
   config.path = path;
+  if (auto read = read_text(path, root, "controller", "10.0.0.2:7500", config.controller); !read)
+    return tl::unexpected(read.error());
+  if (auto read = read_text(path, root, "controller_name", "c1", config.controller_name); !read)
+    return tl::unexpected(read.error());
   for (const auto& [key, value] : *hosts) {
     const auto address = value.value<std::string>();
     if (!address || address->empty()) {
@@ -57,7 +76,7 @@ Expected<Config> read_config(const std::string& path) {
   std::ostringstream text;
   text << file.rdbuf();
   try {
-    return read_hosts(path, toml::parse(text.str(), path));
+    return read_root(path, toml::parse(text.str(), path));
   } catch (const toml::parse_error& error) {
     return fail(ErrorKind::kInvalid,
                 place(path, error.source()) + ": " + std::string(error.description()));

@@ -4,7 +4,10 @@
 //   h1 = "unix:/run/sluice/lab/h1/agent.sock"
 //   h2 = "10.0.0.12:7331"
 //
-// and the table [security], see control/security/config.h.
+// the table [security], see control/security/config.h, and before them, for drains and patch runs,
+//
+//   controller = "10.0.0.2:7500"
+//   controller_name = "c1"  # in its certificate; default: controller
 #pragma once
 
 #include <functional>
@@ -23,6 +26,8 @@ using client::HostAddress;
 struct Config {
   std::string path;
   std::vector<HostAddress> hosts;  // by name
+  std::string controller;          // its address; empty: none
+  std::string controller_name = "controller";
   security::SecurityConfig security;
 };
 

@@ -43,6 +43,10 @@ Fleet::Fleet(const Config& config, const security::Credentials& credentials)
     : config_path_(config.path) {
   for (const HostAddress& host : config.hosts)
     agents_.push_back(std::make_unique<AgentClient>(host, credentials));
+  if (!config.controller.empty()) {
+    controller_ =
+        std::make_unique<ControllerClient>(config.controller_name, config.controller, credentials);
+  }
 }
 
 Expected<AgentClient*> Fleet::host(const std::string& name) {

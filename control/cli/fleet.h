@@ -1,4 +1,4 @@
-// All hosts of the configuration, asked at once.
+// All hosts of the configuration, asked at once, and the controller.
 #pragma once
 
 #include <memory>
@@ -7,11 +7,13 @@
 
 #include "control/cli/config.h"
 #include "control/client/agent_client.h"
+#include "control/client/controller_client.h"
 #include "control/security/credentials.h"
 
 namespace sluice::cli {
 
 using client::AgentClient;
+using client::ControllerClient;
 
 template <typename Reply>
 struct Answer {
@@ -32,6 +34,10 @@ class Fleet {
   // kNotFound names the hosts that there are.
   [[nodiscard]] Expected<AgentClient*> host(const std::string& name);
 
+  // nullptr: the configuration names none.
+  [[nodiscard]] ControllerClient* controller() { return controller_.get(); }
+  [[nodiscard]] const std::string& config_path() const { return config_path_; }
+
   // One answer a host, in the order of their names. A host that is silent delays the others by
   // nothing.
   [[nodiscard]] std::vector<Answer<v1::HostInfo>> hosts();
@@ -44,6 +50,7 @@ class Fleet {
  private:
   std::string config_path_;
   std::vector<std::unique_ptr<AgentClient>> agents_;
+  std::unique_ptr<ControllerClient> controller_;
 };
 
 }  // namespace sluice::cli

@@ -19,4 +19,12 @@ using Json = nlohmann::ordered_json;
 [[nodiscard]] Json to_json(const v1::MigrateSummary& summary);
 [[nodiscard]] Json to_json(const v1::VerifyGuestResult& result);
 
+[[nodiscard]] Json to_json(const v1::ClusterHost& host);
+[[nodiscard]] Json to_json(const v1::Preview& preview);
+[[nodiscard]] Json to_json(const v1::TaskStatus& task);
+// The final document of `drain` and `patch run --watch`, and that of `patch status`.
+[[nodiscard]] Json to_json(const v1::RunStatus& run);
+// One line of `--watch`: the same with {"event": "status"}.
+[[nodiscard]] Json event_json(const v1::RunStatus& run);
+
 }  // namespace sluice::cli

@@ -1,13 +1,10 @@
 #include "control/client/agent_client.h"
 
-#include <algorithm>
-#include <array>
 #include <chrono>
 #include <fmt/format.h>
-#include <string_view>
 #include <utility>
 
-#include "control/model/status.h"
+#include "control/client/rpc_failure.h"
 
 namespace sluice::client {
 namespace {
@@ -21,19 +18,6 @@ constexpr seconds kLongWork{1800};
 constexpr seconds kHookMargin{10};
 constexpr seconds kReboot{10};
 
-// gRPC spells a missing peer in many words; what an agent says itself is left as it is.
-bool is_transport_failure(const grpc::Status& status) {
-  if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) return true;
-  if (status.error_code() != grpc::StatusCode::UNAVAILABLE) return false;
-  constexpr std::array<std::string_view, 7> kWords = {
-      "failed to connect", "Socket closed", "Connection reset",     "recvmsg",
-      "Broken pipe",       "GOAWAY",        "DNS resolution failed"};
-  const std::string message = status.error_message();
-  return std::any_of(kWords.begin(), kWords.end(), [&](std::string_view word) {
-    return message.find(word) != std::string::npos;
-  });
-}
-
 }  // namespace
 
 AgentClient::AgentClient(HostAddress host, const security::Credentials& credentials,
@@ -44,25 +28,15 @@ AgentClient::AgentClient(HostAddress host, const security::Credentials& credenti
       stub_(v1::Agent::NewStub(connection_.channel)) {}
 
 Error AgentClient::error_of(const grpc::Status& status) const {
-  Error error = model::to_error(status);
-  if (auto reason = is_transport_failure(status) ? connection_.distrust(status.error_message())
-                                                 : std::nullopt) {
-    error = {ErrorKind::kPermission, std::move(*reason)};
-  } else if (is_transport_failure(status)) {
-    error.kind = ErrorKind::kUnreachable;
-    error.message = fmt::format("host {}: its agent at {} does not answer; start sluiced there",
-                                host_.name, host_.address);
-  } else if (error.message.empty()) {
-    error.message = fmt::format("host {}: its agent gave no reason (gRPC status {})", host_.name,
-                                static_cast<int>(status.error_code()));
-  }
-  std::replace(error.message.begin(), error.message.end(), '\n', ' ');
-  return error;
+  return describe_failure(
+      status, connection_, fmt::format("host {}: its agent", host_.name),
+      fmt::format("host {}: its agent at {} does not answer; start sluiced there", host_.name,
+                  host_.address));
 }
 
 void AgentClient::prepare(grpc::ClientContext& context, std::optional<seconds> timeout) const {
   if (epoch_) context.AddMetadata(model::kEpochMetadata, std::to_string(*epoch_));
-  if (timeout) context.set_deadline(std::chrono::system_clock::now() + *timeout);
+  if (timeout) set_deadline(context, *timeout);
 }
 
 template <typename Request, typename Reply>

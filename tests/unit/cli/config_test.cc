@@ -47,6 +47,20 @@ TEST_F(ConfigTest, NamedFileWinsOverEnvironmentOverDefaults) {
   EXPECT_EQ(fallen_back->path, directory_ / "first.toml");
 }
 
+TEST_F(ConfigTest, NamesAController) {
+  const std::string hosts = "[hosts]\nh1 = \"unix:/run/h1.sock\"\n";
+  const auto without = load_config(write("a.toml", hosts), environment(), {});
+  EXPECT_EQ(without->controller, "");
+  const auto with = load_config(
+      write("b.toml", "controller = \"10.0.0.2:7500\"\ncontroller_name = \"c1\"\n" + hosts),
+      environment(), {});
+  EXPECT_EQ(with->controller, "10.0.0.2:7500");
+  EXPECT_EQ(with->controller_name, "c1");
+  const auto wrong = load_config(write("c.toml", "controller = 3\n" + hosts), environment(), {});
+  ASSERT_FALSE(wrong);
+  EXPECT_NE(wrong.error().message.find("c.toml:1:14"), std::string::npos) << wrong.error().message;
+}
+
 TEST_F(ConfigTest, MissingNamedFileIsNotReplacedByAnother) {
   const auto config =
       load_config(directory_ / "missing.toml", environment(), {one_host("c.toml", "c")});

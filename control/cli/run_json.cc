@@ -1,0 +1,89 @@
+// The documents of hosts in service, drains and patch runs.
+#include "control/cli/json_output.h"
+
+namespace sluice::cli {
+
+Json to_json(const v1::ClusterHost& host) {
+  return {{"name", host.name()},
+          {"reachable", host.reachable()},
+          {"cordoned_by", host.cordoned_by()},
+          {"quarantined", host.quarantined()},
+          {"boot_id", host.boot_id()},
+          {"kernel", host.kernel()},
+          {"memory_bytes", host.memory_bytes()},
+          {"memory_used_bytes", host.memory_used_bytes()},
+          {"guests", Json(host.guests())},
+          {"hooks", Json(host.hooks())},
+          {"link_bits_per_second", host.link_bits_per_second()}};
+}
+
+Json to_json(const v1::Preview& preview) {
+  Json hosts = Json::array();
+  for (const v1::PreviewHost& host : preview.hosts()) {
+    Json moves = Json::array();
+    for (const v1::PreviewMove& move : host.moves()) {
+      moves.push_back({{"guest", move.guest()},
+                       {"from", move.from()},
+                       {"to", move.to()},
+                       {"start_s", move.start_seconds()},
+                       {"end_s", move.start_seconds() + move.seconds()},
+                       {"memory_bytes", move.memory_bytes()}});
+    }
+    hosts.push_back({{"host", host.host()},
+                     {"estimate_s", host.seconds()},
+                     {"bound_s", host.bound_seconds()},
+                     {"bound_reason", host.bound_reason()},
+                     {"moves", std::move(moves)}});
+  }
+  return {{"estimate_s", preview.seconds()},
+          {"bound_s", preview.bound_seconds()},
+          {"hosts", std::move(hosts)}};
+}
+
+Json to_json(const v1::TaskStatus& task) {
+  Json document = {
+      {"id", task.id()},           {"action", task.action()}, {"purpose", task.purpose()},
+      {"host", task.host()},       {"state", task.state()},   {"attempt", task.attempt()},
+      {"seconds", task.seconds()}, {"detail", task.detail()}, {"reason", task.reason()}};
+  if (!task.guest().empty()) document["guest"] = task.guest();
+  if (task.action() == "migrate") {
+    document["from"] = task.from();
+    document["to"] = task.to();
+    document["downtime_ms"] = task.downtime_ms();
+    document["goodput_gbps"] = task.goodput_gbps();
+  }
+  return document;
+}
+
+Json to_json(const v1::RunStatus& run) {
+  Json hosts = Json::array();
+  for (const v1::HostRunStatus& host : run.hosts()) {
+    hosts.push_back({{"host", host.host()},
+                     {"state", host.state()},
+                     {"since_ms", host.since_ms()},
+                     {"failure", host.failure()},
+                     {"guests_before", host.guests_before()},
+                     {"guests_now", host.guests_now()}});
+  }
+  Json tasks = Json::array();
+  for (const v1::TaskStatus& task : run.tasks()) tasks.push_back(to_json(task));
+  return {{"run", run.run()},
+          {"name", run.name()},
+          {"status", run.state()},
+          {"reason", run.reason()},
+          {"drain_only", run.drain_only()},
+          {"begun_ms", run.begun_ms()},
+          {"ended_ms", run.ended_ms()},
+          {"failures", run.failures()},
+          {"at_rest", run.at_rest()},
+          {"hosts", std::move(hosts)},
+          {"tasks", std::move(tasks)}};
+}
+
+Json event_json(const v1::RunStatus& run) {
+  Json document = {{"event", "status"}};
+  document.update(to_json(run));
+  return document;
+}
+
+}  // namespace sluice::cli
