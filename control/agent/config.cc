@@ -144,7 +144,7 @@ void read_data_plane(const toml::node* node, TableReader& root, const std::strin
                   return std::nullopt;
                 });
   reader.text("address", out.address, true);
-  reader.integer("mtu", out.mtu, 640, 65'535);
+  reader.integer("mtu", out.mtu, wire::kMtuMin, dpdk::kPortMtuMax);
   reader.integer("queues", out.queues, 1, kQueuesMax);
   reader.integer("udp_port", out.udp_port, 1, 65'000);
   reader.integer("dscp", config.dscp, 0, 63);

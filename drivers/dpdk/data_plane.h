@@ -19,6 +19,9 @@ namespace sluice::dpdk {
 
 enum class Hugepages : std::uint8_t { kAuto = 1, kYes, kNo };
 
+// Size of the largest IPv4 packet that a port may be set up for; wire::kMtuMin is the smallest.
+inline constexpr std::size_t kPortMtuMax = 65'379;
+
 struct DataPlaneConfig {
   std::string port;           // "pci:0000:3b:00.0", "kernel:mig0", "memif:/run/sluice/memif.sock"
   bool memif_server = false;  // memif only: which side listens

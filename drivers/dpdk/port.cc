@@ -20,6 +20,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "drivers/dpdk/data_plane.h"
+
 namespace sluice::dpdk {
 namespace {
 
@@ -41,8 +43,7 @@ constexpr std::size_t kFrameAlignment = 1024;
 constexpr std::size_t kFramesPerBlock = 4;
 
 // An mbuf's data room, headroom included, is a 16-bit number.
-constexpr std::size_t kMtuMax = 65'535 - RTE_PKTMBUF_HEADROOM - 2 * wire::kEthernetBytes;
-constexpr std::size_t kMtuMin = 1280;
+static_assert(kPortMtuMax + RTE_PKTMBUF_HEADROOM + 2 * wire::kEthernetBytes <= 65'535);
 
 // After so many looks at a link that is down a memif client dials again: a handshake takes less.
 constexpr std::uint32_t kLooksBeforeRedial = 3;
@@ -196,10 +197,10 @@ Expected<PortName> parse_port(std::string_view text) {
 }
 
 Expected<void> check_port(const PortOptions& options) {
-  if (options.mtu < kMtuMin || options.mtu > kMtuMax) {
+  if (options.mtu < wire::kMtuMin || options.mtu > kPortMtuMax) {
     return fail(ErrorKind::kInvalid, "mtu " + std::to_string(options.mtu) + ": expected " +
-                                         std::to_string(kMtuMin) + " to " +
-                                         std::to_string(kMtuMax));
+                                         std::to_string(wire::kMtuMin) + " to " +
+                                         std::to_string(kPortMtuMax));
   }
   switch (options.name.kind) {
     case PortKind::kKernel:
@@ -279,6 +280,14 @@ Expected<void> Port::set_up() {
   // A memif client whose server is not there yet is dialled again by supervise().
   if (result != 0 && options_.name.kind != PortKind::kMemif) {
     return tl::unexpected<Error>(failed("start", result));
+  }
+  if (options_.name.kind == PortKind::kKernel) {
+    auto rings = KernelRings::open(options_.name.target, options_.queues,
+                                   kernel_frame_bytes(options_.mtu), kRingSlots);
+    if (!rings) {
+      return tl::unexpected<Error>(std::move(rings.error()));
+    }
+    kernel_rings_ = std::move(*rings);
   }
   choose_steering();
   remarks_.emplace_back("steering: " + steering_);
@@ -418,7 +427,18 @@ bool Port::link_is_up() const {
   return rte_eth_link_get_nowait(port_id_, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
 }
 
+void Port::supervise_rings() {
+  std::vector<std::uint64_t> accepted;
+  for (const auto& queue : queues_) {
+    accepted.push_back(queue->accepted());
+  }
+  kernel_rings_->supervise(accepted);
+}
+
 void Port::supervise() {
+  if (kernel_rings_) {
+    supervise_rings();
+  }
   if (options_.name.kind != PortKind::kMemif || options_.memif_server) {
     return;
   }

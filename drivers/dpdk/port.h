@@ -11,6 +11,7 @@
 
 #include "dataplane/base/expected.h"
 #include "dataplane/wire/packet.h"
+#include "drivers/dpdk/kernel_rings.h"
 #include "drivers/dpdk/queue.h"
 
 namespace sluice::dpdk {
@@ -71,8 +72,8 @@ class Port {
   [[nodiscard]] bool references_memory() const { return references_memory_; }
   [[nodiscard]] const std::vector<std::string>& remarks() const { return remarks_; }
 
-  // Tries again to reach a memif's peer, if it is gone or has not come yet. Every 100 ms or so,
-  // from one thread.
+  // Tries again to reach a memif's peer, if it is gone or has not come yet, and gets a kernel port
+  // going again that stands still. Every 100 ms or so, from one thread.
   void supervise();
 
   // Returns when every worker has left the driver at least once since the call. Any thread but a
@@ -89,6 +90,7 @@ class Port {
   [[nodiscard]] Expected<void> configure();
   [[nodiscard]] Expected<void> set_up_queue(std::uint32_t index);
   void choose_steering();
+  void supervise_rings();
   [[nodiscard]] bool link_is_up() const;
 
   PortOptions options_;
@@ -98,6 +100,7 @@ class Port {
   std::atomic<bool> started_{false};
   std::uint32_t looks_at_dead_link_ = 0;
   std::vector<std::unique_ptr<Queue>> queues_;
+  std::unique_ptr<KernelRings> kernel_rings_;  // null: no kernel port
   std::string steering_;
   std::vector<std::string> remarks_;
 };

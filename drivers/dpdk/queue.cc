@@ -241,8 +241,7 @@ std::size_t Queue::transmit_plain(std::span<const port::OutgoingPacket> packets)
     }
     burst[made++] = packet;
   }
-  const std::size_t sent = rte_eth_tx_burst(config_.port_id, config_.queue_id, burst.data(),
-                                            static_cast<std::uint16_t>(made));
+  const std::size_t sent = send({burst.data(), made});
   if (sent < made) {
     rte_pktmbuf_free_bulk(burst.data() + sent, static_cast<unsigned>(made - sent));
   }
@@ -279,13 +278,19 @@ std::size_t Queue::transmit_sealed(std::span<const port::OutgoingPacket> packets
   return made;
 }
 
+std::size_t Queue::send(std::span<rte_mbuf*> packets) noexcept {
+  const std::size_t sent = rte_eth_tx_burst(config_.port_id, config_.queue_id, packets.data(),
+                                            static_cast<std::uint16_t>(packets.size()));
+  accepted_.store(accepted_.load(std::memory_order_relaxed) + sent, std::memory_order_relaxed);
+  return sent;
+}
+
 // True when none waits any more.
 bool Queue::send_waiting() noexcept {
   if (waiting_count_ == 0) {
     return true;
   }
-  const std::size_t sent = rte_eth_tx_burst(config_.port_id, config_.queue_id, waiting_.data(),
-                                            static_cast<std::uint16_t>(waiting_count_));
+  const std::size_t sent = send({waiting_.data(), waiting_count_});
   std::copy(waiting_.begin() + static_cast<std::ptrdiff_t>(sent),
             waiting_.begin() + static_cast<std::ptrdiff_t>(waiting_count_), waiting_.begin());
   waiting_count_ -= sent;

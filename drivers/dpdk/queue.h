@@ -51,6 +51,8 @@ class Queue {
   std::size_t transmit(std::span<const port::OutgoingPacket> packets) noexcept;
   std::size_t references_outstanding() noexcept;
 
+  // Packets that the driver has taken so far. Any thread.
+  [[nodiscard]] std::uint64_t accepted() const { return accepted_.load(std::memory_order_relaxed); }
   // Odd while the worker is inside the driver; see wait_until_outside().
   [[nodiscard]] std::uint64_t turns() const { return turns_.load(std::memory_order_acquire); }
   // Returns when the worker is not inside the driver, or has left it since the call. Any thread.
@@ -62,6 +64,7 @@ class Queue {
 
   std::size_t transmit_plain(std::span<const port::OutgoingPacket> packets) noexcept;
   std::size_t transmit_sealed(std::span<const port::OutgoingPacket> packets) noexcept;
+  std::size_t send(std::span<rte_mbuf*> packets) noexcept;
   [[nodiscard]] bool send_waiting() noexcept;
   void drop_waiting() noexcept;
   [[nodiscard]] rte_mbuf* make_packet(const port::OutgoingPacket& packet) noexcept;
@@ -76,6 +79,7 @@ class Queue {
   // would put other content in frames of the same numbers.
   std::array<rte_mbuf*, port::kBurstMax> waiting_{};
   std::size_t waiting_count_ = 0;
+  std::atomic<std::uint64_t> accepted_{0};
   std::vector<rte_ring*> steered_;  // by queue; packets that belong there. Empty with one queue
   alignas(64) std::atomic<std::uint64_t> turns_{0};
 };

@@ -80,8 +80,10 @@ INSTANTIATE_TEST_SUITE_P(
         BadInput{"pci:0000:ff:1f.7", "10.0.0.1/24", 9000, "0000:ff:1f.7: no such device"},
         BadInput{"memif:/tmp/m.sock", "10.0.0.1", 9000, "address '10.0.0.1'"},
         BadInput{"memif:/tmp/m.sock", "10.0.0.1/33", 9000, "prefix length"},
-        BadInput{"memif:/tmp/m.sock", "10.0.0.1/24", 100, "mtu 100"},
-        BadInput{"memif:/tmp/m.sock", "10.0.0.1/24", 70'000, "mtu 70000"}));
+        BadInput{"memif:/tmp/m.sock", "10.0.0.1/24", wire::kMtuMin - 1, "expected 640 to 65379"},
+        BadInput{"memif:/no-such/m.sock", "10.0.0.1/24", wire::kMtuMin, "/no-such"},
+        BadInput{"memif:/no-such/m.sock", "10.0.0.1/24", kPortMtuMax, "/no-such"},
+        BadInput{"memif:/tmp/m.sock", "10.0.0.1/24", kPortMtuMax + 1, "expected 640 to 65379"}));
 
 TEST(DataPlaneCores, MustExistAndBeOnePerQueue) {
   DataPlaneConfig config = memif_config("/tmp", false, true);
