@@ -12,6 +12,10 @@ namespace {
 
 const char* name_of(engine::EventKind kind) {
   switch (kind) {
+    case engine::EventKind::kPathProbed:
+      return "an answer to the probes of the path";
+    case engine::EventKind::kPagesMarked:
+      return "the marking of pages";
     case engine::EventKind::kIterationDone:
       return "the end of an iteration";
     case engine::EventKind::kFinalScanned:

@@ -32,6 +32,12 @@ ExtentDigests gather_from(const std::vector<std::unique_ptr<Flow>>& flows,
 
 }  // namespace
 
+std::string nothing_arrives(const FlowsConfig& config) {
+  return fmt::format("no frame of any size from {} reaches {}: check cable, VLAN, address",
+                     wire::ipv4_to_string(config.local.ipv4),
+                     wire::ipv4_to_string(config.remote.ipv4));
+}
+
 v1::Endpoint describe_endpoint(const dpdk::PortInfo& info) {
   v1::Endpoint endpoint;
   endpoint.set_mac(info.mac.data(), info.mac.size());
@@ -56,6 +62,17 @@ Expected<wire::Endpoint> parse_endpoint(const v1::Endpoint& endpoint) {
   parsed.ipv4 = endpoint.ipv4();
   parsed.port = static_cast<std::uint16_t>(endpoint.udp_port());
   return parsed;
+}
+
+Expected<std::size_t> agree_on_mtu(const dpdk::PortInfo& info, std::uint32_t peer_mtu,
+                                   const std::string& peer) {
+  if (peer_mtu < wire::kMtuMin) {
+    return fail(ErrorKind::kInvalid,
+                fmt::format("{} asks for an MTU of {}, below {}, the smallest that pages fit in; "
+                            "correct mtu in its agent.toml",
+                            peer, peer_mtu, wire::kMtuMin));
+  }
+  return std::min<std::size_t>(peer_mtu, info.mtu);
 }
 
 // DPDK's memif client (22.11) asks for as many rings as it has queues, and a server with fewer
@@ -123,22 +140,18 @@ double Flows::busy_core_seconds() const {
   return static_cast<double>(busy_ns) / static_cast<double>(kSecondNs);
 }
 
-Expected<void> SendFlows::start_all(const SessionMemory& memory,
-                                    const std::vector<port::PageRun>& populated,
-                                    port::DirtySource* tracker, protocol::AuditMode audit) {
+Expected<void> SendFlows::start_all(const SessionMemory& memory, protocol::AuditMode audit) {
   for (std::uint32_t i = 0; i < config().plan.flows; ++i) {
     protocol::SenderConfig sender;
     sender.session = config().session;
     sender.flow = static_cast<std::uint16_t>(i);
     sender.mtu = config().mtu;
     sender.audit = audit;
-    sender.audited_pages = tracker == nullptr ? 0 : memory.ram_pages();
+    sender.audited_pages = memory.ram_pages();
     const page::ShardMap shard(memory.layout().extents(), config().plan.flows, i);
     auto flow = std::make_unique<engine::SendFlow>(sender, memory.layout(), shard, memory.map(),
                                                    packet_template(config(), i));
-    flow->tracker = tracker;
-    flow->tracked_pages = tracker == nullptr ? 0 : memory.ram_pages();
-    for (const auto& run : populated) flow->sender.mark_dirty(run.first, run.count);
+    flow->tracked_pages = memory.ram_pages();
     flows_.push_back(std::move(flow));
   }
   for (std::uint32_t i = 0; i < config().plan.flows; ++i) {
@@ -150,6 +163,42 @@ Expected<void> SendFlows::start_all(const SessionMemory& memory,
     if (auto started = start(i, command); !started) return started;
   }
   return {};
+}
+
+Expected<void> SendFlows::probe_path() {
+  engine::Command command;
+  command.kind = engine::CommandKind::kProbePath;
+  const auto probed = run(command, engine::EventKind::kPathProbed);
+  if (!probed) return tl::unexpected<Error>(probed.error());
+  if (std::any_of(probed->begin(), probed->end(), [](const auto& flow) { return flow.value == 0; }))
+    return fail(ErrorKind::kUnreachable, nothing_arrives(config()));
+  return {};
+}
+
+Expected<void> SendFlows::mark(std::span<const port::PageRun> pages, port::DirtySource* tracker) {
+  engine::Command command;
+  command.kind = engine::CommandKind::kMarkPages;
+  command.runs = pages;
+  command.tracker = tracker;
+  if (auto marked = run(command, engine::EventKind::kPagesMarked); !marked)
+    return tl::unexpected<Error>(marked.error());
+  return {};
+}
+
+std::size_t SendFlows::path_mtu() const {
+  std::size_t mtu = config().mtu;
+  for (const auto& flow : flows_) {
+    const std::size_t now = flow->probe.mtu.load(std::memory_order_relaxed);
+    if (now != 0) mtu = std::min(mtu, now);
+  }
+  return mtu;
+}
+
+std::optional<std::string> SendFlows::path_remark(const std::string& to) const {
+  const std::size_t mtu = path_mtu();
+  if (mtu == config().mtu) return std::nullopt;
+  return fmt::format("configured {}, largest frame that reaches {} is {}: check the switch ports",
+                     config().mtu, to, mtu);
 }
 
 Expected<ExtentDigests> SendFlows::fold(const page::Layout& layout) {

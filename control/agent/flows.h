@@ -4,6 +4,9 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "control/agent/event_router.h"
@@ -33,10 +36,17 @@ struct FlowsConfig {
 [[nodiscard]] wire::Endpoint local_endpoint(const dpdk::PortInfo& info);
 [[nodiscard]] Expected<wire::Endpoint> parse_endpoint(const v1::Endpoint& endpoint);
 
+// The smaller of this host's MTU and the one that `peer` named; kInvalid if pages do not fit in it.
+[[nodiscard]] Expected<std::size_t> agree_on_mtu(const dpdk::PortInfo& info, std::uint32_t peer_mtu,
+                                                 const std::string& peer);
+
 // The flows of a session with a peer of so many queues. kUnsupported where their link cannot come
 // up.
 [[nodiscard]] Expected<FlowPlan> plan_flows_with(const dpdk::PortInfo& info,
                                                  std::uint32_t peer_queues);
+
+// The line that names both addresses where no frame arrives.
+[[nodiscard]] std::string nothing_arrives(const FlowsConfig& config);
 
 // What both ends share. One thread at a time.
 class Flows {
@@ -78,11 +88,20 @@ class Flows {
 class SendFlows : public Flows {
  public:
   using Flows::Flows;
-  // Makes the flows with these pages to be sent and lends them to the workers. `tracker` may be
-  // null.
-  [[nodiscard]] Expected<void> start_all(const SessionMemory& memory,
-                                         const std::vector<port::PageRun>& populated,
-                                         port::DirtySource* tracker, protocol::AuditMode audit);
+  // Makes the flows and lends them to the workers. They have nothing to send yet.
+  [[nodiscard]] Expected<void> start_all(const SessionMemory& memory, protocol::AuditMode audit);
+  // Finds the largest frames that reach the peer: from then on no flow sends larger ones.
+  // kUnreachable, naming both addresses, when frames of a flow do not arrive whatever their size.
+  [[nodiscard]] Expected<void> probe_path();
+  // Marks these pages to be sent, and scans through `tracker` from then on (null: nothing is
+  // tracked).
+  [[nodiscard]] Expected<void> mark(std::span<const port::PageRun> pages,
+                                    port::DirtySource* tracker);
+  // Size of the largest IPv4 packet that every flow may send by now. Any thread.
+  [[nodiscard]] std::size_t path_mtu() const;
+  // That it is smaller than what both ends are configured for, and what to do; nothing if it is
+  // not. Any thread.
+  [[nodiscard]] std::optional<std::string> path_remark(const std::string& to) const;
   [[nodiscard]] Expected<ExtentDigests> fold(const page::Layout& layout);
   [[nodiscard]] std::vector<std::unique_ptr<engine::SendFlow>>& all() { return flows_; }
 

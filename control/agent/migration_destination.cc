@@ -170,19 +170,15 @@ Expected<void> MigrationDestination::make_twin(const v1::Prepare& request) {
 Expected<void> MigrationDestination::receive(const v1::Prepare& request) {
   const auto remote = parse_endpoint(request.source());
   if (!remote) return tl::unexpected<Error>(remote.error());
-  if (request.mtu() < wire::kMtuMin) {
-    return fail(ErrorKind::kInvalid,
-                fmt::format("{} asks for an MTU of {}, below {}, the smallest that pages fit in; "
-                            "correct mtu in its agent.toml",
-                            from_, request.mtu(), wire::kMtuMin));
-  }
   const auto& info = agent_.data_plane.info();
+  const auto mtu = agree_on_mtu(info, request.mtu(), from_);
+  if (!mtu) return tl::unexpected<Error>(mtu.error());
   FlowsConfig config;
   config.session = session_;
   const auto plan = plan_flows_with(info, request.source().queues());
   if (!plan) return tl::unexpected<Error>(plan.error());
   config.plan = *plan;
-  config.mtu = std::min<std::size_t>(request.mtu(), info.mtu);
+  config.mtu = *mtu;
   config.dscp = agent_.config.dscp;
   config.local = local_endpoint(info);
   config.remote = *remote;

@@ -22,16 +22,6 @@ std::uint64_t new_session() {
   return session == 0 ? 1 : session;
 }
 
-// What the frames of every flow fit in by now.
-std::size_t path_mtu(SendFlows& flows) {
-  std::size_t mtu = flows.config().mtu;
-  for (const auto& flow : flows.all()) {
-    const std::size_t now = flow->probe.mtu.load(std::memory_order_relaxed);
-    if (now != 0) mtu = std::min(mtu, now);
-  }
-  return mtu;
-}
-
 // Frames were sent, of every size that a path may have, and none was ever acknowledged.
 bool nothing_answered(SendFlows& flows) {
   const auto& all = flows.all();
@@ -99,7 +89,7 @@ Expected<void> MigrationSource::advance(model::SourceEvent event) {
 }
 
 std::optional<MigrationSource::Unsettled> MigrationSource::run() {
-  progress_ = std::make_unique<ProgressReporter>(migration_, began_ns_);
+  progress_ = std::make_unique<ProgressReporter>(migration_, request_.to, began_ns_);
   progress_->set_phase(model::to_string(state_.load()));
   const auto moved = move_guest();
   const bool forgotten = state_ == model::SourceState::kForgotten;
@@ -172,9 +162,7 @@ void MigrationSource::release_guest() {
 void MigrationSource::cancel_migration(const Error& error) {
   std::string message = error.message;
   if (error.kind == ErrorKind::kUnreachable && flows_ && nothing_answered(*flows_)) {
-    message += fmt::format("; no frame of any size from {} reaches {}: check cable, VLAN, address",
-                           wire::ipv4_to_string(flows_->config().local.ipv4),
-                           wire::ipv4_to_string(flows_->config().remote.ipv4));
+    message += "; " + nothing_arrives(flows_->config());
   }
   if (state_ != model::SourceState::kCancelled) (void)advance(model::SourceEvent::kFailure);
   if (paused_ && guest_.guest().alive()) {
@@ -206,13 +194,10 @@ void MigrationSource::end_session() {
   const bool stopped = !flows_ || flows_->stop();
   if (flows_) {
     summary_.set_busy_core_seconds_from(flows_->busy_core_seconds());
-    const std::size_t configured = flows_->config().mtu;
-    if (const std::size_t mtu = path_mtu(*flows_); mtu < configured) {
-      summary_.add_remarks(
-          fmt::format("configured {}, largest frame that reaches {} is {}: check the switch ports",
-                      configured, request_.to, mtu));
-      spdlog::warn("migration session={:016x} guest={} {}", session_, summary_.guest(),
-                   *summary_.remarks().rbegin());
+    summary_.set_mtu(static_cast<std::uint32_t>(flows_->path_mtu()));
+    if (const auto remark = flows_->path_remark(request_.to)) {
+      summary_.add_remarks(*remark);
+      spdlog::warn("migration session={:016x} guest={} {}", session_, summary_.guest(), *remark);
     }
   }
   progress_->watch(nullptr);

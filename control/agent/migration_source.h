@@ -73,6 +73,7 @@ class MigrationSource {
   // preparing (migration_source_prepare.cc)
   [[nodiscard]] Expected<void> prepare();
   [[nodiscard]] Expected<v1::Prepared> ask_for_twin();
+  [[nodiscard]] Expected<void> start_flows();
   [[nodiscard]] Expected<void> track();
   void publish_plan();
 

@@ -47,6 +47,8 @@ Expected<void> MigrationSource::prepare() {
   const auto remote = parse_endpoint(prepared->destination());
   if (!remote) return tl::unexpected<Error>(remote.error());
   const auto& info = agent_.data_plane.info();
+  const auto mtu = agree_on_mtu(info, prepared->mtu(), request_.to);
+  if (!mtu) return tl::unexpected<Error>(mtu.error());
   FlowsConfig config;
   config.session = session_;
   const auto plan = plan_flows_with(info, prepared->destination().queues());
@@ -58,13 +60,28 @@ Expected<void> MigrationSource::prepare() {
                             "one version, and both ports memif or neither",
                             request_.to, prepared->flows(), config.plan.flows));
   }
-  config.mtu = std::min<std::size_t>(prepared->mtu(), info.mtu);
+  config.mtu = *mtu;
   config.dscp = agent_.config.dscp;
   config.local = local_endpoint(info);
   config.remote = *remote;
   flows_ = std::make_unique<SendFlows>(agent_.data_plane, events_, config);
+  if (auto started = start_flows(); !started) return started;
   publish_plan();
   return advance(model::SourceEvent::kPrepared);
+}
+
+// A link that is not as it should be is found here, before anything is done to the guest.
+Expected<void> MigrationSource::start_flows() {
+  auto audit = protocol::AuditMode::kOff;
+  if (!request_.quick)
+    audit = untracked_writes_ ? protocol::AuditMode::kResend : protocol::AuditMode::kJudge;
+  if (auto started = flows_->start_all(*memory_, audit); !started) return started;
+  // Without content there is next to nothing that could get lost.
+  if (!populated_.empty()) {
+    if (auto probed = flows_->probe_path(); !probed) return probed;
+  }
+  progress_->watch(flows_.get());
+  return {};
 }
 
 Expected<v1::Prepared> MigrationSource::ask_for_twin() {
@@ -101,9 +118,9 @@ void MigrationSource::publish_plan() {
   plan.set_memory_bytes(memory_->ram().size());
   plan.set_populated_bytes(count_pages(populated_) * kPageBytes);
   plan.set_flows(flows_->config().plan.flows);
-  plan.set_mtu(static_cast<std::uint32_t>(flows_->config().mtu));
-  plan.set_pages_per_frame(
-      static_cast<std::uint32_t>(wire::raw_pages_per_frame(flows_->config().mtu)));
+  const std::size_t mtu = flows_->path_mtu();
+  plan.set_mtu(static_cast<std::uint32_t>(mtu));
+  plan.set_pages_per_frame(static_cast<std::uint32_t>(wire::raw_pages_per_frame(mtu)));
   plan.set_port_driver(info.driver);
   plan.set_downtime_limit_us(request_.policy.downtime_limit_ns / kMicrosecondNs);
   plan.set_max_iterations(request_.policy.iterations_max);
@@ -131,10 +148,7 @@ Expected<void> MigrationSource::track() {
   auto populated = memory_->populated_runs();
   if (!populated) return tl::unexpected<Error>(populated.error());
   populated_ = std::move(*populated);
-  const auto audit = untracked_writes_ ? protocol::AuditMode::kResend : protocol::AuditMode::kJudge;
-  if (auto started = flows_->start_all(*memory_, populated_, tracker_.get(), audit); !started)
-    return started;
-  progress_->watch(flows_.get());
+  if (auto marked = flows_->mark(populated_, tracker_.get()); !marked) return marked;
   stream_began_ns_ = monotonic_now_ns();
   return advance(model::SourceEvent::kTracked);
 }

@@ -53,10 +53,7 @@ Expected<void> MigrationSource::final_pass() {
     auto populated = memory_->populated_runs();
     if (!populated) return tl::unexpected<Error>(populated.error());
     populated_ = std::move(*populated);
-    if (auto started = flows_->start_all(*memory_, populated_, nullptr, protocol::AuditMode::kOff);
-        !started)
-      return started;
-    progress_->watch(flows_.get());
+    if (auto marked = flows_->mark(populated_, nullptr); !marked) return marked;
   }
   engine::Command command;
   command.kind = engine::CommandKind::kFinalPass;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "drivers/base/clock.h"
 
@@ -40,8 +41,9 @@ SendTotals total(const std::vector<std::unique_ptr<engine::SendFlow>>& flows) {
   return totals;
 }
 
-ProgressReporter::ProgressReporter(Migration& migration, TimeNs began_ns)
+ProgressReporter::ProgressReporter(Migration& migration, std::string to, TimeNs began_ns)
     : migration_(migration),
+      to_(std::move(to)),
       began_ns_(began_ns),
       thread_([this](const std::stop_token& stop) { loop(stop); }) {}
 
@@ -77,6 +79,9 @@ v1::MigrateProgress ProgressReporter::measure(TimeNs now) {
   const SendTotals totals = total(flows_->all());
   progress_.set_sent_bytes(totals.payload_bytes());
   progress_.set_remaining_bytes(totals.unsent_pages * kPageBytes);
+  progress_.set_mtu(static_cast<std::uint32_t>(flows_->path_mtu()));
+  progress_.clear_remarks();
+  if (auto remark = flows_->path_remark(to_)) progress_.add_remarks(std::move(*remark));
   if (now - measured_ns_ >= kRateWindowNs) {
     const auto bits = static_cast<double>((totals.payload_bytes() - measured_bytes_) * 8);
     if (measured_ns_ != 0) progress_.set_rate_gbps(bits / static_cast<double>(now - measured_ns_));

@@ -34,7 +34,8 @@ struct SendTotals {
 
 class ProgressReporter {
  public:
-  ProgressReporter(Migration& migration, TimeNs began_ns);
+  // `to` is the host that the guest moves to.
+  ProgressReporter(Migration& migration, std::string to, TimeNs began_ns);
   ProgressReporter(const ProgressReporter&) = delete;
   ProgressReporter& operator=(const ProgressReporter&) = delete;
 
@@ -49,6 +50,7 @@ class ProgressReporter {
   [[nodiscard]] v1::MigrateProgress measure(TimeNs now);
 
   Migration& migration_;
+  const std::string to_;
   const TimeNs began_ns_;
   std::mutex mutex_;
   std::condition_variable_any changed_;

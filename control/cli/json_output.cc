@@ -70,6 +70,8 @@ Json to_json(const v1::MigrateProgress& progress) {
           {"rate_gbps", progress.rate_gbps()},
           {"dirty_bytes_per_second", progress.dirty_bytes_per_second()},
           {"predicted_downtime_ms", ms(progress.predicted_downtime_us())},
+          {"mtu", progress.mtu()},
+          {"remarks", Json(progress.remarks())},
           {"seconds", progress.seconds()}};
 }
 
@@ -100,6 +102,7 @@ Json to_json(const v1::MigrateSummary& summary) {
         {"algorithm", summary.proof_algorithm()},
         {"match", summary.proof_match()},
         {"audited_pages", summary.proof_audited_pages()}}},
+      {"mtu", summary.mtu()},
       {"frames_lost", summary.frames_lost()},
       {"retransmitted_pages", summary.retransmitted_pages()},
       {"remarks", Json(summary.remarks())},

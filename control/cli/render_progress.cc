@@ -89,6 +89,11 @@ void ProgressView::show(const v1::MigrateUpdate& update) {
   }
   if (!update.has_progress()) return;
   const v1::MigrateProgress& progress = update.progress();
+  for (const std::string& remark : progress.remarks()) {
+    if (!remarks_shown_.insert(remark).second) continue;
+    clear();
+    terminal_.out << "remark: " << remark << std::endl;
+  }
   if (terminal_.live) {
     terminal_.out << "\r\x1b[K" << render_live_line(progress, terminal_.columns) << std::flush;
     line_is_live_ = true;

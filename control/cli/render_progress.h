@@ -1,6 +1,7 @@
 // A migration under way, for a person.
 #pragma once
 
+#include <set>
 #include <string>
 
 #include "control/cli/terminal.h"
@@ -19,7 +20,7 @@ namespace sluice::cli {
 [[nodiscard]] std::string render_plain_line(const v1::MigrateProgress& progress);
 
 // Shows updates as they come: on a terminal one line that is rewritten, elsewhere a line whenever
-// the phase or the iteration changes.
+// the phase or the iteration changes. A remark is shown as soon as it is made, once.
 class ProgressView {
  public:
   explicit ProgressView(const Terminal& terminal) : terminal_(terminal) {}
@@ -37,6 +38,7 @@ class ProgressView {
   std::string last_phase_;
   unsigned last_iteration_ = 0;
   bool line_is_live_ = false;
+  std::set<std::string> remarks_shown_;
 };
 
 }  // namespace sluice::cli

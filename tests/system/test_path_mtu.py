@@ -1,4 +1,5 @@
 """Switch ports that carry less than the agents are configured for: jumbo frames vanish there without a word."""
+import json
 import subprocess
 import time
 
@@ -10,8 +11,8 @@ MEMORY = "256M"
 
 
 def switch_port(host, *words):
-    """Only of a destination: a veth that is narrower than its sender's own end refuses frames with an error instead of swallowing
-    them, and AF_PACKET's ring then holds what comes after (Linux 6.18), which no real switch port does."""
+    """The far end of the host's veth. That of a sender refuses frames with an error instead of swallowing them, which no real switch
+    port does (drivers/dpdk/kernel_rings.h)."""
     subprocess.run(["ip", "-n", "sluice-net", "link", "set", f"mig-{host}", *map(str, words)], check=True)
 
 
@@ -38,43 +39,53 @@ def test_a_narrow_switch_port_is_named_and_costs_smaller_frames_only(path_lab):
     assert moved["status"] == "completed"
     assert moved["proof"]["match"] is True
     assert moved["remarks"].count(remark(1500)) == 1, moved["remarks"]
-    # A person reads it too; the log keeps it.
-    switch_port("h2", "mtu", 9000)
+    assert moved["mtu"] == 1500
+    # A person reads it too, before memory is sent; the log keeps it. Here the sender's own port is narrow as well.
     switch_port("h1", "mtu", 1400)
-    shown = path_lab.sluice("migrate", "vm", "--to", "h1")
+    shown = path_lab.sluice("migrate", "vm", "--to", "h1", "--watch")
     assert shown.returncode == 0, shown.stdout + shown.stderr
-    assert remark(1400, to="h1") in shown.stdout
+    assert f"remark: {remark(1400, to='h1')}" in shown.stdout[:shown.stdout.index("streaming")], shown.stdout
+    assert "frames smaller than a page" in shown.stdout
     assert remark(1400, to="h1") in (LAB_RUN_DIR / "h2/agent.log").read_text()
     # A path that carries what is configured is not remarked on.
     switch_port("h1", "mtu", 9000)
+    switch_port("h2", "mtu", 9000)
     moved = path_lab.migrate("vm", "h2")
+    assert moved["mtu"] == 9000
     assert not any("switch" in text for text in moved["remarks"])
 
 
-def test_a_switch_port_that_narrows_under_way(path_lab):
-    start_memory_guest(path_lab, "100M", "512M")
+@pytest.mark.parametrize("narrowed", ["h1", "h2"])
+def test_a_switch_port_that_narrows_under_way(path_lab, narrowed):
+    start_memory_guest(path_lab, "50M")
     # Too strict a limit to be held, so that it does not end early.
     migration = path_lab.spawn("--json", "migrate", "vm", "--to", "h2", "--downtime-limit", "1ms", "--max-iterations", "4", "--watch")
     for line in migration.stdout:
         if '"phase":"streaming"' in line:
+            update = json.loads(line)
             break
-    switch_port("h2", "mtu", 1500)
+    assert update["mtu"] == 9000 and update["remarks"] == []
+    switch_port(narrowed, "mtu", 1500)
     lines, errors = migration.communicate(timeout=60)
     assert migration.returncode == 0, lines + errors
-    summary = lines.strip().splitlines()[-1]
-    assert remark(1500) in summary
-    assert '"match":true' in summary
+    *updates, summary = [json.loads(line) for line in lines.strip().splitlines()]
+    assert updates[-1]["mtu"] == 1500 and updates[-1]["remarks"] == [remark(1500)]
+    assert remark(1500) in summary["remarks"]
+    assert summary["proof"]["match"] is True
 
 
 def test_a_link_that_carries_nothing_is_named_within_seconds(path_lab):
     switch_port("h2", "down")
     start_memory_guest(path_lab, "20M")
     began = time.monotonic()
-    refused = path_lab.sluice("migrate", "vm", "--to", "h2")
+    refused = path_lab.sluice("--json", "migrate", "vm", "--to", "h2")
     assert time.monotonic() - began < 15
     assert refused.returncode == 1
-    assert "no frame of any size from 10.77.1.1 reaches 10.77.1.2" in refused.stderr, refused.stderr
-    assert "check cable, VLAN, address" in refused.stderr
+    error = "no frame of any size from 10.77.1.1 reaches 10.77.1.2: check cable, VLAN, address"
+    assert refused.stderr == f"sluice: {error}\n"
+    summary = json.loads(refused.stdout)
+    assert summary["error"] == error
+    assert summary["pages_sent"] == summary["zero_pages"] == summary["bytes_wire"] == 0, "nothing was streamed"
     guest = wait_until(lambda: [guest for guest in path_lab.json("guests")["guests"] if guest["name"] == "vm"], 5, "the guest")
     assert [(entry["host"], entry["state"]) for entry in guest] == [("h1", "running")]
     switch_port("h2", "up")

@@ -20,7 +20,8 @@ inline constexpr std::uint64_t kFakeBytes = 4UL << 20;
 // What outlives the guest object and is seen by the test. Any thread.
 class FakeFate {
  public:
-  explicit FakeFate(guest::Phase phase) : phase_(phase), death_fd_(eventfd(0, EFD_CLOEXEC)) {}
+  explicit FakeFate(guest::Phase phase, bool has_content = false)
+      : phase_(phase), has_content_(has_content), death_fd_(eventfd(0, EFD_CLOEXEC)) {}
   ~FakeFate() { close(death_fd_); }
   FakeFate(const FakeFate&) = delete;
   FakeFate& operator=(const FakeFate&) = delete;
@@ -39,6 +40,8 @@ class FakeFate {
     }
     eventfd_write(death_fd_, 1);
   }
+  // Whether some of the guest's memory is populated.
+  [[nodiscard]] bool has_content() const { return has_content_; }
   [[nodiscard]] guest::Phase phase() const {
     const std::lock_guard lock(mutex_);
     return phase_;
@@ -69,6 +72,7 @@ class FakeFate {
  private:
   mutable std::mutex mutex_;
   guest::Phase phase_;
+  const bool has_content_;
   const int death_fd_;
   std::string failing_call_;
   ErrorKind failing_kind_ = ErrorKind::kFailed;
@@ -92,6 +96,7 @@ class FakeGuest final : public guest::Guest {
         fd_(memfd_create("sluice-fake", MFD_CLOEXEC)) {
     if (ftruncate(fd_, kFakeBytes) != 0) std::abort();
     address_ = mmap(nullptr, kFakeBytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd_, 0);
+    if (fate_->has_content()) *static_cast<char*>(address_) = 1;
   }
   ~FakeGuest() override {
     munmap(address_, kFakeBytes);

@@ -102,8 +102,8 @@ class DestinationHandover : public testing::Test {
     thread_.join();
   }
 
-  v1::DestinationMessage prepare(const std::string& to = "here",
-                                 const std::string& from = "there") {
+  v1::DestinationMessage prepare(const std::string& to = "here", const std::string& from = "there",
+                                 std::uint32_t mtu = 9000) {
     const auto& info = SharedDataPlane::get().data_plane->info();
     v1::SourceMessage message;
     auto& prepare = *message.mutable_prepare();
@@ -114,7 +114,7 @@ class DestinationHandover : public testing::Test {
     prepare.add_region_pages(kFakeBytes / kPageBytes);
     prepare.add_region_pages(kStateRegionBytes / kPageBytes);
     *prepare.mutable_source() = describe_endpoint(info);
-    prepare.set_mtu(static_cast<std::uint32_t>(info.mtu));
+    prepare.set_mtu(mtu);
     return say(message);
   }
   v1::DestinationMessage prove(bool matching = true) {
@@ -307,6 +307,19 @@ TEST_F(DestinationHandover, RefusesAGuestOfferedInAnotherHostsName) {
   EXPECT_NE(reply.failed().message().find("impostor"), std::string::npos);
   end();
   EXPECT_TRUE(host_->registry().list().empty());
+}
+
+TEST_F(DestinationHandover, RefusesAnMtuThatPagesDoNotFitIn) {
+  const auto reply = prepare("here", "there", wire::kMtuMin - 1);
+  ASSERT_TRUE(reply.has_failed());
+  EXPECT_EQ(static_cast<ErrorKind>(reply.failed().error_kind()), ErrorKind::kInvalid);
+  EXPECT_NE(reply.failed().message().find("there asks for an MTU of 639, below 640"),
+            std::string::npos);
+  expect_nothing_left();
+  fate_ = std::make_shared<FakeFate>(Phase::kIncoming);
+  host_->driver().next = fate_;
+  begin(kSession + 1);
+  EXPECT_EQ(prepare("here", "there", wire::kMtuMin).prepared().mtu(), wire::kMtuMin);
 }
 
 TEST_F(DestinationHandover, SpeaksOfOutcomesForItselfAlone) {

@@ -32,6 +32,7 @@ class FakePeer final : public v1::Peer::Service {
   std::atomic<v1::Outcome::Kind> outcome{v1::Outcome::UNDECIDED};
   std::atomic<std::uint64_t> records_id{11};
   std::atomic<int> questions{0};
+  std::atomic<std::uint32_t> mtu{9000};
   std::function<void()> on_commit = [] {};
 
   grpc::Status Receive(
@@ -48,7 +49,7 @@ class FakePeer final : public v1::Peer::Service {
         endpoint.set_queues(1);
         reply.mutable_prepared()->set_flows(1);
         reply.mutable_prepared()->set_records_id(records_id);
-        reply.mutable_prepared()->set_mtu(9000);
+        reply.mutable_prepared()->set_mtu(mtu);
       } else if (message.has_prove()) {
         reply.mutable_proven()->set_match(misbehaviour != Misbehaviour::kProofMismatch);
         if (misbehaviour == Misbehaviour::kProofMismatch)
@@ -179,6 +180,31 @@ TEST_F(SourceHandover, RunsOnHereWhenItCannotBePaused) {
   fate_->fail_at("pause", Phase::kRunning);
   EXPECT_EQ(migrate().status(), "failed");
   EXPECT_EQ(fate_->phase(), Phase::kRunning);
+}
+
+TEST_F(SourceHandover, RefusesAnMtuThatPagesDoNotFitIn) {
+  start_agent();
+  peer_.mtu = wire::kMtuMin - 1;
+  const auto summary = migrate();
+  EXPECT_EQ(summary.status(), "failed");
+  EXPECT_NE(summary.error().find("there asks for an MTU of 639, below 640"), std::string::npos)
+      << summary.error();
+  EXPECT_EQ(fate_->calls(), Calls{});
+  peer_.mtu = wire::kMtuMin;
+  EXPECT_EQ(migrate().status(), "completed");
+}
+
+TEST_F(SourceHandover, TouchesNoGuestWhoseFramesDoNotArrive) {
+  fate_ = std::make_shared<FakeFate>(Phase::kRunning, /*has_content=*/true);
+  start_agent();
+  const auto summary = migrate();
+  EXPECT_EQ(summary.status(), "failed");
+  EXPECT_EQ(summary.error(),
+            "no frame of any size from 10.77.98.1 reaches 10.77.98.2: check cable, VLAN, address");
+  EXPECT_EQ(static_cast<ErrorKind>(summary.error_kind()), ErrorKind::kUnreachable);
+  EXPECT_EQ(summary.pages_sent() + summary.zero_pages(), 0U);
+  EXPECT_EQ(fate_->calls(), Calls{});
+  EXPECT_EQ(host_->registry().list().front().state, "running");
 }
 
 TEST_F(SourceHandover, RunsOnHereWhenNobodyAnswers) {

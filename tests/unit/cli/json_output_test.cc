@@ -16,7 +16,7 @@ TEST(Json, SummaryIsExactlyTheContract) {
       R"("goodput_gbps":9.41,"seconds":4.21,"downtime_ms":12.4,)"
       R"("downtime":{"stop":0.1,"final_scan":0.5,"final_copy":6.2,"proof":1.1,"state":3.5,"resume":1.0},)"
       R"("proof":{"extents":2048,"algorithm":"xxh3-64","match":true,"audited_pages":70003},)"
-      R"("frames_lost":7,"retransmitted_pages":14,"remarks":[],"busy_core_seconds":{"from":3.91,"to":4.02}})");
+      R"("mtu":9000,"frames_lost":7,"retransmitted_pages":14,"remarks":[],"busy_core_seconds":{"from":3.91,"to":4.02}})");
 }
 
 TEST(Json, FailedSummarySaysWhy) {
@@ -28,10 +28,11 @@ TEST(Json, FailedSummarySaysWhy) {
 }
 
 TEST(Json, ProgressAndPlan) {
-  EXPECT_EQ(to_json(sample_progress()).dump(),
-            R"({"event":"progress","phase":"streaming","iteration":2,"remaining_bytes":1073741824,)"
-            R"("sent_bytes":3221225472,"rate_gbps":9.4,"dirty_bytes_per_second":209715200,)"
-            R"("predicted_downtime_ms":12.3,"seconds":2.5})");
+  EXPECT_EQ(
+      to_json(sample_progress()).dump(),
+      R"({"event":"progress","phase":"streaming","iteration":2,"remaining_bytes":1073741824,)"
+      R"("sent_bytes":3221225472,"rate_gbps":9.4,"dirty_bytes_per_second":209715200,)"
+      R"("predicted_downtime_ms":12.3,"mtu":1500,"remarks":["check the switch ports"],"seconds":2.5})");
   EXPECT_EQ(
       to_json(sample_plan()).dump(),
       R"({"event":"plan","guest":"db-3","from":"h1","to":"h2","memory_bytes":4294967296,)"

@@ -60,11 +60,12 @@ TEST_F(ProgressViewTest, ElsewhereALineForEveryChange) {
   ProgressView view(terminal);
   show(view, "streaming", 1);
   show(view, "streaming", 1);
-  EXPECT_EQ(lines(), 1);
+  EXPECT_EQ(lines(), 2);
+  EXPECT_TRUE(out_.str().starts_with("remark: check the switch ports\n"));
   show(view, "streaming", 2);
   show(view, "final pass", 2);
   show(view, "final pass", 2);
-  EXPECT_EQ(lines(), 3);
+  EXPECT_EQ(lines(), 4);
   EXPECT_EQ(out_.str().find('\r'), std::string::npos);
   EXPECT_NE(out_.str().find("   2.50 s  streaming, iteration 2: 1.0 GiB left, 9.40 Gb/s"),
             std::string::npos);
@@ -77,7 +78,8 @@ TEST_F(ProgressViewTest, OnATerminalOneLineThatIsClearedAtTheEnd) {
     show(view, "streaming", 1);
     show(view, "streaming", 2);
   }
-  EXPECT_EQ(lines(), 0);
+  EXPECT_EQ(out_.str().find("remark: check the switch ports\n"), 0U);
+  EXPECT_EQ(lines(), 1) << "the remark stays";
   EXPECT_TRUE(out_.str().ends_with("\r\x1b[K"));
 }
 

@@ -29,6 +29,7 @@ inline v1::MigrateSummary sample_summary() {
   summary.set_proof_algorithm("xxh3-64");
   summary.set_proof_match(true);
   summary.set_proof_audited_pages(70'003);
+  summary.set_mtu(9000);
   summary.set_frames_lost(7);
   summary.set_retransmitted_pages(14);
   summary.set_busy_core_seconds_from(3.91);
@@ -47,6 +48,8 @@ inline v1::MigrateProgress sample_progress() {
   progress.set_dirty_bytes_per_second(std::uint64_t{200} << 20);
   progress.set_predicted_downtime_us(12'300);
   progress.set_seconds(2.5);
+  progress.set_mtu(1500);
+  progress.add_remarks("check the switch ports");
   return progress;
 }
 
