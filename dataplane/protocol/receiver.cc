@@ -90,8 +90,9 @@ void Receiver::prefetch(const wire::DataFrame& frame) const {
 
 bool Receiver::admit_sequence(const wire::FrameHeader& header, wire::DropReason& reason) const {
   const Sequence sequence = header.sequence;
-  if (sequence == 0 || header.floor_distance >= sequence ||
-      header.floor_distance >= wire::kAckSpanMax) {
+  // After the last number there is no next one for cumulative_ to be.
+  if (sequence == 0 || sequence == std::numeric_limits<Sequence>::max() ||
+      header.floor_distance >= sequence || header.floor_distance >= wire::kAckSpanMax) {
     reason = wire::DropReason::kOutOfRange;
     return false;
   }

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <gtest/gtest.h>
+#include <limits>
 
 #include "tests/unit/protocol/fixture.h"
 
@@ -78,6 +79,16 @@ class ReceiverTest : public ::testing::Test {
   TimeNs now_ = 1'000;
   wire::DropReason reason_{};
 };
+
+// It would wrap the cumulative number, and acks after it would have bitmaps beyond any bound.
+TEST_F(ReceiverTest, TheLastOfAllNumbersIsRefused) {
+  EXPECT_FALSE(apply(std::numeric_limits<Sequence>::max(), 0, zero(0, 1), 0));
+  EXPECT_EQ(reason_, wire::DropReason::kOutOfRange);
+  ASSERT_TRUE(apply(std::numeric_limits<Sequence>::max() - 1, 0, zero(0, 1), 0));
+  const wire::AckFrame frame = ack();
+  EXPECT_EQ(frame.ack.cumulative, std::numeric_limits<Sequence>::max());
+  EXPECT_EQ(frame.ack.bitmap_words, 0);
+}
 
 TEST_F(ReceiverTest, AppliesRawPagesAndHashesThemFromMemory) {
   ASSERT_TRUE(apply(1, 0, raw(510, 2), 7));
