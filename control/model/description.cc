@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <stdexcept>
 
 #include "drivers/guest/definition.h"
 
@@ -10,16 +11,24 @@ namespace {
 
 using Json = nlohmann::json;
 
+// Conversions would make something else of numbers with a sign or a fraction.
+std::uint64_t whole_number(const Json& json, const char* key) {
+  const Json& value = json.at(key);
+  if (!value.is_number_unsigned())
+    throw std::invalid_argument(fmt::format("\"{}\" is not a whole number", key));
+  return value;
+}
+
 // A value of the wrong type throws, which the caller turns into an error.
 guest::Description read(const Json& json) {
   guest::Description description;
   auto& definition = description.definition;
   definition.name = json.at("name");
   definition.driver = json.at("driver");
-  definition.memory_bytes = json.at("memory_bytes");
+  definition.memory_bytes = whole_number(json, "memory_bytes");
   definition.qemu_binary = json.at("qemu_binary");
   definition.qemu_args = json.at("qemu_args").get<std::vector<std::string>>();
-  definition.dirty_bytes_per_second = json.at("dirty_bytes_per_second");
+  definition.dirty_bytes_per_second = whole_number(json, "dirty_bytes_per_second");
   definition.pattern = json.at("pattern");
   description.ram_backend_id = json.at("ram_backend_id");
   description.machine_type = json.at("machine_type");
@@ -50,7 +59,7 @@ Expected<guest::Description> parse_description(std::string_view text) {
   guest::Description description;
   try {
     description = read(Json::parse(text));
-  } catch (const Json::exception& failure) {
+  } catch (const std::exception& failure) {
     return fail(ErrorKind::kInvalid,
                 fmt::format("the guest's description cannot be read: {}", failure.what()));
   }

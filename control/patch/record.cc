@@ -153,6 +153,8 @@ Expected<Record> decode(const std::string& text) {
     Record record;
     record.at_ms = json.at("at_ms");
     read_body(json, record);
+    // Conversions made something of numbers that are out of range, and nothing of unknown keys.
+    if (encode(record) != json.dump()) refuse("it is not what would be written");
     return record;
   } catch (const std::exception& failure) {
     return fail(ErrorKind::kInvalid, fmt::format("a journal record cannot be read: {}: {}",

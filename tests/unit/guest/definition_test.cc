@@ -128,5 +128,11 @@ TEST(Definition, MissingFileIsNamed) {
   EXPECT_NE(definition.error().message.find("/nonexistent/g.toml"), std::string::npos);
 }
 
+TEST(Definition, AHeaderWithoutANameIsAnErrorAndNotTheEnd) {
+  const auto parsed = parse_definition("name = \"web\"\n[.a]\n", "web.toml");
+  ASSERT_FALSE(parsed);
+  EXPECT_EQ(parsed.error().message.rfind("web.toml:2:", 0), 0U) << parsed.error().message;
+}
+
 }  // namespace
 }  // namespace sluice::guest

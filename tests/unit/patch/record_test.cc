@@ -58,6 +58,15 @@ TEST(Records, WhatAHookPrintedNeedNotBeText) {
   ASSERT_TRUE(read) << read.error().message;
 }
 
+TEST(Records, NumbersOutOfRangeAreRefused) {
+  EXPECT_TRUE(decode(R"({"at_ms":1,"host":"h1","step":1,"type":"refill"})"));
+  for (const char* step : {"4294967297", "-1", "1.5", "1e300"}) {
+    EXPECT_FALSE(
+        decode(R"({"at_ms":1,"host":"h1","type":"refill","step":)" + std::string(step) + "}"))
+        << step;
+  }
+}
+
 TEST(Records, AnythingElseIsRefused) {
   for (const char* text :
        {"", "{}", "[]", "{\"type\":\"intent\",\"at_ms\":1}", "{\"type\":\"magic\",\"at_ms\":1}",
