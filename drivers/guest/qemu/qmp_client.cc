@@ -64,11 +64,17 @@ Expected<std::unique_ptr<QmpClient>> QmpClient::connect(const std::string& socke
   const TimeNs deadline_ns = monotonic_now_ns() + timeout_ns;
   Expected<FileDescriptor> socket = connect_when_ready(socket_path, guest, deadline_ns, death_fd);
   if (!socket) return tl::unexpected(socket.error());
-  fcntl(socket->get(), F_SETFL, O_NONBLOCK);
-  std::unique_ptr<QmpClient> client(new QmpClient(std::move(*socket), guest));
+  return open(std::move(*socket), guest, deadline_ns,
+              "its greeting (is another program connected to " + socket_path + "?)");
+}
+
+Expected<std::unique_ptr<QmpClient>> QmpClient::open(FileDescriptor socket,
+                                                     const std::string& guest, TimeNs deadline_ns,
+                                                     std::string_view what) {
+  fcntl(socket.get(), F_SETFL, O_NONBLOCK);
+  std::unique_ptr<QmpClient> client(new QmpClient(std::move(socket), guest));
   while (!client->greeted_) {
-    const auto read = client->wait_for_input(
-        deadline_ns, "its greeting (is another program connected to " + socket_path + "?)");
+    const auto read = client->wait_for_input(deadline_ns, what);
     if (!read) return tl::unexpected(read.error());
   }
   const auto negotiated = client->execute("qmp_capabilities");

@@ -45,6 +45,11 @@ class QmpClient {
                                                                     const std::string& guest,
                                                                     TimeNs timeout_ns,
                                                                     int death_fd = -1);
+  // The same on a socket that is connected already; `what` says in an error what was waited for.
+  [[nodiscard]] static Expected<std::unique_ptr<QmpClient>> open(FileDescriptor socket,
+                                                                 const std::string& guest,
+                                                                 TimeNs deadline_ns,
+                                                                 std::string_view what);
 
   // The process that listens on the socket.
   [[nodiscard]] pid_t peer_pid() const;

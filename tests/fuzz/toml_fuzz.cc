@@ -1,0 +1,71 @@
+// Files that people write (agent, guest, patch plan, inventory), each read by every parser: what is
+// wrong is said, and what is accepted keeps what the parsers promise.
+#include <string>
+#include <string_view>
+
+#include "control/agent/config.h"
+#include "control/model/inventory.h"
+#include "control/patch/plan.h"
+#include "drivers/guest/definition.h"
+#include "tests/fuzz/fuzz.h"
+
+namespace sluice {
+namespace {
+
+using fuzz::require;
+
+const std::string kSource = "/etc/f.toml";
+
+template <typename Value>
+bool accepted(const Expected<Value>& parsed) {
+  if (parsed) {
+    return true;
+  }
+  require(parsed.error().kind == ErrorKind::kInvalid, "a file with mistakes is invalid");
+  require(!parsed.error().message.empty(), "an error says what is wrong");
+  return false;
+}
+
+void check_agent(std::string_view text) {
+  const auto config = agent::parse_config(text, kSource);
+  if (accepted(config)) {
+    require(!config->host.empty() && config->run_dir.front() == '/', "an agent has a place");
+    require(config->data_plane.queues >= 1, "an agent has queues");
+  }
+}
+
+void check_definition(std::string_view text) {
+  const auto definition = guest::parse_definition(text, kSource);
+  if (accepted(definition)) {
+    require(guest::is_valid_guest_name(definition->name), "a guest has a name");
+    require(definition->memory_bytes > 0 && definition->memory_bytes % kExtentBytes == 0,
+            "a guest has whole extents");
+    require(definition->driver == "qemu" || definition->driver == "memory", "a guest has a driver");
+  }
+}
+
+void check_plan(const std::string& text) {
+  const auto plan = patch::parse_plan(text, kSource);
+  if (accepted(plan)) {
+    require(!plan->name.empty() && !plan->hosts.empty(), "a plan is for hosts");
+    require(plan->refill_percent.back() == 100, "a refill ends with all guests");
+    require(plan->goodput_ratio_min >= 0 && plan->goodput_ratio_min <= 1, "a ratio is one");
+    for (const patch::TimeMs now_ms : {patch::TimeMs{0}, patch::TimeMs{1'800'000'000'000}}) {
+      require(!plan->window.open(now_ms) || !plan->window.over(now_ms),
+              "an open window is not over");
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sluice
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using namespace sluice;
+  const std::string text(reinterpret_cast<const char*>(data), size);
+  check_agent(text);
+  check_definition(text);
+  check_plan(text);
+  (void)accepted(model::parse_inventory(text, kSource));
+  return 0;
+}
