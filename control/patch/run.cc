@@ -22,8 +22,11 @@ Expected<void> Run::fold(const Record& record) {
     plan_ = std::move(*plan);
     for (const auto& host : plan_.hosts) hosts_[host].entered_ms = record.at_ms;
     created_ = true;
+    begun_ms_ = record.at_ms;
   } else if (const auto* run_step = std::get_if<RunStep>(&record.body)) {
-    return fold(*run_step);
+    auto folded = fold(*run_step);
+    if (is_final(state_)) ended_ms_ = record.at_ms;
+    return folded;
   } else if (const auto* host_step = std::get_if<HostStep>(&record.body)) {
     return fold(*host_step, record.at_ms);
   } else if (const auto* intent = std::get_if<Intent>(&record.body)) {

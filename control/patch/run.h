@@ -125,6 +125,10 @@ class Run {
   [[nodiscard]] RunState state() const { return state_; }
   [[nodiscard]] const std::string& reason() const { return reason_; }  // of the last change
   [[nodiscard]] const HostRun& host(const std::string& name) const { return hosts_.at(name); }
+  [[nodiscard]] TimeMs begun_ms() const { return begun_ms_; }
+  [[nodiscard]] TimeMs ended_ms() const { return ended_ms_; }  // 0: it has not
+  // How many intents there were; their ids count from 1.
+  [[nodiscard]] std::uint64_t intents() const { return intents_.size(); }
   // In the order of their ids. Those without an outcome are to be taken up after a crash.
   [[nodiscard]] std::vector<const Intent*> open_intents() const;
   [[nodiscard]] Task task(std::uint64_t id) const;
@@ -194,6 +198,8 @@ class Run {
   RunState state_ = RunState::kDraft;
   std::string reason_;
   bool created_ = false;
+  TimeMs begun_ms_ = 0;
+  TimeMs ended_ms_ = 0;
   std::uint32_t failures_accepted_ = 0;  // when an operator resumed the run
   std::map<std::string, HostRun> hosts_;
   std::map<std::uint64_t, Intent> intents_;

@@ -1,0 +1,430 @@
+#include "control/controller/controller.h"
+
+#include <algorithm>
+#include <chrono>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <spdlog/spdlog.h>
+
+#include "control/controller/run_view.h"
+
+namespace sluice::controller {
+namespace {
+
+using patch::RunEvent;
+using patch::RunState;
+
+constexpr std::int64_t kLeaseMs = 10'000;
+constexpr std::int64_t kRenewMs = 2'000;
+constexpr std::chrono::milliseconds kTick{200};
+// The run's id under which operators' own marks are journaled.
+const std::string kClusterJournal;  // empty
+constexpr const char* kOperator = "operator";
+
+patch::TimeMs wall_clock_ms() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+void apply_mark(patch::Mark mark, const std::string& by, std::string& cordoned_by,
+                bool& quarantined) {
+  switch (mark) {
+    case patch::Mark::kCordon:
+      cordoned_by = by;
+      break;
+    case patch::Mark::kUncordon:
+      cordoned_by.clear();
+      if (by == kOperator) quarantined = false;
+      break;
+    case patch::Mark::kQuarantine:
+      quarantined = true;
+      break;
+    default:
+      break;
+  }
+}
+
+}  // namespace
+
+Expected<std::unique_ptr<Controller>> Controller::start(const Config& config,
+                                                        const security::Credentials& credentials,
+                                                        store::Journal& journal,
+                                                        const std::stop_token& stop,
+                                                        OnFatal on_fatal) {
+  auto epoch = journal.take_lease(config.name, wall_clock_ms(), kLeaseMs);
+  if (!epoch && epoch.error().kind == ErrorKind::kBusy)
+    spdlog::info("standing by: {}", epoch.error().message);
+  while (!epoch && epoch.error().kind == ErrorKind::kBusy) {
+    if (stop.stop_requested()) return fail(ErrorKind::kFailed, "ended while standing by");
+    std::this_thread::sleep_for(kTick);
+    epoch = journal.take_lease(config.name, wall_clock_ms(), kLeaseMs);
+  }
+  if (!epoch) return tl::unexpected<Error>(epoch.error());
+  spdlog::info("controller {} leads with epoch {}", config.name, *epoch);
+  std::unique_ptr<Controller> controller(
+      new Controller(config, credentials, journal, *epoch, std::move(on_fatal)));
+  if (auto restored = controller->decide([&] { return controller->restore(); }); !restored)
+    return tl::unexpected<Error>(restored.error());
+  return controller;
+}
+
+Controller::Controller(const Config& config, const security::Credentials& credentials,
+                       store::Journal& journal, std::uint64_t epoch, OnFatal on_fatal)
+    : config_(config),
+      journal_(journal),
+      epoch_(epoch),
+      on_fatal_(std::move(on_fatal)),
+      inventory_(config, credentials),
+      executor_(
+          config, credentials, epoch, inventory_,
+          [this](const std::string& run, const patch::Outcome& outcome) {
+            post([this, run, outcome] { finish(run, outcome); });
+          },
+          [this](const std::string& message) { fatal(message); }),
+      renewed_ms_(wall_clock_ms()),
+      thread_([this](const std::stop_token& stop) { loop(stop); }) {}
+
+void Controller::resign() {
+  thread_.request_stop();
+  thread_.join();
+  journal_.drop_lease(epoch_);
+}
+
+patch::TimeMs Controller::now_ms() const { return wall_clock_ms(); }
+
+void Controller::fatal(const std::string& message) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (failed_) return;
+    failed_ = true;
+  }
+  on_fatal_(message);
+}
+
+// ---- the deciding thread ----
+
+void Controller::post(std::function<void()> work) {
+  const std::lock_guard lock(mutex_);
+  work_.push_back(std::move(work));
+  wake_.notify_one();
+}
+
+void Controller::loop(const std::stop_token& stop) {
+  while (!stop.stop_requested()) {
+    std::deque<std::function<void()>> work;
+    {
+      std::unique_lock lock(mutex_);
+      wake_.wait_for(lock, stop, kTick, [&] { return !work_.empty(); });
+      work.swap(work_);
+      if (failed_) continue;
+    }
+    for (const auto& item : work) item();
+    renew_lease();
+    step_runs();
+  }
+}
+
+void Controller::renew_lease() {
+  if (now_ms() < renewed_ms_ + kRenewMs) return;
+  const auto renewed = journal_.renew_lease(epoch_, now_ms(), kLeaseMs);
+  if (!renewed) return fatal(renewed.error().message);
+  renewed_ms_ = now_ms();
+}
+
+void Controller::step_runs() {
+  const auto active = [](const auto& driver) { return !patch::is_final(driver->run().state()); };
+  if (std::none_of(drivers_.begin(), drivers_.end(), active)) return;
+  for (const auto& driver : drivers_) {
+    if (!active(driver)) continue;
+    const auto stepped = driver->step(facts(), mover(inventory_.hosts()));
+    if (!stepped) return fatal(stepped.error().message);
+    note_marks(driver->run());
+    if (!active(driver))
+      spdlog::info("run {} is {}: {}", driver->run().id(), patch::to_string(driver->run().state()),
+                   driver->run().reason());
+  }
+}
+
+void Controller::finish(const std::string& run, const patch::Outcome& outcome) {
+  const auto found = find(run);
+  if (!found) return;
+  const auto task = (*found)->run().task(outcome.id);
+  if (task.outcome != nullptr) return;
+  if (!outcome.ok)
+    spdlog::warn("{} {}: {} failed: {}", run, outcome.id, task.intent->purpose, outcome.detail);
+  const auto finished = (*found)->finish(outcome, now_ms());
+  if (!finished) fatal(finished.error().message);
+}
+
+// A run's own marks are in its journal; this keeps what all of them come to.
+void Controller::note_marks(const patch::Run& run) {
+  for (const auto& name : run.plan().hosts) {
+    const auto& host = run.host(name);
+    Mark& mark = marks_[name];
+    if (host.cordoned_here) {
+      mark.cordoned_by = run.id();
+    } else if (mark.cordoned_by == run.id()) {
+      mark.cordoned_by.clear();
+    }
+    if (host.quarantined && !patch::is_final(run.state())) mark.quarantined = true;
+  }
+}
+
+// In the order in which the marks were made, over all runs.
+Expected<void> Controller::restore() {
+  std::map<std::uint64_t, std::pair<std::string, patch::MarkStep>> marks;
+  const auto collect = [&](const std::string& run, const std::string& by) -> Expected<void> {
+    const auto entries = journal_.read(run);
+    if (!entries) return tl::unexpected<Error>(entries.error());
+    for (const auto& entry : *entries) {
+      const auto record = patch::decode(entry.body);
+      if (!record) return tl::unexpected<Error>(record.error());
+      if (const auto* mark = std::get_if<patch::MarkStep>(&record->body))
+        marks[entry.sequence] = {by, *mark};
+    }
+    return {};
+  };
+  const auto runs = journal_.runs();
+  if (!runs) return tl::unexpected<Error>(runs.error());
+  for (const auto& run : *runs) {
+    if (auto collected = collect(run, run); !collected) return collected;
+  }
+  if (auto collected = collect(kClusterJournal, kOperator); !collected) return collected;
+  for (const auto& [sequence, mark] : marks)
+    apply_mark(mark.second.mark, mark.first, marks_[mark.second.host].cordoned_by,
+               marks_[mark.second.host].quarantined);
+  // Before anything is taken up again, every host has been asked once.
+  for (const auto& host : config_.hosts) inventory_.refresh(host.name);
+  for (const auto& run : *runs) {
+    auto driver = patch::Driver::resume(journal_, epoch_, run, executor_);
+    if (!driver) return tl::unexpected<Error>(driver.error());
+    drivers_.push_back(std::make_unique<patch::Driver>(std::move(*driver)));
+  }
+  return {};
+}
+
+patch::Facts Controller::facts() const {
+  patch::Facts facts;
+  facts.now_ms = now_ms();
+  facts.controller_hooks = hooks::HookRunner(config_.hooks_dir, config_.state_dir).names();
+  const Hosts hosts = inventory_.hosts();
+  for (const auto& [name, host] : hosts) {
+    auto& out = facts.hosts[name];
+    out.reachable = host.reachable;
+    out.boot_id = host.info.boot_id();
+    out.kernel = host.info.kernel();
+    out.hooks = {host.info.hooks().begin(), host.info.hooks().end()};
+    if (const auto mark = marks_.find(name); mark != marks_.end()) {
+      out.cordoned_by = mark->second.cordoned_by;
+      out.quarantined = mark->second.quarantined;
+    }
+  }
+  for (const auto& [name, guest] : place_guests(hosts)) {
+    const auto policy = config_.policies.find(name);
+    facts.guests[name] = {guest.host(), policy == config_.policies.end() ? patch::GuestPolicy::kLive
+                                                                         : policy->second};
+  }
+  return facts;
+}
+
+patch::PlannedMover Controller::mover(const Hosts& hosts) const {
+  return {make_cluster(hosts, config_),
+          [this](const planner::Guest& guest, std::uint64_t bytes_per_second) {
+            return durations_.estimate(guest, bytes_per_second).ms;
+          }};
+}
+
+Expected<patch::Driver*> Controller::find(const std::string& run) {
+  std::vector<std::string> names;
+  for (const auto& driver : drivers_) {
+    names.push_back(driver->run().id());
+    if (driver->run().id() == run) return driver.get();
+  }
+  if (run.empty() && !drivers_.empty()) return drivers_.back().get();
+  return fail(ErrorKind::kNotFound, run.empty() ? std::string("there has been no run yet")
+                                                : fmt::format("there is no run {}; runs: {}", run,
+                                                              fmt::join(names, ", ")));
+}
+
+Expected<patch::Plan> Controller::check_plan(const std::string& plan_toml,
+                                             const std::string& source) const {
+  auto plan = patch::parse_plan(plan_toml, source);
+  if (!plan) return plan;
+  for (const auto& driver : drivers_) {
+    const patch::Run& run = driver->run();
+    if (patch::is_final(run.state())) continue;
+    for (const auto& host : plan->hosts) {
+      const auto& hosts = run.plan().hosts;
+      if (std::find(hosts.begin(), hosts.end(), host) != hosts.end())
+        return fail(
+            ErrorKind::kBusy,
+            fmt::format("{}: {} is part of run {} ({}), which is {}; abort it or wait", plan->name,
+                        host, run.id(), run.plan().name, patch::to_string(run.state())));
+    }
+  }
+  if (auto admitted = patch::admit(*plan, facts(), mover(inventory_.hosts())); !admitted)
+    return tl::unexpected<Error>(admitted.error());
+  return plan;
+}
+
+// ---- for the services ----
+
+v1::ClusterInfo Controller::cluster() {
+  return decide([this] {
+    v1::ClusterInfo info;
+    info.set_controller(config_.name);
+    info.set_epoch(epoch_);
+    const Hosts hosts = inventory_.hosts();
+    const auto placed = place_guests(hosts);
+    for (const auto& [name, host] : hosts) {
+      auto& out = *info.add_hosts();
+      out.set_name(name);
+      out.set_reachable(host.reachable);
+      out.set_boot_id(host.info.boot_id());
+      out.set_kernel(host.info.kernel());
+      out.set_memory_bytes(host.info.memory_bytes());
+      out.set_memory_used_bytes(host.info.memory_used_bytes());
+      out.set_link_bits_per_second(host.info.link_bits_per_second());
+      for (const auto& hook : host.info.hooks()) out.add_hooks(hook);
+      for (const auto& [guest, about] : placed) {
+        if (about.host() == name) out.add_guests(guest);
+      }
+      out.set_cordoned_by(marks_[name].cordoned_by);
+      out.set_quarantined(marks_[name].quarantined);
+    }
+    return info;
+  });
+}
+
+Expected<void> Controller::set_mark(const std::string& host, patch::Mark mark) {
+  const auto known = inventory_.hosts();
+  if (known.count(host) == 0)
+    return fail(ErrorKind::kNotFound,
+                fmt::format("there is no host {}; `sluice hosts` lists them", host));
+  for (const auto& driver : drivers_) {
+    const patch::Run& run = driver->run();
+    const auto& hosts = run.plan().hosts;
+    const bool takes_part = std::find(hosts.begin(), hosts.end(), host) != hosts.end();
+    if (!patch::is_final(run.state()) && takes_part)
+      return fail(ErrorKind::kBusy, fmt::format("{} is part of run {}, which is {}; abort it first",
+                                                host, run.id(), patch::to_string(run.state())));
+  }
+  const patch::Record record{now_ms(), patch::MarkStep{host, mark}};
+  if (auto written = journal_.append(epoch_, kClusterJournal, patch::encode(record)); !written)
+    return written;
+  apply_mark(mark, kOperator, marks_[host].cordoned_by, marks_[host].quarantined);
+  return {};
+}
+
+Expected<void> Controller::cordon(const std::string& host) {
+  return decide([this, host] { return set_mark(host, patch::Mark::kCordon); });
+}
+
+Expected<void> Controller::uncordon(const std::string& host) {
+  return decide([this, host] { return set_mark(host, patch::Mark::kUncordon); });
+}
+
+Expected<v1::Preview> Controller::preview(const std::string& plan_toml, const std::string& source) {
+  return decide([this, plan_toml, source]() -> Expected<v1::Preview> {
+    const auto plan = check_plan(plan_toml, source);
+    if (!plan) return tl::unexpected<Error>(plan.error());
+    const planner::Cluster cluster = make_cluster(inventory_.hosts(), config_);
+    planner::PlanOptions options;
+    options.move_time = [this](const planner::Guest& guest, std::uint64_t bytes_per_second) {
+      return durations_.estimate(guest, bytes_per_second).ms;
+    };
+    v1::Preview preview;
+    for (const auto& name : plan->hosts) {
+      const auto host = std::find_if(cluster.hosts.begin(), cluster.hosts.end(),
+                                     [&](const auto& other) { return other.name == name; });
+      const auto drain = planner::plan_drain(
+          cluster, {static_cast<planner::HostId>(host - cluster.hosts.begin())}, options);
+      if (!drain) return tl::unexpected<Error>(drain.error());
+      auto& out = *preview.add_hosts();
+      out.set_host(name);
+      out.set_seconds(static_cast<double>(drain->makespan_ms) / 1000);
+      out.set_bound_seconds(static_cast<double>(drain->bound.ms) / 1000);
+      out.set_bound_reason(drain->bound.reason);
+      for (const auto& move : drain->moves) {
+        auto& line = *out.add_moves();
+        line.set_guest(cluster.guests[move.guest].name);
+        line.set_from(cluster.hosts[move.from].name);
+        line.set_to(cluster.hosts[move.to].name);
+        line.set_start_seconds(static_cast<double>(move.start_ms) / 1000);
+        line.set_seconds(static_cast<double>(move.end_ms - move.start_ms) / 1000);
+        line.set_memory_bytes(cluster.guests[move.guest].memory_bytes);
+      }
+      preview.set_seconds(preview.seconds() + out.seconds());
+      preview.set_bound_seconds(preview.bound_seconds() + out.bound_seconds());
+    }
+    return preview;
+  });
+}
+
+Expected<std::string> Controller::start_run(const std::string& plan_toml,
+                                            const std::string& source) {
+  return decide([this, plan_toml, source]() -> Expected<std::string> {
+    const auto plan = check_plan(plan_toml, source);
+    if (!plan) return tl::unexpected<Error>(plan.error());
+    const std::string id = fmt::format("r{}", drivers_.size() + 1);
+    auto driver = patch::Driver::create(journal_, epoch_, id, plan_toml, executor_, now_ms());
+    if (!driver) return tl::unexpected<Error>(driver.error());
+    drivers_.push_back(std::make_unique<patch::Driver>(std::move(*driver)));
+    for (const RunEvent event : {RunEvent::kAdmit, RunEvent::kStart}) {
+      if (auto done = drivers_.back()->command(event, "", now_ms()); !done) {
+        fatal(done.error().message);
+        return tl::unexpected<Error>(done.error());
+      }
+    }
+    return id;
+  });
+}
+
+Expected<void> Controller::command(const std::string& run, RunEvent event) {
+  return decide([this, run, event]() -> Expected<void> {
+    const auto found = find(run);
+    if (!found) return tl::unexpected<Error>(found.error());
+    return (*found)->command(event, "an operator asked for it", now_ms());
+  });
+}
+
+v1::RunList Controller::runs() {
+  return decide([this] {
+    v1::RunList list;
+    const auto known = facts();
+    for (const auto& driver : drivers_) {
+      auto status = to_status(driver->run(), known);
+      status.clear_hosts();
+      status.clear_tasks();
+      *list.add_runs() = std::move(status);
+    }
+    return list;
+  });
+}
+
+Expected<v1::RunStatus> Controller::status(const std::string& run) {
+  return decide([this, run]() -> Expected<v1::RunStatus> {
+    const auto found = find(run);
+    if (!found) return tl::unexpected<Error>(found.error());
+    return to_status((*found)->run(), facts());
+  });
+}
+
+Expected<v1::Report> Controller::report(const std::string& run) {
+  return decide([this, run]() -> Expected<v1::Report> {
+    const auto found = find(run);
+    if (!found) return tl::unexpected<Error>(found.error());
+    const auto entries = journal_.read((*found)->run().id());
+    if (!entries) return tl::unexpected<Error>(entries.error());
+    std::vector<patch::Record> records;
+    for (const auto& entry : *entries) {
+      auto record = patch::decode(entry.body);
+      if (!record) return tl::unexpected<Error>(record.error());
+      records.push_back(std::move(*record));
+    }
+    return to_report((*found)->run(), records);
+  });
+}
+
+}  // namespace sluice::controller

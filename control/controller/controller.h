@@ -1,0 +1,117 @@
+// The controller: runs, marks and the thread that decides. Everything that changes a run or a mark
+// happens on that one thread; the services hand it work and wait.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <future>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "control/controller/config.h"
+#include "control/controller/executor.h"
+#include "control/controller/inventory.h"
+#include "control/patch/driver.h"
+#include "control/patch/planned_mover.h"
+#include "control/planner/duration.h"
+#include "control/store/journal.h"
+
+namespace sluice::controller {
+
+class Controller {
+ public:
+  // What the process does when it may not or cannot go on: the journal is lost, or another
+  // controller has taken over. Called once, from any thread.
+  using OnFatal = std::function<void(const std::string& message)>;
+
+  // Takes the lease first, however long that takes (a standby waits here); kFailed if `stop` comes
+  // before. Then folds every run of the journal and takes up what was in doubt.
+  [[nodiscard]] static Expected<std::unique_ptr<Controller>> start(
+      const Config& config, const security::Credentials& credentials, store::Journal& journal,
+      const std::stop_token& stop, OnFatal on_fatal);
+  // Waits for what is under way; resign() and the process's end do not.
+  ~Controller() = default;
+  Controller(const Controller&) = delete;
+  Controller& operator=(const Controller&) = delete;
+
+  // Decides nothing more and gives the lease up, so that a successor need not wait. Agents go on
+  // with what they were told. Not from the deciding thread.
+  void resign();
+
+  // ---- any thread ----
+  [[nodiscard]] v1::ClusterInfo cluster();
+  [[nodiscard]] Expected<void> cordon(const std::string& host);
+  [[nodiscard]] Expected<void> uncordon(const std::string& host);
+  [[nodiscard]] Expected<v1::Preview> preview(const std::string& plan_toml,
+                                              const std::string& source);
+  [[nodiscard]] Expected<std::string> start_run(const std::string& plan_toml,
+                                                const std::string& source);
+  [[nodiscard]] Expected<void> command(const std::string& run, patch::RunEvent event);
+  [[nodiscard]] v1::RunList runs();
+  // An empty `run` is the latest one. kNotFound names those that there are.
+  [[nodiscard]] Expected<v1::RunStatus> status(const std::string& run);
+  [[nodiscard]] Expected<v1::Report> report(const std::string& run);
+
+ private:
+  struct Mark {
+    std::string cordoned_by;
+    bool quarantined = false;
+  };
+
+  Controller(const Config& config, const security::Credentials& credentials,
+             store::Journal& journal, std::uint64_t epoch, OnFatal on_fatal);
+
+  // Runs `work` on the deciding thread and returns what it returns.
+  template <typename Work>
+  auto decide(Work work) -> decltype(work()) {
+    auto task = std::make_shared<std::packaged_task<decltype(work())()>>(std::move(work));
+    auto result = task->get_future();
+    post([task] { (*task)(); });
+    return result.get();
+  }
+  void post(std::function<void()> work);
+  void loop(const std::stop_token& stop);
+  void renew_lease();
+  void step_runs();
+  void finish(const std::string& run, const patch::Outcome& outcome);
+  void fatal(const std::string& message);
+
+  // ---- the deciding thread alone ----
+  [[nodiscard]] Expected<void> restore();
+  [[nodiscard]] patch::Facts facts() const;
+  [[nodiscard]] patch::PlannedMover mover(const Hosts& hosts) const;
+  [[nodiscard]] Expected<void> set_mark(const std::string& host, patch::Mark mark);
+  void note_marks(const patch::Run& run);
+  [[nodiscard]] Expected<patch::Plan> check_plan(const std::string& plan_toml,
+                                                 const std::string& source) const;
+  [[nodiscard]] Expected<patch::Driver*> find(const std::string& run);
+  [[nodiscard]] patch::TimeMs now_ms() const;
+
+  const Config& config_;
+  store::Journal& journal_;
+  const std::uint64_t epoch_;
+  const OnFatal on_fatal_;
+  Inventory inventory_;
+  Executor executor_;
+  planner::DurationModel durations_;
+  std::map<std::string, Mark> marks_;
+  std::vector<std::unique_ptr<patch::Driver>> drivers_;  // in the order in which they began
+  std::int64_t renewed_ms_ = 0;
+
+  std::mutex mutex_;
+  std::condition_variable_any wake_;
+  std::deque<std::function<void()>> work_;
+  bool failed_ = false;
+  std::jthread thread_;  // last: it uses all of the above
+};
+
+}  // namespace sluice::controller

@@ -1,0 +1,121 @@
+#include "control/controller/inventory.h"
+
+#include <algorithm>
+#include <chrono>
+
+namespace sluice::controller {
+namespace {
+
+constexpr std::chrono::milliseconds kInterval{500};
+// What a link is taken for whose agent names no rate: 10GbE.
+constexpr std::uint64_t kLinkBitsPerSecond = 10'000'000'000;
+
+bool is_elsewhere(const std::string& state) {
+  return state == "incoming" || state == "handed-over" || state == "gone";
+}
+
+}  // namespace
+
+Inventory::Inventory(const Config& config, const security::Credentials& credentials) {
+  for (const auto& host : config.hosts)
+    entries_[host.name].agent = std::make_unique<client::AgentClient>(host, credentials);
+  for (auto& [name, entry] : entries_) {
+    pollers_.emplace_back(
+        [this, &asked = entry](const std::stop_token& stop) { poll(stop, asked); });
+  }
+}
+
+Inventory::~Inventory() {
+  for (auto& poller : pollers_) poller.request_stop();
+}
+
+void Inventory::poll(const std::stop_token& stop, Entry& entry) {
+  while (!stop.stop_requested()) {
+    ask(entry);
+    std::unique_lock lock(mutex_);
+    stopping_.wait_for(lock, stop, kInterval, [] { return false; });
+  }
+}
+
+void Inventory::ask(Entry& entry) {
+  std::uint64_t question = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    question = ++questions_;
+  }
+  auto info = entry.agent->get_host();
+  auto guests = info ? entry.agent->list_guests() : tl::unexpected<Error>(info.error());
+  const std::lock_guard lock(mutex_);
+  if (question < entry.asked) return;
+  entry.asked = question;
+  entry.view.reachable = info && guests;
+  if (!entry.view.reachable) return;
+  entry.view.info = std::move(*info);
+  entry.view.guests.assign(guests->guests().begin(), guests->guests().end());
+}
+
+void Inventory::refresh(const std::string& host) {
+  if (const auto found = entries_.find(host); found != entries_.end()) ask(found->second);
+}
+
+Hosts Inventory::hosts() const {
+  const std::lock_guard lock(mutex_);
+  Hosts hosts;
+  for (const auto& [name, entry] : entries_) hosts[name] = entry.view;
+  return hosts;
+}
+
+std::map<std::string, v1::GuestInfo> place_guests(const Hosts& hosts) {
+  std::map<std::string, v1::GuestInfo> placed;
+  for (const bool reachable : {true, false}) {
+    for (const auto& [name, host] : hosts) {
+      if (host.reachable != reachable) continue;
+      for (const auto& guest : host.guests) {
+        if (is_elsewhere(guest.state())) continue;
+        auto [at, added] = placed.emplace(guest.name(), guest);
+        if (added) at->second.set_host(name);
+      }
+    }
+  }
+  return placed;
+}
+
+planner::Cluster make_cluster(const Hosts& hosts, const Config& config) {
+  planner::Cluster cluster;
+  std::map<std::string, planner::HostId> host_of;
+  for (const auto& [name, host] : hosts) {
+    planner::Host out;
+    out.name = name;
+    out.memory_bytes = host.info.memory_bytes();
+    out.reserve_bytes = config.reserve_bytes;
+    out.guest_overhead_bytes = config.guest_overhead_bytes;
+    // Guests' processors are not counted: an agent does not know what QEMU was told.
+    out.cores = host.info.cores();
+    const std::uint64_t bits = host.info.link_bits_per_second() != 0
+                                   ? host.info.link_bits_per_second()
+                                   : kLinkBitsPerSecond;
+    for (auto* link : {&out.transmit, &out.receive}) {
+      *link = static_cast<planner::LinkId>(cluster.links.size());
+      cluster.links.push_back({name + (link == &out.transmit ? " out" : " in"), bits / 8});
+    }
+    host_of[name] = static_cast<planner::HostId>(cluster.hosts.size());
+    cluster.hosts.push_back(std::move(out));
+  }
+  for (const auto& group : config.groups) cluster.groups.push_back(group.group);
+  for (const auto& [name, guest] : place_guests(hosts)) {
+    planner::Guest out;
+    out.name = name;
+    out.host = host_of.at(guest.host());
+    out.memory_bytes = guest.memory_bytes();
+    out.populated_bytes = guest.memory_bytes();
+    for (std::size_t i = 0; i < config.groups.size(); ++i) {
+      const auto& members = config.groups[i].guests;
+      if (std::find(members.begin(), members.end(), name) != members.end())
+        out.groups.push_back(static_cast<planner::GroupId>(i));
+    }
+    cluster.guests.push_back(std::move(out));
+  }
+  return cluster;
+}
+
+}  // namespace sluice::controller

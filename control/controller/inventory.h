@@ -1,0 +1,62 @@
+// What the controller knows of its hosts: every agent is asked twice a second.
+#pragma once
+
+#include <condition_variable>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "control/client/agent_client.h"
+#include "control/controller/config.h"
+#include "control/patch/run.h"
+#include "control/planner/model.h"
+
+namespace sluice::controller {
+
+struct HostView {
+  bool reachable = false;  // at the last time of asking
+  v1::HostInfo info;       // as last heard
+  std::vector<v1::GuestInfo> guests;
+};
+using Hosts = std::map<std::string, HostView>;
+
+// Any thread. `credentials` outlive it.
+class Inventory {
+ public:
+  Inventory(const Config& config, const security::Credentials& credentials);
+  ~Inventory();
+  Inventory(const Inventory&) = delete;
+  Inventory& operator=(const Inventory&) = delete;
+
+  [[nodiscard]] Hosts hosts() const;
+  // Asks one host now; what is known afterwards is no older than this call.
+  void refresh(const std::string& host);
+
+ private:
+  struct Entry {
+    std::unique_ptr<client::AgentClient> agent;
+    HostView view;
+    std::uint64_t asked = 0;  // which question the view answers; a later one is never overwritten
+  };
+  void ask(Entry& entry);
+  void poll(const std::stop_token& stop, Entry& entry);
+
+  mutable std::mutex mutex_;
+  std::condition_variable_any stopping_;
+  std::uint64_t questions_ = 0;
+  std::map<std::string, Entry> entries_;
+  std::vector<std::jthread> pollers_;
+};
+
+// Where each guest is: on the host where it runs, or is last known to have run. Twins that wait for
+// their state and copies that were handed over do not count.
+[[nodiscard]] std::map<std::string, v1::GuestInfo> place_guests(const Hosts& hosts);
+
+// For the planner, with the configuration's groups; guests on hosts that it does not know are left
+// out.
+[[nodiscard]] planner::Cluster make_cluster(const Hosts& hosts, const Config& config);
+
+}  // namespace sluice::controller

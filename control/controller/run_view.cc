@@ -1,0 +1,143 @@
+#include "control/controller/run_view.h"
+
+#include <algorithm>
+#include <chrono>
+#include <ctime>
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace sluice::controller {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string time_text(patch::TimeMs at_ms) {
+  return fmt::format("{:%Y-%m-%d %H:%M:%S}", fmt::gmtime(static_cast<std::time_t>(at_ms / 1000)));
+}
+
+const char* state_of(const patch::Task& task) {
+  if (task.outcome == nullptr) return "under way";
+  return task.outcome->ok ? "done" : "failed";
+}
+
+// One line a decision; intents are told by their outcomes.
+std::string line_of(const patch::Run& run, const patch::Record& record) {
+  const auto reasoned = [](std::string text, const std::string& reason) {
+    return reason.empty() ? text : text + ": " + reason;
+  };
+  if (const auto* step = std::get_if<patch::RunStep>(&record.body))
+    return reasoned(fmt::format("run: {}", patch::to_string(step->event)), step->reason);
+  if (const auto* step = std::get_if<patch::HostStep>(&record.body))
+    return reasoned(fmt::format("{}: {}", step->host, patch::to_string(step->event)), step->reason);
+  if (const auto* step = std::get_if<patch::RefillStep>(&record.body))
+    return fmt::format("{}: refill to {} %", step->host, run.plan().refill_percent.at(step->step));
+  if (const auto* outcome = std::get_if<patch::Outcome>(&record.body)) {
+    const auto task = run.task(outcome->id);
+    std::string detail = outcome->detail.substr(0, outcome->detail.find('\n'));
+    return reasoned(fmt::format("{}: {} {}", task.intent->host, task.intent->purpose,
+                                outcome->ok ? "done" : "failed"),
+                    task.intent->kind == patch::ActionKind::kStopGuest ? "" : detail);
+  }
+  return {};
+}
+
+void add_hosts(const patch::Run& run, std::string& text) {
+  text += "\n| host | end | remark |\n|---|---|---|\n";
+  for (const auto& name : run.plan().hosts) {
+    const auto& host = run.host(name);
+    text += fmt::format("| {} | {} | {} |\n", name, patch::to_string(host.state), host.failure);
+  }
+}
+
+void add_moves(const patch::Run& run, std::string& text) {
+  text +=
+      "\n| guest | from | to | why | downtime ms | seconds | Gb/s | end |\n"
+      "|---|---|---|---|---|---|---|---|\n";
+  for (std::uint64_t id = 1; id <= run.intents(); ++id) {
+    const auto task = run.task(id);
+    if (task.intent->kind != patch::ActionKind::kMigrate) continue;
+    const patch::Outcome none;
+    const auto& end = task.outcome == nullptr ? none : *task.outcome;
+    text += fmt::format("| {} | {} | {} | {} | {:.1f} | {:.2f} | {:.2f} | {} |\n",
+                        task.intent->guest, task.intent->from, task.intent->to, task.intent->reason,
+                        end.downtime_ms, end.seconds, end.goodput_gbps, state_of(task));
+  }
+}
+
+}  // namespace
+
+v1::RunStatus to_status(const patch::Run& run, const patch::Facts& facts) {
+  v1::RunStatus status;
+  status.set_run(run.id());
+  status.set_name(run.plan().name);
+  status.set_state(std::string(patch::to_string(run.state())));
+  status.set_reason(run.reason());
+  status.set_drain_only(run.plan().drain_only);
+  status.set_begun_ms(run.begun_ms());
+  status.set_ended_ms(run.ended_ms());
+  status.set_failures(run.failures());
+  status.set_at_rest(run.at_rest());
+  for (const auto& name : run.plan().hosts) {
+    const auto& host = run.host(name);
+    auto& out = *status.add_hosts();
+    out.set_host(name);
+    out.set_state(std::string(patch::to_string(host.state)));
+    out.set_since_ms(host.entered_ms);
+    out.set_failure(host.failure);
+    if (host.baseline)
+      out.set_guests_before(static_cast<std::uint32_t>(host.baseline->guests.size()));
+    out.set_guests_now(static_cast<std::uint32_t>(
+        std::count_if(facts.guests.begin(), facts.guests.end(),
+                      [&](const auto& guest) { return guest.second.host == name; })));
+  }
+  for (std::uint64_t id = 1; id <= run.intents(); ++id) {
+    const auto task = run.task(id);
+    auto& out = *status.add_tasks();
+    out.set_id(id);
+    out.set_action(std::string(patch::to_string(task.intent->kind)));
+    out.set_purpose(task.intent->purpose);
+    out.set_host(task.intent->host);
+    out.set_guest(task.intent->guest);
+    out.set_from(task.intent->from);
+    out.set_to(task.intent->to);
+    out.set_state(state_of(task));
+    out.set_attempt(task.intent->attempt);
+    out.set_reason(task.intent->reason);
+    if (task.outcome == nullptr) continue;
+    out.set_detail(task.outcome->detail);
+    out.set_seconds(task.outcome->seconds);
+    out.set_downtime_ms(task.outcome->downtime_ms);
+    out.set_goodput_gbps(task.outcome->goodput_gbps);
+  }
+  return status;
+}
+
+v1::Report to_report(const patch::Run& run, const std::vector<patch::Record>& records) {
+  std::string text =
+      fmt::format("# {} ({})\n\n{}", run.plan().name, run.id(), patch::to_string(run.state()));
+  if (!run.reason().empty()) text += ": " + run.reason();
+  text += fmt::format("\n\nBegun {} UTC", time_text(run.begun_ms()));
+  if (run.ended_ms() != 0)
+    text += fmt::format(", ended {} UTC, {:.0f} s", time_text(run.ended_ms()),
+                        static_cast<double>(run.ended_ms() - run.begun_ms()) / 1000);
+  text += "\n";
+  add_hosts(run, text);
+  add_moves(run, text);
+  text += "\n## What was decided\n\n";
+  Json json = {{"run", run.id()},
+               {"name", run.plan().name},
+               {"state", patch::to_string(run.state())},
+               {"records", Json::array()}};
+  for (const auto& record : records) {
+    json["records"].push_back(Json::parse(patch::encode(record)));
+    const std::string line = line_of(run, record);
+    if (!line.empty()) text += fmt::format("- {} {}\n", time_text(record.at_ms), line);
+  }
+  v1::Report report;
+  report.set_markdown(text);
+  report.set_json(json.dump());
+  return report;
+}
+
+}  // namespace sluice::controller
