@@ -59,6 +59,7 @@ std::string what(const v1::TaskStatus& task) {
     return fmt::format("{}: {} -> {}", task.guest(), task.from(), task.to());
   if (!task.guest().empty())
     return fmt::format("{}: {} {}", task.host(), task.action(), task.guest());
+  if (task.purpose() == task.action()) return fmt::format("{}: {}", task.host(), task.action());
   return fmt::format("{}: {} {}", task.host(), task.action(), task.purpose());
 }
 
@@ -122,6 +123,8 @@ std::string render_task(const v1::TaskStatus& task) {
     text += fmt::format(" {} {}", task.state() == "done" ? "in" : "after", span(task.seconds()));
   if (task.action() == "migrate" && task.state() == "done")
     text += fmt::format(", stood still for {:.1f} ms", task.downtime_ms());
+  // The definition that would start it again is for the journal.
+  if (task.action() == "stop-guest" && task.state() == "done") return text;
   const std::string detail = one_line(task.detail());
   if (!detail.empty()) text += ": " + detail;
   return text;

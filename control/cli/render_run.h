@@ -12,7 +12,7 @@ namespace sluice::cli {
 // Every move, then the estimate with the lower bound beside it.
 [[nodiscard]] std::string render_preview(const v1::Preview& preview);
 
-// "run 3, drain h1: running, 1 of 4 hosts done".
+// "run r3, drain h1: running, 1 of 4 hosts done".
 [[nodiscard]] std::string render_run_headline(const v1::RunStatus& run);
 
 // The headline, every host and every task under way; with `finished` also the tasks that ended.
