@@ -1,21 +1,43 @@
 #include "drivers/dpdk/eal.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <fcntl.h>
 #include <filesystem>
 #include <fstream>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <sched.h>
+#include <sys/file.h>
 #include <system_error>
 #include <unistd.h>
+
+#include "drivers/base/file_descriptor.h"
 
 namespace sluice::dpdk {
 namespace {
 
-std::size_t free_bytes_of(const char* directory, std::size_t page_bytes) {
-  std::ifstream file(std::string("/sys/kernel/mm/hugepages/") + directory + "/free_hugepages");
+std::size_t pages_in(const char* directory, const char* counter) {
+  std::ifstream file(std::string("/sys/kernel/mm/hugepages/") + directory + "/" + counter);
   std::size_t pages = 0;
-  return file >> pages ? pages * page_bytes : 0;
+  return file >> pages ? pages : 0;
+}
+
+// Reserved pages count as free until their owner touches them.
+std::size_t free_bytes_of(const char* directory, std::size_t page_bytes) {
+  const std::size_t free_pages = pages_in(directory, "free_hugepages");
+  return (free_pages - std::min(free_pages, pages_in(directory, "resv_hugepages"))) * page_bytes;
+}
+
+// Held from the look at the free pages until the EAL has taken its own. Otherwise agents that start
+// together all find the same pages free, and an EAL that has failed cannot start again without
+// them. The file is the kernel's: hosts of a lab share it, and it needs no removal. Without it, as
+// in a container that hides it, nothing waits.
+FileDescriptor lock_hugepages() {
+  FileDescriptor file(open("/proc/sys/vm/nr_hugepages", O_RDONLY | O_CLOEXEC));
+  while (file.valid() && flock(file.get(), LOCK_EX) != 0 && errno == EINTR) {
+  }
+  return file;
 }
 
 // Lcore 0 is this thread, allowed wherever it was: our own threads register as lcores and pin
@@ -84,6 +106,7 @@ std::vector<std::string> eal_arguments(const EalOptions& options, bool hugepages
 }
 
 Expected<EalFacts> start_eal(const EalOptions& options) {
+  const FileDescriptor lock = lock_hugepages();
   const auto hugepages = choose_hugepages(options);
   if (!hugepages) {
     return tl::unexpected<Error>(hugepages.error());

@@ -23,7 +23,7 @@ struct EalFacts {
   bool hugepages = false;
 };
 
-// Free bytes in 2 MiB and 1 GiB pages of this machine.
+// Bytes in 2 MiB and 1 GiB pages of this machine that are neither used nor reserved.
 [[nodiscard]] std::size_t free_hugepage_bytes();
 
 // The EAL's command line for these options.
@@ -31,7 +31,8 @@ struct EalFacts {
 
 // Once per process. The calling thread's affinity is as before afterwards. Errors: kNoCapacity
 // (hugepages demanded but not free), kFailed (the EAL's own refusal; its reason is on standard
-// error).
+// error). Waits while another process of this machine is in here, so that both do not count on the
+// same hugepages.
 [[nodiscard]] Expected<EalFacts> start_eal(const EalOptions& options);
 
 }  // namespace sluice::dpdk
