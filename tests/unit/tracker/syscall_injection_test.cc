@@ -203,6 +203,10 @@ TEST_P(SleepingProcess, SleepsOnUndisturbed) {
   for (int round = 0; round < 5; ++round) {
     std::int64_t result = 0;
     const auto injected = inject_getpid(child.pid(), result);
+    // On a loaded machine the sleep may be over before all rounds are done.
+    if (!injected && round > 0 && injected.error().message.find("exited") != std::string::npos) {
+      break;
+    }
     ASSERT_TRUE(injected) << injected.error().message;
     EXPECT_EQ(result, child.pid());
   }
