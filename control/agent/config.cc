@@ -127,6 +127,30 @@ void read_cap(const toml::table& table, TableReader& reader, dpdk::DataPlaneConf
   out.cap_bits_per_second = static_cast<std::uint64_t>(static_cast<double>(rate) * share);
 }
 
+void read_neighbours(const toml::node* node, TableReader& root, Config& config) {
+  if (node == nullptr) return;
+  const auto* neighbours = node->as_table();
+  if (neighbours == nullptr) return root.complain(node->source(), "neighbours must be a table");
+  for (const auto& [key, value] : *neighbours) {
+    const auto address = wire::parse_ip(key.str());
+    if (!address || !address->is_specified() || address->is_multicast()) {
+      return root.complain(
+          key.source(),
+          fmt::format("neighbours.\"{}\": the key must be a host's IPv4 or IPv6 address",
+                      key.str()));
+    }
+    const auto text = value.value_exact<std::string>();
+    const auto mac = text ? wire::parse_mac(*text) : std::nullopt;
+    if (!mac || !wire::is_unicast(*mac)) {
+      return root.complain(value.source(),
+                           fmt::format("neighbours.\"{}\" must be the MAC address of one host, as "
+                                       "in \"02:00:5e:00:00:01\"",
+                                       key.str()));
+    }
+    config.data_plane.neighbours.emplace(*address, *mac);
+  }
+}
+
 void read_data_plane(const toml::node* node, TableReader& root, const std::string& source,
                      std::optional<Error>& error, Config& config) {
   const auto* table = node == nullptr ? nullptr : node->as_table();
@@ -134,8 +158,8 @@ void read_data_plane(const toml::node* node, TableReader& root, const std::strin
     return root.complain(root.table().source(), "the table [dataplane] is missing");
   TableReader reader(*table, source, "dataplane.", error);
   auto& out = config.data_plane;
-  reader.refuse_unknown({"port", "role", "address", "mtu", "queues", "rate", "share", "dscp",
-                         "hugepages", "memory", "workers", "udp_port"});
+  reader.refuse_unknown({"port", "role", "address", "gateway", "mtu", "queues", "rate", "share",
+                         "dscp", "hugepages", "memory", "workers", "udp_port"});
   reader.text("port", out.port, true);
   reader.parsed("role", out.memif_server, "\"server\" or \"client\"",
                 [](std::string_view text) -> std::optional<bool> {
@@ -143,7 +167,18 @@ void read_data_plane(const toml::node* node, TableReader& root, const std::strin
                   if (text == "client") return false;
                   return std::nullopt;
                 });
-  reader.text("address", out.address, true);
+  reader.parsed("address", out.address,
+                "an IPv4 or IPv6 address with prefix length, as in \"198.51.100.1/24\"",
+                wire::parse_prefix, true);
+  reader.parsed("gateway", out.gateway, "an IPv4 or IPv6 address", wire::parse_ip);
+  if (!error && out.gateway &&
+      (!out.address.contains(*out.gateway) || *out.gateway == out.address.address)) {
+    reader.complain(table->get("gateway")->source(),
+                    fmt::format("dataplane.gateway = \"{}\" must be another host of the network of "
+                                "dataplane.address, {}/{}",
+                                wire::to_string(*out.gateway), wire::to_string(out.address.address),
+                                out.address.length));
+  }
   reader.integer("mtu", out.mtu, wire::kMtuMin, dpdk::kPortMtuMax);
   reader.integer("queues", out.queues, 1, kQueuesMax);
   reader.integer("udp_port", out.udp_port, 1, 65'000);
@@ -205,8 +240,8 @@ Expected<Config> parse_config(std::string_view text, const std::string& source) 
   Config config;
   std::optional<Error> error;
   TableReader reader(root, source, "", error);
-  reader.refuse_unknown({"host", "run_dir", "listen", "memory", "peers", "dataplane", "patching",
-                         "security", "test"});
+  reader.refuse_unknown({"host", "run_dir", "listen", "memory", "peers", "dataplane", "neighbours",
+                         "patching", "security", "test"});
   reader.text("host", config.host, true);
   reader.text("run_dir", config.run_dir, true);
   if (!error && config.run_dir.front() != '/')
@@ -214,6 +249,7 @@ Expected<Config> parse_config(std::string_view text, const std::string& source) 
   read_listen(reader, config);
   reader.parsed("memory", config.memory_bytes, "a size as in \"8G\"", parse_bytes);
   read_peers(root.get("peers"), reader, config);
+  read_neighbours(root.get("neighbours"), reader, config);
   if (!error) read_data_plane(root.get("dataplane"), reader, source, error, config);
   read_patching(reader, error, config);
   if (!error) read_test(root.get("test"), reader, source, error, config);

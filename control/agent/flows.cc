@@ -34,14 +34,18 @@ ExtentDigests gather_from(const std::vector<std::unique_ptr<Flow>>& flows,
 
 std::string nothing_arrives(const FlowsConfig& config) {
   return fmt::format("no frame of any size from {} reaches {}: check cable, VLAN, address",
-                     wire::ipv4_to_string(config.local.ipv4),
-                     wire::ipv4_to_string(config.remote.ipv4));
+                     wire::to_string(config.local.address), wire::to_string(config.remote.address));
 }
 
 v1::Endpoint describe_endpoint(const dpdk::PortInfo& info) {
   v1::Endpoint endpoint;
   endpoint.set_mac(info.mac.data(), info.mac.size());
-  endpoint.set_ipv4(info.ipv4);
+  const auto& address = info.address.address;
+  if (address.is_v6()) {
+    endpoint.set_ipv6(address.bytes().data(), address.bytes().size());
+  } else {
+    endpoint.set_ipv4(address.ipv4());
+  }
   endpoint.set_udp_port(info.udp_port);
   endpoint.set_queues(info.queues);
   endpoint.set_mtu(static_cast<std::uint32_t>(info.mtu));
@@ -49,28 +53,37 @@ v1::Endpoint describe_endpoint(const dpdk::PortInfo& info) {
 }
 
 wire::Endpoint local_endpoint(const dpdk::PortInfo& info) {
-  return {info.mac, info.ipv4, info.udp_port};
+  return {info.mac, info.address.address, info.udp_port};
 }
 
 Expected<wire::Endpoint> parse_endpoint(const v1::Endpoint& endpoint) {
   wire::Endpoint parsed;
-  if (endpoint.mac().size() != parsed.mac.size() || endpoint.ipv4() == 0 ||
-      endpoint.udp_port() == 0 || endpoint.queues() == 0 || endpoint.queues() > kQueuesMax ||
+  wire::IpAddress::V6Bytes ipv6{};
+  if (endpoint.ipv6().size() == ipv6.size()) {
+    std::copy(endpoint.ipv6().begin(), endpoint.ipv6().end(), ipv6.begin());
+    parsed.address = wire::IpAddress(ipv6);
+  } else {
+    parsed.address = wire::IpAddress(endpoint.ipv4());
+  }
+  std::copy_n(endpoint.mac().begin(), std::min(endpoint.mac().size(), parsed.mac.size()),
+              parsed.mac.begin());
+  if (endpoint.mac().size() != parsed.mac.size() || !wire::is_unicast(parsed.mac) ||
+      !parsed.address.is_specified() || parsed.address.is_multicast() || endpoint.udp_port() == 0 ||
+      endpoint.queues() == 0 || endpoint.queues() > kQueuesMax ||
       endpoint.udp_port() + endpoint.queues() > 65'536)
     return fail(ErrorKind::kInvalid, "the peer described no usable data plane address");
-  std::copy(endpoint.mac().begin(), endpoint.mac().end(), parsed.mac.begin());
-  parsed.ipv4 = endpoint.ipv4();
   parsed.port = static_cast<std::uint16_t>(endpoint.udp_port());
   return parsed;
 }
 
 Expected<std::size_t> agree_on_mtu(const dpdk::PortInfo& info, std::uint32_t peer_mtu,
                                    const std::string& peer) {
-  if (peer_mtu < wire::kMtuMin) {
+  const std::size_t smallest = wire::smallest_mtu(info.address.address);
+  if (peer_mtu < smallest) {
     return fail(ErrorKind::kInvalid,
                 fmt::format("{} asks for an MTU of {}, below {}, the smallest that pages fit in; "
                             "correct mtu in its agent.toml",
-                            peer, peer_mtu, wire::kMtuMin));
+                            peer, peer_mtu, smallest));
   }
   return std::min<std::size_t>(peer_mtu, info.mtu);
 }
@@ -145,7 +158,7 @@ Expected<void> SendFlows::start_all(const SessionMemory& memory, protocol::Audit
     protocol::SenderConfig sender;
     sender.session = config().session;
     sender.flow = static_cast<std::uint16_t>(i);
-    sender.mtu = config().mtu;
+    sender.mtu = config().ipv4_mtu();
     sender.audit = audit;
     sender.audited_pages = memory.ram_pages();
     const page::ShardMap shard(memory.layout().extents(), config().plan.flows, i);
@@ -186,12 +199,13 @@ Expected<void> SendFlows::mark(std::span<const port::PageRun> pages, port::Dirty
 }
 
 std::size_t SendFlows::path_mtu() const {
-  std::size_t mtu = config().mtu;
+  const std::size_t counted = config().ipv4_mtu();
+  std::size_t mtu = counted;
   for (const auto& flow : flows_) {
     const std::size_t now = flow->probe.mtu.load(std::memory_order_relaxed);
     if (now != 0) mtu = std::min(mtu, now);
   }
-  return mtu;
+  return mtu + (config().mtu - counted);
 }
 
 std::optional<std::string> SendFlows::path_remark(const std::string& to) const {

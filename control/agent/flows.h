@@ -28,6 +28,9 @@ struct FlowsConfig {
   std::uint8_t dscp = 0;
   wire::Endpoint local;  // of queue 0
   wire::Endpoint remote;
+
+  // The MTU as senders count it.
+  [[nodiscard]] std::size_t ipv4_mtu() const { return wire::ipv4_mtu(mtu, local.address); }
 };
 
 // This host's end as its data plane says, and one that the peer described (kInvalid if it makes no

@@ -168,8 +168,11 @@ Expected<void> MigrationDestination::make_twin(const v1::Prepare& request) {
 }
 
 Expected<void> MigrationDestination::receive(const v1::Prepare& request) {
-  const auto remote = parse_endpoint(request.source());
+  auto remote = parse_endpoint(request.source());
   if (!remote) return tl::unexpected<Error>(remote.error());
+  const auto next_hop = agent_.data_plane.next_hop(*remote);
+  if (!next_hop) return tl::unexpected<Error>(next_hop.error());
+  remote->mac = *next_hop;
   const auto& info = agent_.data_plane.info();
   const auto mtu = agree_on_mtu(info, request.mtu(), from_);
   if (!mtu) return tl::unexpected<Error>(mtu.error());

@@ -225,7 +225,7 @@ void MigrationSource::fill_summary() {
     const SendTotals totals = total(flows_->all());
     summary_.set_pages_sent(totals.raw_pages);
     summary_.set_zero_pages(totals.zero_pages);
-    summary_.set_bytes_wire(totals.wire_bytes());
+    summary_.set_bytes_wire(totals.wire_bytes);
     summary_.set_frames_lost(totals.frames_lost);
     summary_.set_retransmitted_pages(totals.resent_pages);
     summary_.set_proof_audited_pages(totals.audited_pages);

@@ -44,8 +44,11 @@ Expected<void> MigrationSource::prepare() {
   if (!prepared) return tl::unexpected<Error>(prepared.error());
 
   records_id_ = prepared->records_id();
-  const auto remote = parse_endpoint(prepared->destination());
+  auto remote = parse_endpoint(prepared->destination());
   if (!remote) return tl::unexpected<Error>(remote.error());
+  const auto next_hop = agent_.data_plane.next_hop(*remote);
+  if (!next_hop) return tl::unexpected<Error>(next_hop.error());
+  remote->mac = *next_hop;
   const auto& info = agent_.data_plane.info();
   const auto mtu = agree_on_mtu(info, prepared->mtu(), request_.to);
   if (!mtu) return tl::unexpected<Error>(mtu.error());
@@ -118,9 +121,9 @@ void MigrationSource::publish_plan() {
   plan.set_memory_bytes(memory_->ram().size());
   plan.set_populated_bytes(count_pages(populated_) * kPageBytes);
   plan.set_flows(flows_->config().plan.flows);
-  const std::size_t mtu = flows_->path_mtu();
-  plan.set_mtu(static_cast<std::uint32_t>(mtu));
-  plan.set_pages_per_frame(static_cast<std::uint32_t>(wire::raw_pages_per_frame(mtu)));
+  plan.set_mtu(static_cast<std::uint32_t>(flows_->path_mtu()));
+  plan.set_pages_per_frame(static_cast<std::uint32_t>(
+      wire::raw_pages_per_frame(wire::ipv4_mtu(flows_->path_mtu(), info.address.address))));
   plan.set_port_driver(info.driver);
   plan.set_downtime_limit_us(request_.policy.downtime_limit_ns / kMicrosecondNs);
   plan.set_max_iterations(request_.policy.iterations_max);

@@ -19,16 +19,12 @@ std::uint64_t value(const std::atomic<std::uint64_t>& counter) {
 
 }  // namespace
 
-std::uint64_t SendTotals::wire_bytes() const {
-  return frame_bytes + frames * wire::kPacketPrefixBytes;
-}
-
 SendTotals total(const std::vector<std::unique_ptr<engine::SendFlow>>& flows) {
   SendTotals totals;
   for (const auto& flow : flows) {
     const auto& probe = flow->probe;
     totals.frames += value(probe.frames_sent);
-    totals.frame_bytes += value(probe.bytes_sent);
+    totals.wire_bytes += value(probe.bytes_sent) + value(probe.frames_sent) * flow->packet.bytes();
     totals.raw_pages += value(probe.raw_pages_sent);
     totals.zero_pages += value(probe.zero_pages_sent);
     totals.resent_pages += value(probe.pages_resent_after_loss);

@@ -17,7 +17,7 @@ namespace sluice::agent {
 // Sums of the flows' probes.
 struct SendTotals {
   std::uint64_t frames = 0;
-  std::uint64_t frame_bytes = 0;  // from the frame header on
+  std::uint64_t wire_bytes = 0;  // frames and the headers below them
   std::uint64_t raw_pages = 0;
   std::uint64_t zero_pages = 0;
   std::uint64_t resent_pages = 0;
@@ -27,8 +27,6 @@ struct SendTotals {
   std::uint64_t harvest_ns_max = 0;
 
   [[nodiscard]] std::uint64_t payload_bytes() const { return raw_pages * kPageBytes; }
-  // On the network: frames and the headers below them.
-  [[nodiscard]] std::uint64_t wire_bytes() const;
 };
 [[nodiscard]] SendTotals total(const std::vector<std::unique_ptr<engine::SendFlow>>& flows);
 

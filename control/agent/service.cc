@@ -76,10 +76,16 @@ grpc::Status AgentService::GetHost(grpc::ServerContext* /*context*/,
   reply->set_version(fmt::format("{} ({})", model::version(), model::revision()));
   reply->set_port(context.config.data_plane.port);
   reply->set_port_driver(info.driver);
-  reply->set_data_address(wire::ipv4_to_string(info.ipv4));
+  reply->set_data_address(wire::to_string(info.address.address));
   reply->set_mtu(static_cast<std::uint32_t>(info.mtu));
   reply->set_queues(info.queues);
   reply->set_steering(info.steering);
+  for (std::uint32_t i = 0; i < context.data_plane.workers(); ++i) {
+    const auto figures = context.data_plane.figures(i);
+    reply->set_neighbour_answers(reply->neighbour_answers() + figures.neighbour_answers);
+    reply->set_neighbour_requests_ignored(reply->neighbour_requests_ignored() +
+                                          figures.neighbour_requests_ignored);
+  }
   for (const auto core : info.cores) reply->add_worker_cores(core);
   reply->set_hugepages(info.hugepages);
   reply->set_zero_copy(info.zero_copy);

@@ -21,6 +21,8 @@ Json to_json(const v1::HostInfo& host) {
           {"mtu", host.mtu()},
           {"queues", host.queues()},
           {"steering", host.steering()},
+          {"neighbour_answers", host.neighbour_answers()},
+          {"neighbour_requests_ignored", host.neighbour_requests_ignored()},
           {"worker_cores", Json(host.worker_cores())},
           {"hugepages", host.hugepages()},
           {"zero_copy", host.zero_copy()},

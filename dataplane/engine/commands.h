@@ -37,6 +37,10 @@ enum class CommandKind : std::uint8_t {
   // Ends the flow (either end) and gives it back: kStopped comes when no frame refers to guest
   // memory any more.
   kStop,
+  // Asks on the link who has `address`, and waits for the answer as kAwaitNeighbour does.
+  kAskNeighbour,
+  // An answer about `address` may come to this worker's queue: kNeighbourFound, once.
+  kAwaitNeighbour,
 };
 
 struct Command {
@@ -50,6 +54,7 @@ struct Command {
   port::DirtySource* tracker = nullptr;
   SendFlow* send = nullptr;
   ReceiveFlow* receive = nullptr;
+  wire::IpAddress address;
 };
 
 enum class EventKind : std::uint8_t {
@@ -66,6 +71,7 @@ enum class EventKind : std::uint8_t {
   // No ack for kPeerSilentNs although there were frames to send or in flight, also when the port
   // took none of them; as above.
   kPeerSilent,
+  kNeighbourFound,  // `session` is the command's; value: wire::to_number() of the MAC address
 };
 
 struct Event {

@@ -8,6 +8,7 @@
 #include "dataplane/engine/path_probing.h"
 #include "dataplane/engine/receive.h"
 #include "dataplane/engine/worker.h"
+#include "dataplane/engine/worker_neighbours.h"
 
 namespace sluice::engine {
 
@@ -46,7 +47,7 @@ void Worker<Q>::acknowledge(TimeNs now, bool received) {
       continue;
     }
     const std::span<std::byte> head(single_.head);
-    const std::size_t bytes = flow.receiver.make_ack(now, head.subspan(wire::kPacketPrefixBytes));
+    const std::size_t bytes = flow.receiver.make_ack(now, head.subspan(flow.packet.bytes()));
     transmit_single(flow.packet, flow.keys.get(), bytes, 0);
   }
 }
@@ -216,12 +217,11 @@ std::uint64_t Worker<Q>::share_of_cap() {
 template <port::Queue Q>
 void Worker<Q>::pack_frame(const SendFlow& flow, port::OutgoingPacket& out) {
   const std::span<std::byte> head(out.head);
-  flow.packet.fill(head.first<wire::kPacketPrefixBytes>(),
-                   frame_.prefix_bytes + frame_.payload_bytes() +
-                       wire::tag_bytes(protection_by(flow.keys.get())));
+  flow.packet.fill(head, frame_.prefix_bytes + frame_.payload_bytes() +
+                             wire::tag_bytes(protection_by(flow.keys.get())));
   out.key = flow.keys == nullptr ? nullptr : flow.keys->of(wire::FrameType::kData);
-  std::memcpy(head.data() + wire::kPacketPrefixBytes, frame_.prefix.data(), frame_.prefix_bytes);
-  out.head_bytes = static_cast<std::uint16_t>(wire::kPacketPrefixBytes + frame_.prefix_bytes);
+  std::memcpy(head.data() + flow.packet.bytes(), frame_.prefix.data(), frame_.prefix_bytes);
+  out.head_bytes = static_cast<std::uint16_t>(flow.packet.bytes() + frame_.prefix_bytes);
   out.slices = frame_.slices;
   std::copy_n(frame_.slice.begin(), frame_.slices, out.slice.begin());
 }
@@ -295,7 +295,8 @@ bool Worker<Q>::release_stopped_flows() {
 template <port::Queue Q>
 bool Worker<Q>::run_commands(TimeNs now) {
   constexpr std::size_t kEventsPerFlowMax = 4;
-  constexpr std::size_t kEventsReserved = 2 * kFlowsMax * kEventsPerFlowMax;
+  constexpr std::size_t kEventsReserved =
+      2 * kFlowsMax * kEventsPerFlowMax + Neighbours::kRequestsMax;
   static_assert(kEventsReserved < kEventRingSlots);
   bool any = false;
   Command command;
@@ -320,6 +321,12 @@ void Worker<Q>::run_command(const Command& command, TimeNs now) {
       break;
     case CommandKind::kStop:
       stop(command);
+      break;
+    case CommandKind::kAskNeighbour:
+      ask_neighbour(command);
+      break;
+    case CommandKind::kAwaitNeighbour:
+      neighbours_.expect(command.session, command.address);
       break;
     case CommandKind::kProbePath:
     case CommandKind::kMarkPages:

@@ -48,7 +48,7 @@ bool Worker<Q>::send_probe(const SendFlow& flow, const protocol::PathProber::Pro
   header.body_bytes = wire::probe_body_bytes(probe.mtu, protection);
   const std::span<std::byte> head(single_.head);
   const std::size_t bytes =
-      wire::encode_probe_prefix(header, head.subspan(wire::kPacketPrefixBytes), protection);
+      wire::encode_probe_prefix(header, head.subspan(flow.packet.bytes()), protection);
   return transmit_single(flow.packet, flow.keys.get(), bytes, header.body_bytes);
 }
 
@@ -78,7 +78,7 @@ void Worker<Q>::handle_probe(std::span<const std::byte> frame, ReceiveFlow& flow
   }
   const std::span<std::byte> head(single_.head);
   const std::size_t bytes =
-      flow.receiver.make_probe_reply(probe, head.subspan(wire::kPacketPrefixBytes));
+      flow.receiver.make_probe_reply(probe, head.subspan(flow.packet.bytes()));
   transmit_single(flow.packet, flow.keys.get(), bytes, 0);
 }
 
@@ -97,12 +97,11 @@ template <port::Queue Q>
 bool Worker<Q>::transmit_single(const wire::PacketTemplate& headers, const port::FlowKeys* keys,
                                 std::size_t frame_bytes, std::size_t body_bytes) {
   const std::span<std::byte> head(single_.head);
-  headers.fill(head.first<wire::kPacketPrefixBytes>(),
-               frame_bytes + body_bytes + wire::tag_bytes(protection_by(keys)));
+  headers.fill(head, frame_bytes + body_bytes + wire::tag_bytes(protection_by(keys)));
   wire::DropReason reason{};
-  const auto made = wire::peek(head.subspan(wire::kPacketPrefixBytes, frame_bytes), reason);
+  const auto made = wire::peek(head.subspan(headers.bytes(), frame_bytes), reason);
   single_.key = keys == nullptr ? nullptr : keys->of(made->type);
-  single_.head_bytes = static_cast<std::uint16_t>(wire::kPacketPrefixBytes + frame_bytes);
+  single_.head_bytes = static_cast<std::uint16_t>(headers.bytes() + frame_bytes);
   single_.slices = 0;
   for (std::size_t left = body_bytes; left > 0; left -= single_.slice[single_.slices++].size()) {
     single_.slice[single_.slices] =

@@ -22,6 +22,9 @@ struct WorkerProbe {
       0};  // loops that found nothing to do, without waiting after them
   std::atomic<std::uint64_t> packets_received{0};
   std::atomic<std::uint64_t> packets_sent{0};
+  // Who asked for this port's address was answered, or not because too many asked.
+  std::atomic<std::uint64_t> neighbour_answers{0};
+  std::atomic<std::uint64_t> neighbour_requests_ignored{0};
   // Packets and frames dropped, by wire::DropReason.
   std::array<std::atomic<std::uint64_t>, static_cast<std::size_t>(wire::DropReason::kCount)>
       drops{};

@@ -31,7 +31,7 @@ template <port::Queue Q>
 void Worker<Q>::handle_packet(std::span<std::byte> packet, TimeNs now) {
   const auto payload = wire::udp_payload(packet, local_, 1);
   if (!payload) {
-    drop(wire::DropReason::kNotForUs);
+    handle_other_packet(packet, now);
     return;
   }
   wire::DropReason reason{};

@@ -13,6 +13,7 @@
 #include "dataplane/engine/commands.h"
 #include "dataplane/engine/flow.h"
 #include "dataplane/engine/link_cap.h"
+#include "dataplane/engine/neighbours.h"
 #include "dataplane/engine/probe.h"
 #include "dataplane/port/dirty_source.h"
 #include "dataplane/port/port.h"
@@ -77,7 +78,8 @@ class Worker {
         commands_(commands),
         events_(events),
         probe_(probe),
-        clock_(clock) {}
+        clock_(clock),
+        neighbours_(local) {}
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
@@ -130,6 +132,7 @@ class Worker {
 
   // ---- receiving ----
   void handle_packet(std::span<std::byte> packet, TimeNs now);
+  void handle_other_packet(std::span<const std::byte> packet, TimeNs now);
   [[nodiscard]] Arrival find_flow(const wire::FlowKey& key);
   void put_aside(std::span<std::byte> frame, const wire::FlowKey& key, const Arrival& arrival,
                  TimeNs now);
@@ -174,6 +177,7 @@ class Worker {
   void start_sending(const Command& command);
   void start_receiving(const Command& command);
   void run_send_command(const Command& command, SendSlot& slot, TimeNs now);
+  void ask_neighbour(const Command& command);
   void fold(const Command& command);
   void stop(const Command& command);
   void emit(EventKind kind, std::uint64_t session, std::uint16_t flow, std::uint64_t value);
@@ -191,6 +195,7 @@ class Worker {
   EventRing& events_;
   WorkerProbe& probe_;
   Clock clock_;
+  Neighbours neighbours_;
 
   std::array<SendSlot, kFlowsMax> senders_{};
   std::array<ReceiveFlow*, kFlowsMax> receivers_{};
@@ -215,7 +220,7 @@ class Worker {
   std::array<SendFlow*, kTransmitBurst> burst_owner_{};
   std::array<congestion::Pacer, kTransmitBurst> pacer_before_{};  // each frame, to take it back
   protocol::OutgoingFrame frame_{};
-  port::OutgoingPacket single_{};  // an ack, a probe or a reply to one
+  port::OutgoingPacket single_{};  // an ack, a probe, a reply to one, who has an address
   // Frames of this burst that wait for being opened, and whose they are.
   std::array<port::SealedFrame, kOpenBurst> sealed_{};
   std::array<Arrival, kOpenBurst> sealed_arrival_{};

@@ -30,8 +30,9 @@ struct ReceivedPacket {
 // all of it is copied, encrypted in the port's own buffer, and followed by its tag, for which the
 // packet's headers have reckoned.
 struct OutgoingPacket {
-  static constexpr std::size_t kHeadBytesMax = wire::kPacketPrefixBytes + wire::kDataPrefixBytesMax;
-  static_assert(wire::kPacketPrefixBytes + wire::kAckBytesMax <= kHeadBytesMax);
+  static constexpr std::size_t kHeadBytesMax =
+      wire::kPacketPrefixBytesMax + wire::kDataPrefixBytesMax;
+  static_assert(wire::kPacketPrefixBytesMax + wire::kAckBytesMax <= kHeadBytesMax);
 
   std::array<std::byte, kHeadBytesMax> head;
   std::uint16_t head_bytes = 0;
@@ -64,7 +65,8 @@ concept Queue = requires(Q queue, std::span<ReceivedPacket> received,
   // Opens sealed frames in place and sets `authentic` of each.
   { queue.open(sealed) }
   noexcept;
-  // Sends packets in order and returns how many were accepted; the rest was not sent and may be
+  // Sends packets in order, completed with the UDP checksum where one is needed
+  // (wire::needs_checksum), and returns how many were accepted; the rest was not sent and may be
   // offered again, with other content: no packet is sealed that is not accepted. What was sealed
   // and finds no room in the port waits in the queue.
   { queue.transmit(outgoing) }

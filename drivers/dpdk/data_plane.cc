@@ -22,13 +22,23 @@
 #include "drivers/dpdk/memif_grace.h"
 #include "drivers/dpdk/placement.h"
 #include "drivers/dpdk/port.h"
+#include "drivers/dpdk/resolutions.h"
 
 namespace sluice::dpdk {
 namespace {
 
 constexpr int kSuperviseEveryMs = 100;
+// Who asks for the port's address while no session is active waits so long: nothing against the
+// second that a host waits before it asks again (RFC 4861, RETRANS_TIMER).
+constexpr int kIdlePollMs = 10;
+// What a worker takes from its queue then in one go: traffic that is not ours costs no more.
+constexpr std::uint32_t kIdleBurstsMax = 2;
 constexpr std::chrono::milliseconds kSubmitRetry{1};
 constexpr int kSubmitRetriesMax = 1000;
+
+// A gateway is asked for so often before it counts as unreachable.
+constexpr int kRequestsMax = 8;
+constexpr std::chrono::milliseconds kRequestEvery{250};
 
 // A counter that a thread can sleep on.
 class Bell {
@@ -42,13 +52,15 @@ class Bell {
     const std::uint64_t one = 1;
     [[maybe_unused]] const ssize_t written = write(descriptor_, &one, sizeof(one));
   }
-  // Returns when it was rung since the last wait, or after `timeout_ms` (-1: never).
-  void wait(int timeout_ms) const {
+  // Returns when it was rung since the last wait (true), or after `timeout_ms` (-1: never).
+  bool wait(int timeout_ms) const {
     pollfd poll_descriptor{descriptor_, POLLIN, 0};
-    if (poll(&poll_descriptor, 1, timeout_ms) > 0) {
-      std::uint64_t count = 0;
-      [[maybe_unused]] const ssize_t bytes = read(descriptor_, &count, sizeof(count));
+    if (poll(&poll_descriptor, 1, timeout_ms) <= 0) {
+      return false;
     }
+    std::uint64_t count = 0;
+    [[maybe_unused]] const ssize_t bytes = read(descriptor_, &count, sizeof(count));
+    return true;
   }
 
  private:
@@ -68,20 +80,6 @@ struct Crew {
     }
   }
 };
-
-Expected<std::uint32_t> parse_address(const std::string& text) {
-  const std::size_t slash = text.find('/');
-  const auto address = wire::parse_ipv4(std::string_view(text).substr(0, slash));
-  if (slash == std::string::npos || !address || text.size() - slash > 3 ||
-      text.size() - slash < 2 ||
-      text.find_first_not_of("0123456789", slash + 1) != std::string::npos ||
-      std::stoi(text.substr(slash + 1)) > 32) {
-    return fail(ErrorKind::kInvalid,
-                "address '" + text +
-                    "': expected an IPv4 address with prefix length, such as 10.77.1.1/24");
-  }
-  return *address;
-}
 
 void wait_a_little(engine::IdleBackoff::Wait wait) {
   switch (wait.action) {
@@ -105,12 +103,13 @@ void wait_a_little(engine::IdleBackoff::Wait wait) {
 class WorkerThread {
  public:
   WorkerThread(Queue& queue, const wire::Endpoint& local, engine::LinkCap& cap, unsigned core,
-               const Bell& events_bell, Crew& crew)
+               const Bell& events_bell, Crew& crew, bool polls_when_idle)
       : worker_(std::make_unique<engine::Worker<Queue>>(queue, local, cap, commands_, events_,
                                                         probe_, monotonic_now_ns)),
         core_(core),
         events_bell_(events_bell),
-        crew_(crew) {
+        crew_(crew),
+        polls_when_idle_(polls_when_idle) {
     crew_.bells.push_back(&bell_);
   }
 
@@ -166,7 +165,7 @@ class WorkerThread {
       const bool busy = activity == engine::Activity::kBusy;
       engine::add_relaxed(busy ? probe_.busy_ns : probe_.idle_poll_ns, after - now);
       now = after;
-      if (busy) {
+      if (busy && may_go_on()) {
         backoff.on_busy();
       } else {
         rest(backoff);
@@ -197,11 +196,27 @@ class WorkerThread {
                           crew_.workers_with_flows.load(std::memory_order_relaxed) > 0);
   }
 
+  // False for a worker without a session that has taken its share of packets that are not ours.
+  bool may_go_on() {
+    if (must_poll()) {
+      return true;
+    }
+    if (idle_bursts_left_ == 0) {
+      return false;
+    }
+    --idle_bursts_left_;
+    return true;
+  }
+
   void rest(engine::IdleBackoff& backoff) {
     if (must_poll()) {
       wait_a_little(backoff.on_idle());
     } else {
-      bell_.wait(-1);
+      // A command may lie behind packets that are not ours: a busy worker looks for one now and
+      // then only.
+      idle_bursts_left_ = bell_.wait(polls_when_idle_ ? kIdlePollMs : -1)
+                              ? 2 * engine::kBusyStepsPerCommandPoll
+                              : kIdleBurstsMax;
       backoff.on_busy();
     }
   }
@@ -214,7 +229,9 @@ class WorkerThread {
   Bell bell_;
   const Bell& events_bell_;
   Crew& crew_;
+  bool polls_when_idle_;
   bool had_flows_ = false;
+  std::uint32_t idle_bursts_left_ = 0;
   std::mutex submit_mutex_;
   std::atomic<bool> stopping_{false};
   std::thread thread_;
@@ -234,11 +251,15 @@ struct DataPlane::Impl {
   std::function<void(const engine::Event&)> on_event;
   std::atomic<bool> stopping{false};
   std::thread dispatcher;
+  std::optional<wire::IpAddress> gateway;
+  std::map<wire::IpAddress, wire::MacAddress> neighbours;
+  Resolutions resolutions;
 
   ~Impl();
   void dispatch();
   void make_workers(const DataPlaneConfig& config, const Placement& placement);
   void run_threads();
+  [[nodiscard]] Expected<wire::MacAddress> resolve(const wire::IpAddress& address);
 };
 
 DataPlane::Impl::~Impl() {
@@ -264,7 +285,11 @@ void DataPlane::Impl::dispatch() {
     engine::Event event;
     for (const auto& worker : workers) {
       while (worker->next_event(event)) {
-        on_event(event);
+        if (event.kind == engine::EventKind::kNeighbourFound) {
+          resolutions.settle(event.session, wire::mac_of_number(event.value));
+        } else {
+          on_event(event);
+        }
       }
     }
     const TimeNs now = monotonic_now_ns();
@@ -278,10 +303,11 @@ void DataPlane::Impl::dispatch() {
 void DataPlane::Impl::make_workers(const DataPlaneConfig& config, const Placement& placement) {
   crew.passes_packets_on = port->passes_packets_on();
   for (std::uint32_t i = 0; i < config.queues; ++i) {
-    const wire::Endpoint local{info.mac, info.ipv4,
+    const wire::Endpoint local{info.mac, info.address.address,
                                static_cast<std::uint16_t>(config.udp_port + i)};
     workers.push_back(std::make_unique<WorkerThread>(port->queue(i), local, cap, placement.cores[i],
-                                                     events_bell, crew));
+                                                     events_bell, crew,
+                                                     i == 0 || !port->queues_are_paired()));
   }
 }
 
@@ -300,11 +326,8 @@ Expected<std::unique_ptr<DataPlane>> DataPlane::start(
   if (!name) {
     return tl::unexpected<Error>(name.error());
   }
-  const auto address = parse_address(config.address);
-  if (!address) {
-    return tl::unexpected<Error>(address.error());
-  }
-  const PortOptions options{*name, config.memif_server, config.mtu, config.queues, config.udp_port};
+  const PortOptions options{*name,         config.memif_server, config.mtu,
+                            config.queues, config.udp_port,     config.address.address};
   if (auto usable = check_port(options); !usable) {
     return tl::unexpected<Error>(std::move(usable.error()));
   }
@@ -336,8 +359,10 @@ Expected<std::unique_ptr<DataPlane>> DataPlane::start(
   }
   impl->crypto = Crypto::start();
   impl->on_event = std::move(on_event);
+  impl->gateway = config.gateway;
+  impl->neighbours = config.neighbours;
   impl->info = PortInfo{impl->port->mac(),
-                        *address,
+                        config.address,
                         config.udp_port,
                         config.mtu,
                         config.queues,
@@ -404,6 +429,58 @@ Expected<std::unique_ptr<port::FlowKeys>> DataPlane::make_flow_keys(const Secret
   return keys;
 }
 
+// Every worker listens, as the answer may come to any queue.
+Expected<wire::MacAddress> DataPlane::Impl::resolve(const wire::IpAddress& address) {
+  if (const auto known = neighbours.find(address); known != neighbours.end()) {
+    return known->second;
+  }
+  const std::uint64_t id = resolutions.open();
+  std::optional<wire::MacAddress> mac;
+  for (int i = 0; i < kRequestsMax && !mac; ++i) {
+    engine::Command command;
+    command.session = id;
+    command.address = address;
+    command.kind = engine::CommandKind::kAwaitNeighbour;
+    for (std::size_t worker = 1; worker < workers.size(); ++worker) {
+      workers[worker]->submit(command);
+    }
+    command.kind = engine::CommandKind::kAskNeighbour;
+    workers[0]->submit(command);
+    mac = resolutions.await(id, kRequestEvery);
+  }
+  resolutions.close(id);
+  if (!mac) {
+    return fail(ErrorKind::kUnreachable,
+                "gateway " + wire::to_string(address) +
+                    " does not answer on the data plane's link; look at the link, or name its MAC "
+                    "address under [neighbours] in agent.toml");
+  }
+  return *mac;
+}
+
+Expected<wire::MacAddress> DataPlane::next_hop(const wire::Endpoint& peer) {
+  const wire::IpPrefix& own = impl_->info.address;
+  if (peer.address.is_v6() != own.address.is_v6()) {
+    return fail(ErrorKind::kInvalid, "the peer's data plane has the address " +
+                                         wire::to_string(peer.address) + ", ours " +
+                                         wire::to_string(own.address) +
+                                         ": both must be of one family, IPv4 or IPv6");
+  }
+  if (const auto known = impl_->neighbours.find(peer.address); known != impl_->neighbours.end()) {
+    return known->second;
+  }
+  if (own.contains(peer.address)) {
+    return peer.mac;
+  }
+  if (!impl_->gateway) {
+    return fail(ErrorKind::kInvalid,
+                "the peer's data plane " + wire::to_string(peer.address) +
+                    " is not in the network of ours, " + wire::to_string(own.address) + "/" +
+                    std::to_string(own.length) + "; set dataplane.gateway in agent.toml");
+  }
+  return impl_->resolve(*impl_->gateway);
+}
+
 Expected<void> DataPlane::register_memory(void* address, std::size_t bytes) {
   return impl_->port->register_memory(address, bytes);
 }
@@ -418,6 +495,8 @@ WorkerFigures DataPlane::figures(std::uint32_t worker) const {
                         probe.idle_poll_ns.load(),
                         probe.packets_received.load(),
                         probe.packets_sent.load(),
+                        probe.neighbour_answers.load(),
+                        probe.neighbour_requests_ignored.load(),
                         {}};
   for (const auto& drops : probe.drops) {
     figures.drops.push_back(drops.load());

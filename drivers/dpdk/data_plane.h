@@ -5,7 +5,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,14 +21,18 @@ namespace sluice::dpdk {
 
 enum class Hugepages : std::uint8_t { kAuto = 1, kYes, kNo };
 
-// Size of the largest IPv4 packet that a port may be set up for; wire::kMtuMin is the smallest.
+// Size of the largest IP packet that a port may be set up for; wire::smallest_mtu() is the
+// smallest.
 inline constexpr std::size_t kPortMtuMax = 65'379;
 
 struct DataPlaneConfig {
   std::string port;           // "pci:0000:3b:00.0", "kernel:mig0", "memif:/run/sluice/memif.sock"
   bool memif_server = false;  // memif only: which side listens
-  std::string
-      address;  // IPv4 with prefix length, "10.77.1.1/24": the data plane's own, not the kernel's
+  wire::IpPrefix address;     // the data plane's own, not the kernel's
+  // Where packets go for hosts outside of `address`'s network; an address inside of it.
+  std::optional<wire::IpAddress> gateway;
+  // MAC addresses that need not be asked for on the link.
+  std::map<wire::IpAddress, wire::MacAddress> neighbours;
   std::uint16_t udp_port = 7401;  // queue i listens on udp_port + i
   std::size_t mtu = 9000;         // IPv4 packet size; an error if the port cannot do it
   std::uint32_t queues = 1;
@@ -43,7 +49,7 @@ struct DataPlaneConfig {
 // What was found and chosen, for the log, `doctor` and the peer.
 struct PortInfo {
   wire::MacAddress mac{};
-  std::uint32_t ipv4 = 0;
+  wire::IpPrefix address;
   std::uint16_t udp_port = 0;
   std::size_t mtu = 0;
   std::uint32_t queues = 0;
@@ -65,6 +71,8 @@ struct WorkerFigures {
   std::uint64_t idle_poll_ns = 0;  // loops that found nothing to do, without the time asleep
   std::uint64_t packets_received = 0;
   std::uint64_t packets_sent = 0;
+  std::uint64_t neighbour_answers = 0;  // to who asked for the port's address
+  std::uint64_t neighbour_requests_ignored = 0;
   std::vector<std::uint64_t> drops;  // by wire::DropReason
 };
 
@@ -92,6 +100,11 @@ class DataPlane {
                                                                          std::uint64_t session,
                                                                          std::uint16_t flow,
                                                                          bool source) const;
+
+  // The MAC address that packets for `peer` go to: its own on our network, else the gateway's, as
+  // configured or as the link says. May take two seconds; not the dispatcher's thread. kInvalid
+  // when there is no way to the peer, kUnreachable when the gateway does not answer.
+  [[nodiscard]] Expected<wire::MacAddress> next_hop(const wire::Endpoint& peer);
 
   // Lets the device read this memory directly while sessions send from it, where the port needs to
   // be told. Page-aligned.

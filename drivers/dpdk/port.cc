@@ -20,6 +20,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "dataplane/wire/neighbour.h"
 #include "drivers/dpdk/data_plane.h"
 
 namespace sluice::dpdk {
@@ -197,9 +198,10 @@ Expected<PortName> parse_port(std::string_view text) {
 }
 
 Expected<void> check_port(const PortOptions& options) {
-  if (options.mtu < wire::kMtuMin || options.mtu > kPortMtuMax) {
+  const std::size_t smallest = wire::smallest_mtu(options.address);
+  if (options.mtu < smallest || options.mtu > kPortMtuMax) {
     return fail(ErrorKind::kInvalid, "mtu " + std::to_string(options.mtu) + ": expected " +
-                                         std::to_string(wire::kMtuMin) + " to " +
+                                         std::to_string(smallest) + " to " +
                                          std::to_string(kPortMtuMax));
   }
   switch (options.name.kind) {
@@ -289,9 +291,22 @@ Expected<void> Port::set_up() {
     }
     kernel_rings_ = std::move(*rings);
   }
+  if (auto joined = receive_solicitations(); !joined) {
+    return joined;
+  }
   choose_steering();
   remarks_.emplace_back("steering: " + steering_);
   return {};
+}
+
+// A memif link has no filter.
+Expected<void> Port::receive_solicitations() {
+  if (!options_.address.is_v6() || options_.name.kind == PortKind::kMemif) {
+    return {};
+  }
+  const wire::MacAddress group = wire::solicitation_group(options_.address);
+  return options_.name.kind == PortKind::kKernel ? solicitations_.join(options_.name.target, group)
+                                                 : join_group(port_id_, group);
 }
 
 void Port::choose_steering() {
@@ -337,6 +352,15 @@ Expected<void> Port::configure() {
       config.rx_adv_conf.rss_conf.rss_hf =
           info.flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_UDP);
     }
+  }
+  if (options_.address.is_v6()) {
+    computes_checksums_ = (info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_UDP_CKSUM) != 0 &&
+                          options_.name.kind == PortKind::kPci;
+    if (computes_checksums_) {
+      config.txmode.offloads |= RTE_ETH_TX_OFFLOAD_UDP_CKSUM;
+    }
+    remarks_.emplace_back(computes_checksums_ ? "UDP checksums of IPv6: by the port"
+                                              : "UDP checksums of IPv6: in software");
   }
   remarks_.emplace_back(references_memory_ ? "guest pages: handed to the port as external buffers"
                                            : "guest pages: copied into packet buffers");
@@ -389,8 +413,9 @@ Expected<void> Port::set_up_queue(std::uint32_t index) {
       result != 0) {
     return tl::unexpected<Error>(failed("transmit queue", result));
   }
-  queues_.push_back(std::make_unique<Queue>(QueueConfig{
-      port_id_, id, options_.udp_port, references_memory_, heads, sealed, references, &started_}));
+  queues_.push_back(std::make_unique<Queue>(
+      QueueConfig{port_id_, id, options_.udp_port, options_.address.is_v6(), references_memory_,
+                  computes_checksums_, heads, sealed, references, &started_}));
   return {};
 }
 

@@ -11,6 +11,7 @@
 
 #include "dataplane/base/expected.h"
 #include "dataplane/wire/packet.h"
+#include "drivers/dpdk/group_membership.h"
 #include "drivers/dpdk/kernel_rings.h"
 #include "drivers/dpdk/queue.h"
 
@@ -36,6 +37,7 @@ struct PortOptions {
   std::size_t mtu = 9000;
   std::uint32_t queues = 1;
   std::uint16_t udp_port = 0;  // queue i receives what is sent to udp_port + i
+  wire::IpAddress address;
 };
 
 // What can be known to be wrong before the EAL starts: interface missing or down or its MTU too
@@ -89,6 +91,7 @@ class Port {
   [[nodiscard]] Expected<void> set_up();
   [[nodiscard]] Expected<void> configure();
   [[nodiscard]] Expected<void> set_up_queue(std::uint32_t index);
+  [[nodiscard]] Expected<void> receive_solicitations();
   void choose_steering();
   void supervise_rings();
   [[nodiscard]] bool link_is_up() const;
@@ -101,6 +104,8 @@ class Port {
   std::uint32_t looks_at_dead_link_ = 0;
   std::vector<std::unique_ptr<Queue>> queues_;
   std::unique_ptr<KernelRings> kernel_rings_;  // null: no kernel port
+  bool computes_checksums_ = false;
+  KernelGroupMembership solicitations_;
   std::string steering_;
   std::vector<std::string> remarks_;
 };

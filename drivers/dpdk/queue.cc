@@ -15,9 +15,11 @@
 namespace sluice::dpdk {
 namespace {
 
-// Offset of the UDP destination port behind an IPv4 header without options, which is what a flow's
+// Offset of the UDP destination port behind an IP header without options, which is what a flow's
 // peer sends.
-constexpr std::size_t kUdpDestinationOffset = wire::kEthernetBytes + wire::kIpv4Bytes + 2;
+constexpr std::size_t udp_destination_offset(bool over_ipv6) {
+  return wire::kEthernetBytes + (over_ipv6 ? wire::kIpv6Bytes : wire::kIpv4Bytes) + 2;
+}
 
 // Copies all of a packet behind each other.
 void append(rte_mbuf* to, const port::OutgoingPacket& packet) {
@@ -96,12 +98,12 @@ void Queue::wait_until_outside() const {
 // True if the packet is for this queue's worker. Else it is on its way to the right one, or is
 // dropped there.
 bool Queue::keep(rte_mbuf* packet) noexcept {
-  if (rte_pktmbuf_data_len(packet) < wire::kPacketPrefixBytes) {
+  const std::size_t port_at = udp_destination_offset(config_.over_ipv6);
+  std::uint16_t port = 0;
+  if (rte_pktmbuf_data_len(packet) < port_at + sizeof(port)) {
     return true;
   }
-  std::uint16_t port = 0;
-  std::memcpy(&port, rte_pktmbuf_mtod_offset(packet, const void*, kUdpDestinationOffset),
-              sizeof(port));
+  std::memcpy(&port, rte_pktmbuf_mtod_offset(packet, const void*, port_at), sizeof(port));
   const std::size_t owner =
       static_cast<std::uint16_t>(rte_be_to_cpu_16(port) - config_.udp_port_first);
   if (owner == config_.queue_id || owner >= steered_.size()) {
@@ -206,6 +208,23 @@ rte_mbuf* Queue::make_packet(const port::OutgoingPacket& packet) noexcept {
   return head;
 }
 
+// Last of all, when the packet's bytes are what leaves.
+void Queue::add_checksum(rte_mbuf* packet) const noexcept {
+  if (config_.port_computes_checksums) {
+    packet->ol_flags |= RTE_MBUF_F_TX_IPV6 | RTE_MBUF_F_TX_UDP_CKSUM;
+    packet->l2_len = wire::kEthernetBytes;
+    packet->l3_len = wire::kIpv6Bytes;
+    return;
+  }
+  std::array<std::span<const std::byte>, wire::kRecordsMax> rest;
+  std::size_t pieces = 0;
+  for (const rte_mbuf* segment = packet->next; segment != nullptr; segment = segment->next) {
+    rest[pieces++] = {rte_pktmbuf_mtod(segment, const std::byte*), rte_pktmbuf_data_len(segment)};
+  }
+  wire::finish_checksum({rte_pktmbuf_mtod(packet, std::byte*), rte_pktmbuf_data_len(packet)},
+                        {rest.data(), pieces});
+}
+
 // Runs of packets that are sealed or are not: each kind has its own way of being refused.
 std::size_t Queue::transmit(std::span<const port::OutgoingPacket> packets) noexcept {
   const InsideDriver inside(turns_);
@@ -239,6 +258,9 @@ std::size_t Queue::transmit_plain(std::span<const port::OutgoingPacket> packets)
     if (packet == nullptr) {
       break;
     }
+    if (config_.over_ipv6 && wire::needs_checksum(packets[made].head)) {
+      add_checksum(packet);
+    }
     burst[made++] = packet;
   }
   const std::size_t sent = send({burst.data(), made});
@@ -253,6 +275,8 @@ std::size_t Queue::transmit_plain(std::span<const port::OutgoingPacket> packets)
 std::size_t Queue::transmit_sealed(std::span<const port::OutgoingPacket> packets) noexcept {
   std::array<rte_mbuf*, port::kBurstMax> burst;
   std::array<port::SealedFrame, port::kBurstMax> frames;
+  const std::size_t prefix_bytes =
+      config_.over_ipv6 ? wire::kPacketPrefixBytesMax : wire::kPacketPrefixBytes;
   std::size_t made = 0;
   for (; made < packets.size(); ++made) {
     rte_mbuf* copy = rte_pktmbuf_alloc(config_.sealed);
@@ -263,12 +287,15 @@ std::size_t Queue::transmit_sealed(std::span<const port::OutgoingPacket> packets
     rte_pktmbuf_append(copy, wire::kTagBytes);
     const std::span<std::byte> whole(rte_pktmbuf_mtod(copy, std::byte*),
                                      rte_pktmbuf_data_len(copy));
-    frames[made] = {whole.subspan(wire::kPacketPrefixBytes), packets[made].key};
+    frames[made] = {whole.subspan(prefix_bytes), packets[made].key};
     burst[made] = copy;
   }
   process_frames({frames.data(), made});
   for (std::size_t i = 0; i < made; ++i) {
     if (frames[i].authentic) {
+      if (config_.over_ipv6) {
+        add_checksum(burst[i]);
+      }
       waiting_[waiting_count_++] = burst[i];
     } else {
       rte_pktmbuf_free(burst[i]);

@@ -25,7 +25,9 @@ struct QueueConfig {
   std::uint16_t port_id = 0;
   std::uint16_t queue_id = 0;
   std::uint16_t udp_port_first = 0;  // of queue 0; queue i owns udp_port_first + i
-  bool references_memory = true;     // slices go out as external buffers; else they are copied
+  bool over_ipv6 = false;
+  bool references_memory = true;  // slices go out as external buffers; else they are copied
+  bool port_computes_checksums = false;
   rte_mempool* heads =
       nullptr;  // buffers for packet heads, and for whole packets where slices are copied
   rte_mempool* sealed = nullptr;      // buffers for whole packets that are sealed
@@ -69,6 +71,7 @@ class Queue {
   void drop_waiting() noexcept;
   [[nodiscard]] rte_mbuf* make_packet(const port::OutgoingPacket& packet) noexcept;
   [[nodiscard]] bool attach_slices(rte_mbuf* head, const port::OutgoingPacket& packet) noexcept;
+  void add_checksum(rte_mbuf* packet) const noexcept;
   [[nodiscard]] bool keep(rte_mbuf* packet) noexcept;
   std::size_t take(std::span<rte_mbuf*> packets, std::span<port::ReceivedPacket> out,
                    std::size_t count) noexcept;

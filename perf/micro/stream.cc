@@ -222,7 +222,7 @@ struct Session {
         channel(options.rendezvous, !sends) {
     must(plane->register_memory(memory, options.bytes));
     const dpdk::PortInfo& info = plane->info();
-    local = {info.mac, info.ipv4, info.udp_port};
+    local = {info.mac, info.address.address, info.udp_port};
     channel.put(Hello{local, options.bytes, options.plane.mtu});
     const auto hello = channel.get<Hello>();
     if (hello.bytes != options.bytes || hello.mtu != options.plane.mtu) {
@@ -260,7 +260,7 @@ int run_send(const Options& options) {
   Session session(options, true);
   protocol::SenderConfig config;
   config.session = kSession;
-  config.mtu = options.plane.mtu;
+  config.mtu = wire::ipv4_mtu(options.plane.mtu, session.local.address);
   engine::SendFlow flow(config, session.layout, session.shards, session.map,
                         wire::PacketTemplate(session.local, session.remote, 0),
                         make_keys(options, *session.plane, true));
@@ -330,7 +330,16 @@ void add_options(CLI::App& app, Options& options) {
       {"no", dpdk::Hugepages::kNo}};
   app.add_option("--port", options.plane.port, "pci:ADDRESS, kernel:INTERFACE or memif:SOCKET")
       ->required();
-  app.add_option("--address", options.plane.address, "this side's IPv4 address with prefix length")
+  app.add_option_function<std::string>(
+         "--address",
+         [&options](const std::string& text) {
+           const auto prefix = wire::parse_prefix(text);
+           if (!prefix) {
+             throw CLI::ValidationError("--address", text + ": expected as in 198.51.100.1/24");
+           }
+           options.plane.address = *prefix;
+         },
+         "this side's IPv4 or IPv6 address with prefix length")
       ->required();
   app.add_option("--size", options.bytes, "memory to move")
       ->transform(CLI::AsSizeValue(false))

@@ -6,6 +6,7 @@
 
 #include "dataplane/wire/codec.h"
 #include "dataplane/wire/frame.h"
+#include "dataplane/wire/neighbour.h"
 #include "dataplane/wire/packet.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -15,7 +16,9 @@ namespace {
 using fuzz::require;
 
 constexpr std::size_t kCrcAt = 36;  // as drawn in frame.h
-constexpr Endpoint kLocal{{2, 0, 0, 0, 0, 1}, 0x0A4D0101, 7401};
+constexpr Endpoint kLocal{{2, 0, 0, 0, 0, 1}, IpAddress(0x0A4D0101), 7401};
+constexpr Endpoint kLocal6{
+    {2, 0, 0, 0, 0, 1}, IpAddress(IpAddress::V6Bytes{0xFD, 0, 0, 0, 0, 0, 0, 1}), 7401};
 constexpr std::uint16_t kPorts = 4;
 
 // CRC-32C (RFC 3720, B.4) over the frame with its own field as 0, bit by bit: not the code under
@@ -125,8 +128,8 @@ void check_probes(std::span<const std::byte> frame, Protection protection) {
   }
 }
 
-void check_packet(std::span<const std::byte> packet) {
-  const auto payload = udp_payload(packet, kLocal, kPorts);
+void check_packet(std::span<const std::byte> packet, const Endpoint& local) {
+  const auto payload = udp_payload(packet, local, kPorts);
   if (!payload) {
     return;
   }
@@ -137,13 +140,26 @@ void check_packet(std::span<const std::byte> packet) {
   (void)peek(*payload, reason);
 }
 
-// What a template makes is understood by its receiver: `packet` begins with room for the headers.
-void check_template(std::span<std::byte> packet) {
-  const Endpoint remote{{2, 0, 0, 0, 0, 2}, 0x0A4D0102, 7401};
-  const std::size_t payload_bytes = packet.size() - kPacketPrefixBytes;
-  PacketTemplate(remote, kLocal, 0).fill(packet.first<kPacketPrefixBytes>(), payload_bytes);
-  const auto payload = udp_payload(packet, kLocal, 1);
-  require(payload && payload->size() == payload_bytes, "a packet of ours is understood");
+// Whatever asks for an address is answered in the room that there is, or not at all.
+void check_neighbours(std::span<const std::byte> packet, const Endpoint& local) {
+  std::vector<std::byte> answer(kNeighbourPacketBytesMax);
+  require(answer_neighbour_request(packet, local, answer) <= answer.size(), "an answer fits");
+  (void)parse_neighbour_answer(packet, local);
+}
+
+// What a template makes is understood by its receiver.
+void check_template(std::span<const std::byte> content, const Endpoint& local) {
+  Endpoint remote = local;
+  remote.mac.back() = 2;
+  const PacketTemplate headers(remote, local, 0);
+  std::vector<std::byte> packet(headers.bytes());
+  packet.insert(packet.end(), content.begin(), content.end());
+  headers.fill(packet, content.size());
+  if (needs_checksum(packet)) {
+    finish_checksum(packet, {});
+  }
+  const auto payload = udp_payload(packet, local, 1);
+  require(payload && payload->size() == content.size(), "a packet of ours is understood");
 }
 
 }  // namespace
@@ -167,9 +183,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       check_probes(bytes, protection);
     }
   }
-  check_packet(bytes);
-  std::vector<std::byte> packet(kPacketPrefixBytes);
-  packet.insert(packet.end(), bytes.begin(), bytes.end());
-  check_template(packet);
+  for (const Endpoint& local : {kLocal, kLocal6}) {
+    check_packet(bytes, local);
+    check_neighbours(bytes, local);
+    check_template(bytes, local);
+  }
   return 0;
 }

@@ -20,7 +20,7 @@ const char* to_string(Outcome outcome) {
 
 wire::Endpoint endpoint(std::size_t host) {
   const auto number = static_cast<std::uint8_t>(host + 1);
-  return {{2, 0, 0, 0, 0, number}, 0x0A4D0100U + number, 7401};
+  return {{2, 0, 0, 0, 0, number}, wire::IpAddress(0x0A4D0100U + number), 7401};
 }
 
 Session::Session(std::uint64_t id, const SessionOptions& options, protocol::Arena& source,

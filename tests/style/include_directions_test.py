@@ -42,7 +42,7 @@ OURS = ("dataplane/", "drivers/", "control/", "perf/", "tests/")
 PURE = ("dataplane/base/", "dataplane/wire/", "dataplane/page/", "dataplane/congestion/", "dataplane/port/", "dataplane/protocol/",
         "control/planner/", "control/patch/")
 IMPURE_HEADER = re.compile(
-    r"^(rte_\w+\.h|sys/(socket|ioctl|mman|epoll|uio|un)\.h|netinet/.*|arpa/.*|unistd\.h|fcntl\.h|"
+    r"^(rte_\w+\.h|sys/(socket|ioctl|mman|epoll|uio|un)\.h|netinet/.*|arpa/(?!inet\.h).*|unistd\.h|fcntl\.h|"
     r"thread|mutex|shared_mutex|condition_variable|future|fstream|iostream|filesystem)$")
 DPDK_HEADER = re.compile(r"^rte_\w+\.h$")
 

@@ -44,7 +44,7 @@ struct SharedDataPlane {
     dpdk::DataPlaneConfig config;
     config.port = "memif:" + directory.path() + "/memif.sock";
     config.memif_server = true;
-    config.address = "10.77.98.1/24";
+    config.address = *wire::parse_prefix("10.77.98.1/24");
     config.hugepages = dpdk::Hugepages::kNo;
     config.memory_bytes = 64UL << 20;
     config.file_prefix = "sluice-handover-test-" + std::to_string(getpid());

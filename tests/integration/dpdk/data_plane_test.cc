@@ -30,15 +30,31 @@ using engine::Event;
 using engine::EventKind;
 
 constexpr std::uint64_t kPages = 2048;
-constexpr wire::Endpoint kSender{{2, 0, 0, 0, 0, 1}, 0x0A090001, 7401};
-constexpr wire::Endpoint kReceiver{{2, 0, 0, 0, 0, 2}, 0x0A090002, 7401};
 constexpr std::chrono::seconds kPatience{30};
 
-DataPlaneConfig memif_config(const std::string& directory, bool server, bool sends) {
+const char* prefix_of(bool over_ipv6, bool sends) {
+  if (over_ipv6) {
+    return sends ? "fd00:9::1/64" : "fd00:9::2/64";
+  }
+  return sends ? "10.9.0.1/24" : "10.9.0.2/24";
+}
+
+wire::Endpoint endpoint(bool over_ipv6, bool sends) {
+  return {{2, 0, 0, 0, 0, static_cast<std::uint8_t>(sends ? 1 : 2)},
+          wire::parse_prefix(prefix_of(over_ipv6, sends))->address,
+          7401};
+}
+
+wire::PacketTemplate packets(bool over_ipv6, bool sends) {
+  return {endpoint(over_ipv6, sends), endpoint(over_ipv6, !sends), 0};
+}
+
+DataPlaneConfig memif_config(const std::string& directory, bool server, bool sends,
+                             bool over_ipv6 = false) {
   DataPlaneConfig config;
   config.port = "memif:" + directory + "/memif.sock";
   config.memif_server = server;
-  config.address = sends ? "10.9.0.1/24" : "10.9.0.2/24";
+  config.address = *wire::parse_prefix(prefix_of(over_ipv6, sends));
   config.hugepages = Hugepages::kNo;
   config.memory_bytes = 64UL << 20;
   return config;
@@ -53,7 +69,6 @@ std::string error_of(const DataPlaneConfig& config) {
 
 struct BadInput {
   const char* port;
-  const char* address;
   std::size_t mtu;
   const char* expected;
 };
@@ -63,27 +78,23 @@ class DataPlaneBadInput : public testing::TestWithParam<BadInput> {};
 TEST_P(DataPlaneBadInput, IsNamed) {
   DataPlaneConfig config;
   config.port = GetParam().port;
-  config.address = GetParam().address;
   config.mtu = GetParam().mtu;
   EXPECT_NE(error_of(config).find(GetParam().expected), std::string::npos) << error_of(config);
 }
 
 INSTANTIATE_TEST_SUITE_P(
     All, DataPlaneBadInput,
-    testing::Values(
-        BadInput{"eth0", "10.0.0.1/24", 9000, "port 'eth0': expected pci:ADDRESS"},
-        BadInput{"kernel:", "10.0.0.1/24", 9000, "expected pci:ADDRESS"},
-        BadInput{"kernel:no-such-if", "10.0.0.1/24", 9000, "kernel:no-such-if: no such interface"},
-        BadInput{"kernel:a-name-that-is-too-long", "10.0.0.1/24", 9000, "not an interface's name"},
-        BadInput{"memif:relative.sock", "10.0.0.1/24", 9000, "expected an absolute path"},
-        BadInput{"memif:/no/such/directory/m.sock", "10.0.0.1/24", 9000, "/no/such/directory"},
-        BadInput{"pci:0000:ff:1f.7", "10.0.0.1/24", 9000, "0000:ff:1f.7: no such device"},
-        BadInput{"memif:/tmp/m.sock", "10.0.0.1", 9000, "address '10.0.0.1'"},
-        BadInput{"memif:/tmp/m.sock", "10.0.0.1/33", 9000, "prefix length"},
-        BadInput{"memif:/tmp/m.sock", "10.0.0.1/24", wire::kMtuMin - 1, "expected 640 to 65379"},
-        BadInput{"memif:/no-such/m.sock", "10.0.0.1/24", wire::kMtuMin, "/no-such"},
-        BadInput{"memif:/no-such/m.sock", "10.0.0.1/24", kPortMtuMax, "/no-such"},
-        BadInput{"memif:/tmp/m.sock", "10.0.0.1/24", kPortMtuMax + 1, "expected 640 to 65379"}));
+    testing::Values(BadInput{"eth0", 9000, "port 'eth0': expected pci:ADDRESS"},
+                    BadInput{"kernel:", 9000, "expected pci:ADDRESS"},
+                    BadInput{"kernel:no-such-if", 9000, "kernel:no-such-if: no such interface"},
+                    BadInput{"kernel:a-name-that-is-too-long", 9000, "not an interface's name"},
+                    BadInput{"memif:relative.sock", 9000, "expected an absolute path"},
+                    BadInput{"memif:/no/such/directory/m.sock", 9000, "/no/such/directory"},
+                    BadInput{"pci:0000:ff:1f.7", 9000, "0000:ff:1f.7: no such device"},
+                    BadInput{"memif:/tmp/m.sock", wire::kMtuMin - 1, "expected 640 to 65379"},
+                    BadInput{"memif:/no-such/m.sock", wire::kMtuMin, "/no-such"},
+                    BadInput{"memif:/no-such/m.sock", kPortMtuMax, "/no-such"},
+                    BadInput{"memif:/tmp/m.sock", kPortMtuMax + 1, "expected 640 to 65379"}));
 
 TEST(DataPlaneCores, MustExistAndBeOnePerQueue) {
   DataPlaneConfig config = memif_config("/tmp", false, true);
@@ -103,7 +114,8 @@ class End {
                                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))),
         layout_({kPages}),
         shards_(layout_.extents(), 1, 0),
-        map_(layout_, {memory_}) {
+        map_(layout_, {memory_}),
+        over_ipv6_(config.address.address.is_v6()) {
     auto plane = DataPlane::start(config, [this](const Event& event) { on_event(event); });
     if (!plane) {
       std::fprintf(stderr, "%s\n", plane.error().message.c_str());
@@ -121,9 +133,9 @@ class End {
   void start_sending(std::uint64_t session) {
     protocol::SenderConfig config;
     config.session = session;
+    config.mtu = wire::ipv4_mtu(config.mtu, endpoint(over_ipv6_, true).address);
     send_ = std::make_unique<engine::SendFlow>(config, layout_, shards_, map_,
-                                               wire::PacketTemplate(kSender, kReceiver, 0),
-                                               make_keys(session, true));
+                                               packets(over_ipv6_, true), make_keys(session, true));
     Command command = make(CommandKind::kStartSending, session);
     command.send = send_.get();
     submit(command);
@@ -133,9 +145,8 @@ class End {
   void start_receiving(std::uint64_t session) {
     protocol::ReceiverConfig config;
     config.session = session;
-    receive_ = std::make_unique<engine::ReceiveFlow>(config, layout_, shards_, map_,
-                                                     wire::PacketTemplate(kReceiver, kSender, 0),
-                                                     make_keys(session, false));
+    receive_ = std::make_unique<engine::ReceiveFlow>(
+        config, layout_, shards_, map_, packets(over_ipv6_, false), make_keys(session, false));
     Command command = make(CommandKind::kStartReceiving, session);
     command.receive = receive_.get();
     submit(command);
@@ -204,6 +215,7 @@ class End {
   page::Layout layout_;
   page::ShardMap shards_;
   page::MemoryMap map_;
+  bool over_ipv6_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Event> events_;
@@ -243,7 +255,12 @@ int exit_status(pid_t pid) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
 }
 
-class DataPlaneOverMemif : public testing::TestWithParam<bool> {
+struct Ends {
+  bool sender_is_server = false;
+  bool over_ipv6 = false;
+};
+
+class DataPlaneOverMemif : public testing::TestWithParam<Ends> {
  protected:
   void SetUp() override {
     char path[] = "/tmp/data-plane-test-XXXXXX";
@@ -290,16 +307,16 @@ void send_until_peer_dies(End& end, std::uint64_t session, pid_t receiver) {
 
 // The sender starts first, when no peer is there; its peer is killed in the middle of a transfer;
 // the next one is served.
-int send_two_sessions(const std::string& directory, bool sender_is_server) {
+int send_two_sessions(const std::string& directory, const Ends& ends) {
   const Talk talks[2];
   pid_t receivers[2];
   for (std::uint64_t i = 0; i < 2; ++i) {
     receivers[i] = in_child([&] {
-      return receive_one_session(memif_config(directory, !sender_is_server, false), i + 1,
-                                 talks[i]);
+      return receive_one_session(
+          memif_config(directory, !ends.sender_is_server, false, ends.over_ipv6), i + 1, talks[i]);
     });
   }
-  End end(memif_config(directory, sender_is_server, true), true);
+  End end(memif_config(directory, ends.sender_is_server, true, ends.over_ipv6), true);
   for (std::uint64_t session = 1; session <= 2; ++session) {
     const Talk& talk = talks[session - 1];
     talk.start.say();
@@ -331,7 +348,8 @@ TEST_P(DataPlaneOverMemif, OutlivesItsPeerAndServesTheNextOne) {
       << "1: digests differ; 10 to 12: no start, event or submit; 1000 + n: killed by signal n";
 }
 
-INSTANTIATE_TEST_SUITE_P(SenderIs, DataPlaneOverMemif, testing::Values(true, false));
+INSTANTIATE_TEST_SUITE_P(All, DataPlaneOverMemif,
+                         testing::Values(Ends{true, false}, Ends{false, false}, Ends{true, true}));
 
 }  // namespace
 }  // namespace sluice::dpdk

@@ -126,6 +126,38 @@ TEST(Config, HoldsNothingUnlessTold) {
   EXPECT_EQ(config->hold_dir, "/run/holds");
 }
 
+INSTANTIATE_TEST_SUITE_P(
+    Addresses, BadConfig,
+    testing::Values(
+        Bad{"10.77.1.1/24", "10.77.1.1", "10:", "prefix length"},
+        Bad{"10.77.1.1/24", "10.77.1.1/33", "10:", "10.77.1.1/33"},
+        Bad{"10.77.1.1/24", "fd00::1/129", "10:", "fd00::1/129"},
+        Bad{"10.77.1.1/24", "ff02::1/64", "10:", "ff02::1"},
+        Bad{"mtu = 9000", "gateway = \"router\"", "11:", "router"},
+        Bad{"mtu = 9000", "gateway = \"10.77.2.1\"", "11:", "10.77.1.1/24"},
+        Bad{"mtu = 9000", "gateway = \"10.77.1.1\"", "11:", "another host"},
+        Bad{"mtu = 9000", "gateway = \"fd00::1\"", "11:", "fd00::1"},
+        Bad{"[peers]", "[neighbours]\nrouter = \"02:00:00:00:00:01\"\n[peers]", "6:", "router"},
+        Bad{"[peers]", "[neighbours]\n\"10.0.0.1\" = \"02:00\"\n[peers]", "6:", "10.0.0.1"},
+        Bad{"[peers]", "[neighbours]\n\"10.0.0.1\" = \"ff:ff:ff:ff:ff:ff\"\n[peers]", "6:", "MAC"},
+        Bad{"[peers]", "neighbours = 3\n[peers]", "5:", "neighbours"}));
+
+TEST(Config, ReadsAddressesOfEitherFamily) {
+  const auto four = parse_config(with("mtu = 9000", "gateway = \"10.77.1.254\""), "agent.toml");
+  ASSERT_TRUE(four) << four.error().message;
+  EXPECT_EQ(four->data_plane.address, *wire::parse_prefix("10.77.1.1/24"));
+  EXPECT_EQ(four->data_plane.gateway, wire::parse_ip("10.77.1.254"));
+  EXPECT_TRUE(four->data_plane.neighbours.empty());
+  std::string text = with("10.77.1.1/24", "fd00::1/64");
+  text += "[neighbours]\n\"fd00::2\" = \"02:00:00:00:00:02\"\n";
+  const auto six = parse_config(text, "agent.toml");
+  ASSERT_TRUE(six) << six.error().message;
+  EXPECT_EQ(six->data_plane.address, *wire::parse_prefix("fd00::1/64"));
+  EXPECT_FALSE(six->data_plane.gateway.has_value());
+  EXPECT_EQ(six->data_plane.neighbours.at(*wire::parse_ip("fd00::2")),
+            *wire::parse_mac("02:00:00:00:00:02"));
+}
+
 TEST(Config, NamesWhatIsMissing) {
   for (const char* line : {"host = \"h1\"\n", "run_dir = \"/run/sluice\"\n",
                            "port = \"memif:/run/m.sock\"\n", "address = \"10.77.1.1/24\"\n"}) {

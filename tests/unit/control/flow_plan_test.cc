@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <vector>
 
+#include "control/agent/flows.h"
+
 namespace sluice::agent {
 namespace {
 
@@ -47,6 +49,27 @@ TEST(FlowPlan, EveryPairAgreesAndOverloadsNobody) {
       }
     }
   }
+}
+
+dpdk::PortInfo port_of(std::size_t mtu, const char* address) {
+  dpdk::PortInfo info;
+  info.mtu = mtu;
+  info.address = *wire::parse_prefix(address);
+  return info;
+}
+
+TEST(AgreedMtu, IsTheSmallerOneAndCarriesPages) {
+  EXPECT_EQ(agree_on_mtu(port_of(9000, "10.0.0.1/24"), 1500, "h2"), 1500U);
+  EXPECT_EQ(agree_on_mtu(port_of(1500, "fd00::1/64"), 9000, "h2"), 1500U);
+  EXPECT_EQ(agree_on_mtu(port_of(9000, "10.0.0.1/24"), 640, "h2"), 640U);
+  EXPECT_EQ(agree_on_mtu(port_of(9000, "fd00::1/64"), 660, "h2"), 660U)
+      << "20 bytes more of headers";
+  EXPECT_FALSE(agree_on_mtu(port_of(9000, "10.0.0.1/24"), 639, "h2"));
+  const auto refused = agree_on_mtu(port_of(9000, "fd00::1/64"), 659, "h2");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().message,
+            "h2 asks for an MTU of 659, below 660, the smallest that pages fit in; correct mtu in "
+            "its agent.toml");
 }
 
 }  // namespace

@@ -22,7 +22,7 @@ inline TimeNs fake_now = 0;
 inline TimeNs read_fake_clock() noexcept { return fake_now; }
 
 inline wire::Endpoint endpoint(std::uint8_t host) {
-  return {{2, 0, 0, 0, 0, host}, 0x0A4D0100U + host, 7401};
+  return {{2, 0, 0, 0, 0, host}, wire::IpAddress(0x0A4D0100U + host), 7401};
 }
 
 // A worker with its rings.

@@ -274,10 +274,7 @@ TEST(Worker, CountsWhatItDropsByReason) {
   link.session.start();
   link.to_right.packets.push_back(std::vector<std::byte>(60));
   std::vector<std::byte> empty_datagram(wire::kPacketPrefixBytes);
-  wire::PacketTemplate(endpoint(1), endpoint(2), 0)
-      .fill(std::span<std::byte, wire::kPacketPrefixBytes>(empty_datagram.data(),
-                                                           wire::kPacketPrefixBytes),
-            0);
+  wire::PacketTemplate(endpoint(1), endpoint(2), 0).fill(empty_datagram, 0);
   link.to_right.packets.push_back(empty_datagram);
   link.run(2);
   EXPECT_EQ(link.right.drops(wire::DropReason::kNotForUs), 1U);

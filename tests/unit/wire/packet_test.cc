@@ -1,5 +1,7 @@
 #include "dataplane/wire/packet.h"
 
+#include <algorithm>
+#include <array>
 #include <gtest/gtest.h>
 #include <string>
 #include <vector>
@@ -11,14 +13,15 @@ namespace {
 
 using Bytes = std::vector<std::byte>;
 
-constexpr Endpoint kLocal{.mac = {2, 0, 0x5E, 0, 0, 1}, .ipv4 = 0xC0A80001, .port = 0x1234};
-constexpr Endpoint kRemote{.mac = {2, 0, 0x5E, 0, 0, 2}, .ipv4 = 0xC0A800C7, .port = 0x5678};
+constexpr Endpoint kLocal{
+    .mac = {2, 0, 0x5E, 0, 0, 1}, .address = IpAddress(0xC0A80001), .port = 0x1234};
+constexpr Endpoint kRemote{
+    .mac = {2, 0, 0x5E, 0, 0, 2}, .address = IpAddress(0xC0A800C7), .port = 0x5678};
 
 Bytes packet(std::size_t payload_bytes, std::uint8_t dscp = 0) {
   Bytes bytes(kPacketPrefixBytes + payload_bytes);
   const PacketTemplate prefix(kLocal, kRemote, dscp);
-  prefix.fill(std::span<std::byte, kPacketPrefixBytes>(bytes.data(), kPacketPrefixBytes),
-              payload_bytes);
+  prefix.fill(bytes, payload_bytes);
   return bytes;
 }
 
@@ -60,7 +63,7 @@ TEST(PacketTemplate, ChecksumHoldsForEveryLengthAndDscp) {
   for (std::uint8_t dscp = 0; dscp < 64; ++dscp) {
     const PacketTemplate prefix(kLocal, kRemote, dscp);
     for (std::size_t payload_bytes = 0; payload_bytes <= 65'507; payload_bytes += 97) {
-      prefix.fill(std::span<std::byte, kPacketPrefixBytes>(bytes), payload_bytes);
+      prefix.fill(bytes, payload_bytes);
       ASSERT_EQ(header_sum(bytes), 0xFFFFU) << payload_bytes << " bytes, dscp " << int{dscp};
     }
     ASSERT_EQ(bytes[15], static_cast<std::byte>(dscp * 4));
@@ -98,7 +101,7 @@ TEST(UdpPayload, OnlyOurAddressAndPorts) {
   Endpoint local = kRemote;
   local.mac = {};
   EXPECT_TRUE(accepted(bytes, local)) << "the port filters the MAC address";
-  local.ipv4 += 1;
+  local.address = IpAddress(0xC0A800C8);
   EXPECT_FALSE(accepted(bytes, local));
 
   local = kRemote;
@@ -152,29 +155,111 @@ TEST(UdpPayload, SkipsOptions) {
   EXPECT_EQ(payload->size(), 64U);
 }
 
-TEST(Addresses, Mac) {
-  const auto mac = parse_mac("02:00:5e:00:a0:FF");
-  ASSERT_TRUE(mac.has_value());
-  EXPECT_EQ(*mac, (MacAddress{2, 0, 0x5E, 0, 0xA0, 0xFF}));
-  EXPECT_EQ(to_string(*mac), "02:00:5e:00:a0:ff");
-  for (const char* text :
-       {"", "02:00:5e:00:00", "02:00:5e:00:00:1", "02:00:5e:00:00:011", "02-00-5e-00-00-01",
-        "02:00:5e:00:00:0g", "2:000:5e:00:00:01", "02:00:5e:00:00:-1", "02:00:5e:00:00:01:"}) {
-    EXPECT_FALSE(parse_mac(text).has_value()) << text;
+// ---- IPv6 ----
+
+Endpoint v6_endpoint(const char* address, std::uint16_t port) {
+  return {{2, 0, 0x5E, 0, 0, 1}, *parse_ip(address), port};
+}
+
+const Endpoint kLocal6 = v6_endpoint("fd00::1", 0x1234);
+const Endpoint kRemote6 = v6_endpoint("fd00::2", 0x5678);
+
+// A finished packet whose payload is split behind its first bytes, as page contents are.
+Bytes packet_over_ipv6(std::size_t payload_bytes, std::size_t in_head) {
+  Bytes bytes(kPacketPrefixBytesMax + payload_bytes);
+  for (std::size_t i = 0; i < payload_bytes; ++i) {
+    bytes[kPacketPrefixBytesMax + i] = static_cast<std::byte>(i * 7 + i / 256);
+  }
+  const PacketTemplate prefix(kLocal6, kRemote6, 1);
+  EXPECT_EQ(prefix.bytes(), kPacketPrefixBytesMax);
+  prefix.fill(bytes, payload_bytes);
+  EXPECT_TRUE(needs_checksum(bytes));
+  const std::span<std::byte> whole(bytes);
+  const std::size_t head_bytes = kPacketPrefixBytesMax + in_head;
+  const std::array<std::span<const std::byte>, 1> rest{whole.subspan(head_bytes)};
+  finish_checksum(whole.first(head_bytes), rest);
+  return bytes;
+}
+
+// By the book: RFC 8200, 8.1, over the pseudo-header and the datagram, 16 bits at a time.
+std::uint32_t udp_sum_over_ipv6(const Bytes& bytes) {
+  std::uint32_t sum = 17 + static_cast<std::uint32_t>(bytes.size() - 54);
+  for (std::size_t at = 22; at < bytes.size(); at += 2) {
+    sum += std::to_integer<std::uint32_t>(bytes[at]) << 8U;
+    sum += at + 1 < bytes.size() ? std::to_integer<std::uint32_t>(bytes[at + 1]) : 0;
+    sum = (sum & 0xFFFF) + (sum >> 16U);
+  }
+  return sum;
+}
+
+TEST(PacketOverIpv6, IsThisPacket) {
+  const std::vector<int> golden{
+      0x02, 0x00, 0x5E, 0x00, 0x00, 0x01, 0x02, 0x00, 0x5E, 0x00, 0x00, 0x01, 0x86, 0xDD,        //
+      0x60, 0x40, 0x00, 0x00, 0x00, 0x0A, 0x11, 0x40,                                            //
+      0xFD, 0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0, 1,  //
+      0xFD, 0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0, 2,  //
+      0x12, 0x34, 0x56, 0x78, 0x00, 0x0A,
+  };
+  const Bytes bytes = packet_over_ipv6(2, 2);
+  for (std::size_t i = 0; i < golden.size(); ++i) {
+    EXPECT_EQ(std::to_integer<int>(bytes[i]), golden[i]) << "byte " << i;
   }
 }
 
-TEST(Addresses, Ipv4) {
-  EXPECT_EQ(parse_ipv4("10.77.1.1"), 0x0A4D0101U);
-  EXPECT_EQ(parse_ipv4("0.0.0.0"), 0U);
-  EXPECT_EQ(parse_ipv4("255.255.255.255"), 0xFFFFFFFFU);
-  EXPECT_EQ(ipv4_to_string(0x0A4D0101), "10.77.1.1");
-  EXPECT_EQ(ipv4_to_string(0xFFFFFFFF), "255.255.255.255");
-  for (const char* text :
-       {"", "10", "10.77.1", "10.77.1.", "10.77.1.256", "10.77.1.1.1", "10.77.1.1 ", " 10.77.1.1",
-        "10.77..1", "10.77.01.1", "10.77.-1.1", "10.77.+1.1", "a.b.c.d", "10.77.1.1/24"}) {
-    EXPECT_FALSE(parse_ipv4(text).has_value()) << text;
+TEST(PacketOverIpv6, ChecksumHoldsHoweverThePayloadIsSplit) {
+  for (const std::size_t payload_bytes : {0, 1, 2, 3, 18, 1433, 8249, 65'000}) {
+    for (const std::size_t in_head : {0, 1, 40, 56}) {
+      const Bytes bytes = packet_over_ipv6(payload_bytes, std::min(in_head, payload_bytes));
+      ASSERT_EQ(udp_sum_over_ipv6(bytes), 0xFFFFU) << payload_bytes << " bytes";
+      const auto payload = udp_payload(bytes, kRemote6, 1);
+      ASSERT_TRUE(payload.has_value());
+      EXPECT_EQ(payload->data(), bytes.data() + kPacketPrefixBytesMax);
+      EXPECT_EQ(payload->size(), payload_bytes);
+    }
   }
+}
+
+TEST(PacketOverIpv6, ChecksumThatComesOutAsNoneIsWrittenAsAllOnes) {
+  // The last word is chosen so that the sum is all ones.
+  for (std::uint32_t word = 0; word <= 0xFFFF; ++word) {
+    Bytes bytes(kPacketPrefixBytesMax + 2);
+    PacketTemplate(kLocal6, kRemote6, 0).fill(bytes, 2);
+    store_be(bytes.data() + kPacketPrefixBytesMax, static_cast<std::uint16_t>(word));
+    finish_checksum(bytes, {});
+    ASSERT_NE(load_be<std::uint16_t>(bytes.data() + 60), 0U) << word;
+  }
+}
+
+TEST(UdpPayloadOverIpv6, TruncatedAtEveryLengthIsRefused) {
+  const Bytes whole = packet_over_ipv6(64, 64);
+  for (std::size_t length = 0; length < whole.size(); ++length) {
+    const Bytes cut(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(length));
+    ASSERT_FALSE(accepted(cut, kRemote6)) << length;
+  }
+}
+
+TEST(UdpPayloadOverIpv6, OtherProtocolsAddressesAndLengths) {
+  struct Change {
+    std::size_t at;
+    int value;
+    const char* what;
+  };
+  const Bytes good = packet_over_ipv6(64, 64);
+  EXPECT_FALSE(accepted(good, kRemote)) << "to a host of IPv4";
+  EXPECT_FALSE(accepted(packet(64), kRemote6)) << "IPv4 to a host of IPv6";
+  EXPECT_FALSE(accepted(good, kLocal6)) << "another address";
+  for (const Change& change :
+       {Change{13, 0x00, "EtherType"}, Change{14, 0x40, "version"}, Change{18, 0xFF, "length"},
+        Change{19, 7, "length below the header"}, Change{20, 44, "a fragment header"},
+        Change{20, 0, "hop-by-hop options"}, Change{53, 3, "destination"}, Change{57, 0x77, "port"},
+        Change{58, 0xFF, "UDP length"}, Change{59, 7, "UDP length"}}) {
+    Bytes bad = good;
+    bad[change.at] = static_cast<std::byte>(change.value);
+    EXPECT_FALSE(accepted(bad, kRemote6)) << change.what;
+  }
+  Bytes without_checksum = good;
+  without_checksum[60] = without_checksum[61] = std::byte{0};
+  EXPECT_FALSE(accepted(without_checksum, kRemote6));
 }
 
 TEST(Mtu, RawPages) {
