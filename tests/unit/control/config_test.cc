@@ -114,7 +114,6 @@ INSTANTIATE_TEST_SUITE_P(
                     Bad{"\"10G\"", "\"10G\"\nshare = 1.1", "14:", "share"},
                     Bad{"rate = \"10G\"", "share = 0.9", "13:", "rate"},
                     Bad{"\"10G\"", "\"10G\"\ndscp = 64", "14:", "dscp"},
-                    Bad{"workers = [0, 1]", "workers = [0, 1]\n[test]", "17:", "hold_dir"},
                     Bad{"workers = [0, 1]", "workers = [0, 1]\n[test]\nhold_dir = \"holds\"",
                         "18:", "absolute"}));
 
