@@ -225,9 +225,10 @@ void read_patching(TableReader& root, std::optional<Error>& error, Config& confi
     reader.array("reboot_command", true, [&](const toml::node& node) {
       config.reboot_command.push_back(node.value_exact<std::string>().value_or(""));
     });
-    if (!error && config.reboot_command.front().substr(0, 1) != "/")
+    if (!error && config.reboot_command.front().substr(0, 1) != "/") {
       reader.complain(reader.table().get("reboot_command")->source(),
                       "patching.reboot_command must begin with the absolute path of a program");
+    }
   });
 }
 
