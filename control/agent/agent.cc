@@ -186,6 +186,9 @@ Expected<MigrationRequest> Agent::check(const v1::MigrateRequest& request) const
   checked.quick = request.mode() == v1::MIGRATION_MODE_QUICK;
   checked.proof =
       request.proof() == v1::PROOF_MODE_FULL ? v1::PROOF_MODE_FULL : v1::PROOF_MODE_SENT;
+  if (request.plaintext() && !config.security.allow_plaintext)
+    return tl::unexpected(plaintext_refused(config.host));
+  checked.plaintext = request.plaintext();
   return checked;
 }
 

@@ -255,7 +255,8 @@ Expected<Config> parse_config(std::string_view text, const std::string& source) 
   read_patching(reader, error, config);
   if (!error) read_test(root.get("test"), reader, source, error, config);
   if (!error) {
-    auto security = security::read_security(root.get("security"), source);
+    auto security =
+        security::read_security(root.get("security"), source, security::ConfigOwner::kAgent);
     if (security) {
       config.security = std::move(*security);
     } else {

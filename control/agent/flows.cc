@@ -104,8 +104,11 @@ Expected<FlowPlan> plan_flows_with(const dpdk::PortInfo& info, std::uint32_t pee
 
 Expected<void> Flows::start(std::uint32_t flow, const engine::Command& command) {
   const std::uint32_t worker = worker_of(flow);
-  if (worker == busy_ns_before_.size())
-    busy_ns_before_.push_back(data_plane_.figures(worker).busy_ns);
+  if (worker == busy_ns_before_.size()) {
+    const auto figures = data_plane_.figures(worker);
+    busy_ns_before_.push_back(figures.busy_ns);
+    drops_before_.push_back(figures.drops);
+  }
   if (auto submitted = data_plane_.submit(worker, command); !submitted) return submitted;
   started_ = flow + 1;
   return {};
@@ -153,6 +156,36 @@ double Flows::busy_core_seconds() const {
   return static_cast<double>(busy_ns) / static_cast<double>(kSecondNs);
 }
 
+std::map<std::string, std::uint64_t> Flows::frames_dropped() const {
+  std::map<std::string, std::uint64_t> dropped;
+  for (std::uint32_t worker = 0; worker < drops_before_.size(); ++worker) {
+    const auto now = data_plane_.figures(worker).drops;
+    for (std::size_t reason = 1; reason < now.size(); ++reason) {
+      if (const auto count = now[reason] - drops_before_[worker][reason]; count > 0)
+        dropped[wire::to_string(static_cast<wire::DropReason>(reason))] += count;
+    }
+  }
+  return dropped;
+}
+
+Error plaintext_refused(const std::string& host) {
+  return {ErrorKind::kPermission,
+          fmt::format("{} allows no migration in the clear; leave out --plaintext, or set "
+                      "allow_plaintext = true under [security] in its agent's configuration",
+                      host)};
+}
+
+Expected<void> Flows::make_keys(const Secret& secret, bool source) {
+  protection_ = wire::Protection::kSealed;
+  for (std::uint32_t flow = 0; flow < config_.plan.flows; ++flow) {
+    auto keys = data_plane_.make_flow_keys(secret, config_.session,
+                                           static_cast<std::uint16_t>(flow), source);
+    if (!keys) return tl::unexpected<Error>(keys.error());
+    keys_.push_back(std::move(*keys));
+  }
+  return {};
+}
+
 Expected<void> SendFlows::start_all(const SessionMemory& memory, protocol::AuditMode audit) {
   for (std::uint32_t i = 0; i < config().plan.flows; ++i) {
     protocol::SenderConfig sender;
@@ -163,7 +196,7 @@ Expected<void> SendFlows::start_all(const SessionMemory& memory, protocol::Audit
     sender.audited_pages = memory.ram_pages();
     const page::ShardMap shard(memory.layout().extents(), config().plan.flows, i);
     auto flow = std::make_unique<engine::SendFlow>(sender, memory.layout(), shard, memory.map(),
-                                                   packet_template(config(), i));
+                                                   packet_template(config(), i), take_keys(i));
     flow->tracked_pages = memory.ram_pages();
     flows_.push_back(std::move(flow));
   }
@@ -229,8 +262,9 @@ Expected<void> ReceiveFlows::start_all(const SessionMemory& memory) {
     receiver.session = config().session;
     receiver.flow = static_cast<std::uint16_t>(i);
     const page::ShardMap shard(memory.layout().extents(), config().plan.flows, i);
-    flows_.push_back(std::make_unique<engine::ReceiveFlow>(
-        receiver, memory.layout(), shard, memory.map(), packet_template(config(), i)));
+    flows_.push_back(
+        std::make_unique<engine::ReceiveFlow>(receiver, memory.layout(), shard, memory.map(),
+                                              packet_template(config(), i), take_keys(i)));
   }
   for (std::uint32_t i = 0; i < config().plan.flows; ++i) {
     engine::Command command;

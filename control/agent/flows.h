@@ -3,10 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "control/agent/event_router.h"
@@ -50,6 +52,8 @@ struct FlowsConfig {
 
 // The line that names both addresses where no frame arrives.
 [[nodiscard]] std::string nothing_arrives(const FlowsConfig& config);
+// kPermission: `host` allows no frames in the clear. Names the key that would.
+[[nodiscard]] Error plaintext_refused(const std::string& host);
 
 // What both ends share. One thread at a time.
 class Flows {
@@ -66,6 +70,12 @@ class Flows {
                                                          engine::EventKind answer);
   [[nodiscard]] Expected<void> submit(engine::Command command);
   [[nodiscard]] Expected<std::vector<engine::Event>> await(engine::EventKind kind);
+  // Keys for the frames of all flows, from the session's secret. Before start_all(); without it
+  // frames go in the clear. kUnsupported where this host cannot encrypt.
+  [[nodiscard]] Expected<void> make_keys(const Secret& secret, bool source);
+  [[nodiscard]] wire::Protection protection() const { return protection_; }
+  // Frames that the session's workers dropped since it began, by reason.
+  [[nodiscard]] std::map<std::string, std::uint64_t> frames_dropped() const;
   // Ends every started flow. False if one does not come back: its memory must then never be
   // unmapped.
   [[nodiscard]] bool stop();
@@ -75,6 +85,10 @@ class Flows {
  protected:
   // In ascending order of flows.
   [[nodiscard]] Expected<void> start(std::uint32_t flow, const engine::Command& command);
+  // The keys of a flow, which takes them; null: in the clear.
+  [[nodiscard]] std::unique_ptr<port::FlowKeys> take_keys(std::uint32_t flow) {
+    return keys_.empty() ? nullptr : std::move(keys_[flow]);
+  }
 
  private:
   [[nodiscard]] std::uint32_t worker_of(std::uint32_t flow) const {
@@ -85,7 +99,10 @@ class Flows {
   std::shared_ptr<SessionEvents> events_;
   FlowsConfig config_;
   std::uint32_t started_ = 0;
-  std::vector<std::uint64_t> busy_ns_before_;  // by worker
+  std::vector<std::uint64_t> busy_ns_before_;             // by worker
+  std::vector<std::vector<std::uint64_t>> drops_before_;  // by worker, then by reason
+  wire::Protection protection_ = wire::Protection::kChecksum;
+  std::vector<std::unique_ptr<port::FlowKeys>> keys_;  // by flow; empty: in the clear
 };
 
 class SendFlows : public Flows {

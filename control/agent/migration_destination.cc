@@ -69,10 +69,13 @@ void MigrationDestination::run() {
   discard_twin("the connection to the source ended before the commit");
 }
 
-Expected<void> MigrationDestination::handle(const v1::SourceMessage& message) {
+Expected<void> MigrationDestination::handle(v1::SourceMessage& message) {
   switch (message.message_case()) {
-    case v1::SourceMessage::kPrepare:
-      return prepare(message.prepare());
+    case v1::SourceMessage::kPrepare: {
+      const auto prepared = prepare(message.prepare());
+      wipe(*message.mutable_prepare()->mutable_secret());
+      return prepared;
+    }
     case v1::SourceMessage::kProve:
       return prove(message.prove());
     case v1::SourceMessage::kLoadState:
@@ -121,6 +124,8 @@ Expected<void> MigrationDestination::prepare(const v1::Prepare& request) {
     spdlog::warn("a migration is refused: {}", speaks.error().message);
     return speaks;
   }
+  if (request.secret().empty() && !agent_.config.security.allow_plaintext)
+    return tl::unexpected<Error>(plaintext_refused(agent_.config.host));
   if (request.session() == 0) return fail(ErrorKind::kInvalid, "session 0 is not valid");
   if (!agent_.outcomes.begin(request.session())) {
     return fail(ErrorKind::kBusy,
@@ -186,6 +191,12 @@ Expected<void> MigrationDestination::receive(const v1::Prepare& request) {
   config.local = local_endpoint(info);
   config.remote = *remote;
   flows_ = std::make_unique<ReceiveFlows>(agent_.data_plane, events_, config);
+  if (!request.secret().empty()) {
+    const auto keys = Secret::from_bytes(request.secret()).and_then([&](const Secret& secret) {
+      return flows_->make_keys(secret, /*source=*/false);
+    });
+    if (!keys) return keys;
+  }
   if (auto started = flows_->start_all(*memory_); !started) return started;
 
   std::vector<port::PageRun> runs;
@@ -283,6 +294,8 @@ Expected<void> MigrationDestination::commit(const v1::Commit& request) {
   if (auto resumed = resume_guest(); !resumed) return resumed;
   v1::DestinationMessage message;
   message.mutable_running()->set_busy_core_seconds(flows_->busy_core_seconds());
+  for (const auto& [reason, count] : flows_->frames_dropped())
+    (*message.mutable_running()->mutable_frames_dropped())[reason] = count;
   reply(message);
   agent_.holds.reached(model::step_name(model::HandoverStep::kDestinationRunningSaid));
   agent_.outcomes.mark_running(session_, guest_.name());

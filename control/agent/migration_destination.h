@@ -46,7 +46,7 @@ class MigrationDestination {
   void run();
 
  private:
-  [[nodiscard]] Expected<void> handle(const v1::SourceMessage& message);
+  [[nodiscard]] Expected<void> handle(v1::SourceMessage& message);
   [[nodiscard]] Expected<void> prepare(const v1::Prepare& request);
   [[nodiscard]] Expected<void> make_twin(const v1::Prepare& request);
   [[nodiscard]] Expected<void> receive(const v1::Prepare& request);

@@ -8,6 +8,7 @@
 
 #include "control/model/handover_steps.h"
 #include "drivers/base/clock.h"
+#include "drivers/dpdk/crypto.h"
 
 namespace sluice::agent {
 namespace {
@@ -49,6 +50,7 @@ MigrationSource::MigrationSource(AgentContext& agent, MigrationRequest request, 
   summary_.set_to(request_.to);
   summary_.set_bytes_guest(guest_.guest().description().definition.memory_bytes);
   summary_.set_proof_algorithm(page::kDigestAlgorithm);
+  summary_.set_encryption(request_.plaintext ? "none" : dpdk::kCipherName);
   guest_.on_exit([events = events_, name = guest_.name()] {
     events->interrupt({ErrorKind::kFailed, fmt::format("guest {} has exited", name)});
   });
@@ -222,6 +224,8 @@ void MigrationSource::fill_summary() {
   summary_.set_seconds(
       static_cast<double>((marks_.running_ns != 0 ? marks_.running_ns : now) - began_ns_) / 1e9);
   if (flows_) {
+    for (const auto& [reason, count] : flows_->frames_dropped())
+      (*summary_.mutable_frames_dropped())[reason] += count;
     const SendTotals totals = total(flows_->all());
     summary_.set_pages_sent(totals.raw_pages);
     summary_.set_zero_pages(totals.zero_pages);

@@ -28,6 +28,7 @@ struct MigrationRequest {
   model::StopPolicy policy;
   bool quick = false;
   v1::ProofMode proof = v1::PROOF_MODE_SENT;
+  bool plaintext = false;  // frames in the clear, if both hosts allow it
 };
 
 // When each part of the downtime ended, CLOCK_MONOTONIC.
@@ -72,7 +73,7 @@ class MigrationSource {
 
   // preparing (migration_source_prepare.cc)
   [[nodiscard]] Expected<void> prepare();
-  [[nodiscard]] Expected<v1::Prepared> ask_for_twin();
+  [[nodiscard]] Expected<v1::Prepared> ask_for_twin(const Secret& secret);
   [[nodiscard]] Expected<void> start_flows();
   [[nodiscard]] Expected<void> track();
   void publish_plan();

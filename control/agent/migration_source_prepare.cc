@@ -40,7 +40,9 @@ Expected<void> MigrationSource::prepare() {
     peer_ = std::move(*peer);
     if (interruption_) return tl::unexpected<Error>(*interruption_);
   }
-  auto prepared = ask_for_twin();
+  auto secret = Secret::make();
+  if (!secret) return tl::unexpected<Error>(secret.error());
+  auto prepared = ask_for_twin(*secret);
   if (!prepared) return tl::unexpected<Error>(prepared.error());
 
   records_id_ = prepared->records_id();
@@ -68,6 +70,9 @@ Expected<void> MigrationSource::prepare() {
   config.local = local_endpoint(info);
   config.remote = *remote;
   flows_ = std::make_unique<SendFlows>(agent_.data_plane, events_, config);
+  if (!request_.plaintext) {
+    if (auto keys = flows_->make_keys(*secret, /*source=*/true); !keys) return keys;
+  }
   if (auto started = start_flows(); !started) return started;
   publish_plan();
   return advance(model::SourceEvent::kPrepared);
@@ -87,7 +92,7 @@ Expected<void> MigrationSource::start_flows() {
   return {};
 }
 
-Expected<v1::Prepared> MigrationSource::ask_for_twin() {
+Expected<v1::Prepared> MigrationSource::ask_for_twin(const Secret& secret) {
   v1::SourceMessage message;
   auto& prepare = *message.mutable_prepare();
   prepare.set_session(session_);
@@ -103,7 +108,10 @@ Expected<v1::Prepared> MigrationSource::ask_for_twin() {
   prepare.set_mtu(static_cast<std::uint32_t>(agent_.data_plane.info().mtu));
   prepare.set_version(model::version());
   prepare.set_to(request_.to);
-  return peer_->send(message)
+  if (!request_.plaintext) prepare.set_secret(secret.bytes().data(), secret.bytes().size());
+  const auto sent = peer_->send(message);
+  wipe(*prepare.mutable_secret());
+  return sent
       .and_then([&] {
         agent_.holds.reached(model::step_name(model::HandoverStep::kSourcePrepareSent));
         return peer_->await(v1::DestinationMessage::kPrepared,
@@ -122,13 +130,14 @@ void MigrationSource::publish_plan() {
   plan.set_populated_bytes(count_pages(populated_) * kPageBytes);
   plan.set_flows(flows_->config().plan.flows);
   plan.set_mtu(static_cast<std::uint32_t>(flows_->path_mtu()));
-  plan.set_pages_per_frame(static_cast<std::uint32_t>(
-      wire::raw_pages_per_frame(wire::ipv4_mtu(flows_->path_mtu(), info.address.address))));
+  plan.set_pages_per_frame(static_cast<std::uint32_t>(wire::raw_pages_per_frame(
+      wire::ipv4_mtu(flows_->path_mtu(), info.address.address), flows_->protection())));
   plan.set_port_driver(info.driver);
   plan.set_downtime_limit_us(request_.policy.downtime_limit_ns / kMicrosecondNs);
   plan.set_max_iterations(request_.policy.iterations_max);
   plan.set_mode(request_.quick ? v1::MIGRATION_MODE_QUICK : v1::MIGRATION_MODE_LIVE);
   plan.set_proof(request_.proof);
+  plan.set_encryption(summary_.encryption());
   migration_.publish(plan);
 }
 

@@ -204,6 +204,7 @@ Expected<void> MigrationSource::commit() {
   if (running) {
     marks_.running_ns = std::max(running->arrived_ns, marks_.state_loaded_ns);
     summary_.set_busy_core_seconds_to(running->message.running().busy_core_seconds());
+    *summary_.mutable_frames_dropped() = running->message.running().frames_dropped();
     return advance(model::SourceEvent::kRunning);
   }
   settle_commit(running.error());

@@ -100,6 +100,15 @@ grpc::Status AgentService::GetHost(grpc::ServerContext* /*context*/,
   reply->set_link_bits_per_second(context.config.data_plane.cap_bits_per_second);
   reply->set_controller_epoch(fence_.highest());
   reply->set_cores(std::thread::hardware_concurrency());
+  for (std::uint32_t worker = 0; worker < context.data_plane.workers(); ++worker) {
+    const auto drops = context.data_plane.figures(worker).drops;
+    for (std::size_t reason = 1; reason < drops.size(); ++reason) {
+      if (drops[reason] > 0)
+        (*reply
+              ->mutable_frames_dropped())[wire::to_string(static_cast<wire::DropReason>(reason))] +=
+            drops[reason];
+    }
+  }
   return grpc::Status::OK;
 }
 

@@ -135,6 +135,7 @@ Expected<void> Bench::move_once() {
   request.set_to(destination.host());
   request.set_mode(v1::MIGRATION_MODE_LIVE);
   request.set_proof(options_.proof);
+  request.set_plaintext(options_.plaintext);
 
   std::optional<ProgressView> view;
   if (terminal_.live && !terminal_.json) view.emplace(terminal_);

@@ -105,14 +105,15 @@ void add_guest(CLI::App& app, Parsed& parsed) {
   });
 }
 
-// --downtime-limit, --max-iterations, --mode and --proof mean something only when a migration
-// begins.
+// --downtime-limit, --max-iterations, --mode, --proof and --plaintext mean something only when a
+// migration begins.
 void require_destination(const CLI::App& migrate, const MigrateOptions& options) {
   if (!options.request.to().empty()) return;
   if (!options.watch) {
     throw CLI::RequiredError("--to HOST (or --watch, to follow a migration that is under way)");
   }
-  for (const char* const name : {"--downtime-limit", "--max-iterations", "--mode", "--proof"}) {
+  for (const char* const name :
+       {"--downtime-limit", "--max-iterations", "--mode", "--proof", "--plaintext"}) {
     if (migrate.count(name) > 0) throw CLI::ValidationError(name, "needs --to HOST");
   }
 }
@@ -124,6 +125,9 @@ void add_choice(CLI::App& app, const char* name, const std::map<std::string, Mod
          name, [choices, set](const std::string& text) { set(choices.at(text)); }, help)
       ->check(CLI::IsMember(choices));
 }
+
+constexpr const char* kPlaintextHelp =
+    "Do not encrypt the frames; only where both hosts' configuration allows it";
 
 void add_migrate(CLI::App& app, Parsed& parsed) {
   MigrateOptions& options = parsed.migrate;
@@ -166,6 +170,8 @@ void add_migrate(CLI::App& app, Parsed& parsed) {
       migrate_app, "--proof", {{"sent", v1::PROOF_MODE_SENT}, {"full", v1::PROOF_MODE_FULL}},
       [&request](v1::ProofMode proof) { request.set_proof(proof); },
       "sent: hashes kept while streaming; full: all memory hashed again at the stop");
+  migrate_app.add_flag_callback(
+      "--plaintext", [&request] { request.set_plaintext(true); }, kPlaintextHelp);
   migrate_app.add_flag("--watch", options.watch,
                        "Show progress; without --to: follow a move that is under way");
   migrate_app.callback([&parsed, &migrate_app] {
@@ -200,6 +206,7 @@ void add_bench(CLI::App& app, Parsed& parsed) {
   add_choice<v1::ProofMode>(
       bench_app, "--proof", {{"sent", v1::PROOF_MODE_SENT}, {"full", v1::PROOF_MODE_FULL}},
       [&options](v1::ProofMode proof) { options.proof = proof; }, "As for migrate");
+  bench_app.add_flag("--plaintext", options.plaintext, kPlaintextHelp);
   bench_app.callback([&parsed] {
     const std::uint64_t bytes = parsed.bench.memory_bytes;
     if (bytes == 0 || bytes % kExtentBytes != 0)

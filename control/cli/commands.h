@@ -37,6 +37,7 @@ struct BenchOptions {
   std::string pattern = "uniform";
   double seconds = 10;  // it starts no further move after that; at least one is made
   v1::ProofMode proof = v1::PROOF_MODE_SENT;
+  bool plaintext = false;
 };
 int bench(Fleet& fleet, const Terminal& terminal, const BenchOptions& options);
 

@@ -1,5 +1,8 @@
 #include "control/cli/json_output.h"
 
+#include <map>
+#include <string>
+
 namespace sluice::cli {
 namespace {
 
@@ -9,6 +12,12 @@ const char* name_of(v1::MigrationMode mode) {
   return mode == v1::MIGRATION_MODE_QUICK ? "quick" : "live";
 }
 const char* name_of(v1::ProofMode proof) { return proof == v1::PROOF_MODE_FULL ? "full" : "sent"; }
+
+Json counts(const google::protobuf::Map<std::string, std::uint64_t>& named) {
+  Json document = Json::object();
+  for (const auto& [name, count] : std::map(named.begin(), named.end())) document[name] = count;
+  return document;
+}
 
 }  // namespace
 
@@ -31,6 +40,7 @@ Json to_json(const v1::HostInfo& host) {
           {"guests", host.guests()},
           {"peers", Json(host.peers())},
           {"remarks", Json(host.remarks())},
+          {"frames_dropped", counts(host.frames_dropped())},
           {"boot_id", host.boot_id()}};
 }
 
@@ -60,7 +70,8 @@ Json to_json(const v1::MigratePlan& plan) {
           {"downtime_limit_ms", ms(plan.downtime_limit_us())},
           {"max_iterations", plan.max_iterations()},
           {"mode", name_of(plan.mode())},
-          {"proof", name_of(plan.proof())}};
+          {"proof", name_of(plan.proof())},
+          {"encryption", plan.encryption()}};
 }
 
 Json to_json(const v1::MigrateProgress& progress) {
@@ -105,6 +116,8 @@ Json to_json(const v1::MigrateSummary& summary) {
         {"match", summary.proof_match()},
         {"audited_pages", summary.proof_audited_pages()}}},
       {"mtu", summary.mtu()},
+      {"encryption", summary.encryption()},
+      {"frames_dropped", counts(summary.frames_dropped())},
       {"frames_lost", summary.frames_lost()},
       {"retransmitted_pages", summary.retransmitted_pages()},
       {"remarks", Json(summary.remarks())},

@@ -36,6 +36,7 @@ std::string render_plan(const v1::MigratePlan& plan) {
       plan.pages_per_frame() == 0
           ? ", frames smaller than a page"
           : fmt::format(", {} a frame", format_counted(plan.pages_per_frame(), "page", "pages"));
+  text += ", encryption: " + plan.encryption();
   if (plan.mode() == v1::MIGRATION_MODE_QUICK) return text + ", stopped while it moves";
   return text + ", downtime limit " + format_ms(plan.downtime_limit_us());
 }

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <fmt/format.h>
+#include <map>
 #include <string_view>
 #include <utility>
 
@@ -31,6 +32,15 @@ std::string headline(const v1::MigrateSummary& summary, std::uint64_t downtime_l
                      summary.seconds());
 }
 
+// What arrived and was not believed; frames that came twice are the network's business.
+std::string dropped(const v1::MigrateSummary& summary) {
+  std::string text;
+  const auto& named = summary.frames_dropped();
+  for (const auto& [reason, count] : std::map(named.begin(), named.end()))
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", count, reason);
+  return text.empty() ? "" : line("dropped", text);
+}
+
 std::string transfer(const v1::MigrateSummary& summary) {
   std::string iterations = format_counted(summary.iterations(), "iteration", "iterations");
   if (!summary.stop_reason().empty()) iterations += ", ended by: " + summary.stop_reason();
@@ -44,6 +54,7 @@ std::string transfer(const v1::MigrateSummary& summary) {
               fmt::format("{}, {} sent again",
                           format_counted(summary.frames_lost(), "frame", "frames"),
                           format_counted(summary.retransmitted_pages(), "page", "pages"))) +
+         line("encryption", summary.encryption()) + dropped(summary) +
          line("busy cores",
               fmt::format("{:.2f} s at {}, {:.2f} s at {}", summary.busy_core_seconds_from(),
                           summary.from(), summary.busy_core_seconds_to(), summary.to()));

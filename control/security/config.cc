@@ -18,7 +18,8 @@ Error mistake(const std::string& source, const toml::source_region& where,
 
 }  // namespace
 
-Expected<SecurityConfig> read_security(const toml::node* node, const std::string& source) {
+Expected<SecurityConfig> read_security(const toml::node* node, const std::string& source,
+                                       ConfigOwner owner) {
   SecurityConfig config;
   if (node == nullptr) return config;
   const auto* const table = node->as_table();
@@ -27,13 +28,13 @@ Expected<SecurityConfig> read_security(const toml::node* node, const std::string
   const std::array<std::pair<std::string_view, std::string*>, 3> files = {
       {{"ca", &config.ca}, {"certificate", &config.certificate}, {"key", &config.key}}};
   for (const auto& [key, value] : *table) {
-    if (key == "tls") {
-      const auto tls = value.value_exact<bool>();
-      if (!tls) {
-        return tl::unexpected(
-            mistake(source, value.source(), "security.tls must be true or false"));
+    if (key == "tls" || (key == "allow_plaintext" && owner == ConfigOwner::kAgent)) {
+      const auto flag = value.value_exact<bool>();
+      if (!flag) {
+        return tl::unexpected(mistake(source, value.source(),
+                                      fmt::format("security.{} must be true or false", key.str())));
       }
-      config.tls = *tls;
+      (key == "tls" ? config.tls : config.allow_plaintext) = *flag;
       continue;
     }
     std::string* file = nullptr;

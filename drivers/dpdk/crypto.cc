@@ -24,8 +24,8 @@ constexpr const char* kDevice = "crypto_aesni_gcm0";
 constexpr unsigned kKeysMax = 1024;
 
 constexpr const char* kRemedy =
-    "; migrations can only go in the clear, where both hosts' configuration says [security] "
-    "allow_plaintext = true";
+    "; migrations can only go in the clear: --plaintext, where both hosts' configuration says "
+    "[security] allow_plaintext = true";
 
 // Never used, as frames go the synchronous way; but the driver (22.11) expands keys with what
 // belongs to the first queue pair.

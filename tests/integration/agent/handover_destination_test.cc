@@ -109,6 +109,7 @@ class DestinationHandover : public testing::Test {
     auto& prepare = *message.mutable_prepare();
     prepare.set_session(session_);
     prepare.set_from(from);
+    prepare.set_secret(std::string(Secret::kBytes, 's'));
     prepare.set_to(to);
     prepare.set_guest_description_json(model::to_json(fake_description("db")));
     prepare.add_region_pages(kFakeBytes / kPageBytes);

@@ -54,7 +54,7 @@ class Agents:
     def security(name):
         return f'[security]\nca = "ca.pem"\ncertificate = "{name}.pem"\nkey = "{name}-key.pem"\n'
 
-    def write_config(self, host, rate):
+    def write_config(self, host, rate, plaintext):
         other = "h2" if host == "h1" else "h1"
         (self.directory / f"{host}.toml").write_text(f"""
 host = "{host}"
@@ -69,12 +69,12 @@ role = "{'server' if host == 'h1' else 'client'}"
 address = "10.77.99.{host[1]}/24"
 memory = "128M"
 {f'rate = "{rate}"' if rate else ''}
-{self.security(host)}
+{self.security(host)}{'allow_plaintext = true' if plaintext else ''}
 """)
 
-    def start(self, *hosts, rate=None):
+    def start(self, *hosts, rate=None, plaintext=()):
         for host in hosts or ("h1", "h2"):
-            self.write_config(host, rate)
+            self.write_config(host, rate, host in plaintext)
             log = open(self.directory / f"{host}.log", "ab")
             self.logs.append(log)
             self.processes[host] = subprocess.Popen([SLUICED, "--config", self.directory / f"{host}.toml"], stderr=log)
@@ -247,6 +247,27 @@ def test_memory_guest_moves_there_and_back(agents):
         assert agents.guest("pages")["state"] == "running"
     assert summary["iterations"] == 1
     assert agents.json("hosts")["hosts"][1]["memory_used_bytes"] == 0
+
+
+def test_frames_are_encrypted_unless_both_hosts_allow_plaintext(agents):
+    agents.start()
+    assert agents.start_memory_guest("pages").returncode == 0
+    summary = agents.json("migrate", "pages", "--to", "h2")
+    assert_sound(summary)
+    assert summary["encryption"] == "aes-256-gcm"
+    assert "bad_tag" not in summary["frames_dropped"]
+    assert_refused(agents.sluice("migrate", "pages", "--to", "h1", "--plaintext"), "h2", "allow_plaintext")
+    agents.stop()
+    agents.start(plaintext=("h1",))
+    assert agents.start_memory_guest("pages").returncode == 0
+    # The source allows it, the destination does not.
+    assert_refused(agents.sluice("migrate", "pages", "--to", "h2", "--plaintext"), "h2", "allow_plaintext")
+    assert agents.guest("pages")["state"] == "running"
+    agents.stop()
+    agents.start(plaintext=("h1", "h2"))
+    assert agents.start_memory_guest("pages").returncode == 0
+    assert agents.json("migrate", "pages", "--to", "h2", "--plaintext")["encryption"] == "none"
+    assert agents.json("migrate", "pages", "--to", "h1")["encryption"] == "aes-256-gcm"
 
 
 def test_bench_verifies_every_page(agents):

@@ -16,7 +16,8 @@ TEST(Json, SummaryIsExactlyTheContract) {
       R"("goodput_gbps":9.41,"seconds":4.21,"downtime_ms":12.4,)"
       R"("downtime":{"stop":0.1,"final_scan":0.5,"final_copy":6.2,"proof":1.1,"state":3.5,"resume":1.0},)"
       R"("proof":{"extents":2048,"algorithm":"xxh3-64","match":true,"audited_pages":70003},)"
-      R"("mtu":9000,"frames_lost":7,"retransmitted_pages":14,"remarks":[],"busy_core_seconds":{"from":3.91,"to":4.02}})");
+      R"("mtu":9000,"encryption":"aes-256-gcm","frames_dropped":{"bad_tag":1,"replay":2},)"
+      R"("frames_lost":7,"retransmitted_pages":14,"remarks":[],"busy_core_seconds":{"from":3.91,"to":4.02}})");
 }
 
 TEST(Json, FailedSummarySaysWhy) {
@@ -37,7 +38,8 @@ TEST(Json, ProgressAndPlan) {
       to_json(sample_plan()).dump(),
       R"({"event":"plan","guest":"db-3","from":"h1","to":"h2","memory_bytes":4294967296,)"
       R"("populated_bytes":1610612736,"flows":1,"mtu":9000,"pages_per_frame":2,"port_driver":"memif",)"
-      R"("downtime_limit_ms":50.0,"max_iterations":10,"mode":"live","proof":"sent"})");
+      R"("downtime_limit_ms":50.0,"max_iterations":10,"mode":"live","proof":"sent",)"
+      R"("encryption":"aes-256-gcm"})");
 }
 
 TEST(Json, GuestAndHost) {

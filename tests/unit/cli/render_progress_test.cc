@@ -12,7 +12,7 @@ namespace {
 TEST(Plan, SaysWhatIsGoingToHappen) {
   EXPECT_EQ(render_plan(sample_plan()),
             "db-3: h1 -> h2, 4.0 GiB (1.5 GiB populated), 1 flow over memif, 2 pages a frame, "
-            "downtime limit 50.0 ms");
+            "encryption: aes-256-gcm, downtime limit 50.0 ms");
 }
 
 TEST(LiveLine, ShowsPhaseBarAndFigures) {

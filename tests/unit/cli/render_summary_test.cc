@@ -16,6 +16,8 @@ TEST(Summary, Completed) {
   pre-copy     3 iterations, ended by: predicted downtime
   wire         4.3 GiB, 9.41 Gb/s of page data
   losses       7 frames, 14 pages sent again
+  encryption   aes-256-gcm
+  dropped      1 bad_tag, 2 replay
   busy cores   3.91 s at h1, 4.02 s at h2
   proof        2,048 extents agree (xxh3-64), 70,003 pages audited on the way
   downtime     12.4 ms

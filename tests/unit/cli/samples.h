@@ -30,6 +30,9 @@ inline v1::MigrateSummary sample_summary() {
   summary.set_proof_match(true);
   summary.set_proof_audited_pages(70'003);
   summary.set_mtu(9000);
+  summary.set_encryption("aes-256-gcm");
+  (*summary.mutable_frames_dropped())["replay"] = 2;
+  (*summary.mutable_frames_dropped())["bad_tag"] = 1;
   summary.set_frames_lost(7);
   summary.set_retransmitted_pages(14);
   summary.set_busy_core_seconds_from(3.91);
@@ -68,6 +71,7 @@ inline v1::MigratePlan sample_plan() {
   plan.set_max_iterations(10);
   plan.set_mode(v1::MIGRATION_MODE_LIVE);
   plan.set_proof(v1::PROOF_MODE_SENT);
+  plan.set_encryption("aes-256-gcm");
   return plan;
 }
 

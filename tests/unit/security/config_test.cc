@@ -8,15 +8,23 @@
 namespace sluice::security {
 namespace {
 
-Expected<SecurityConfig> read(const std::string& text) {
+Expected<SecurityConfig> read(const std::string& text, ConfigOwner owner = ConfigOwner::kCaller) {
   const auto table = toml::parse(text);
-  return read_security(table.get("security"), "/etc/sluice/agent.toml");
+  return read_security(table.get("security"), "/etc/sluice/agent.toml", owner);
 }
 
 TEST(SecurityConfig, TlsIsOnUnlessItIsTurnedOff) {
   EXPECT_TRUE(read("")->tls);
   EXPECT_TRUE(read("[security]\n")->tls);
   EXPECT_FALSE(read("[security]\ntls = false\n")->tls);
+}
+
+TEST(SecurityConfig, OnlyAnAgentMayAllowPlaintext) {
+  EXPECT_FALSE(read("[security]\n", ConfigOwner::kAgent)->allow_plaintext);
+  EXPECT_TRUE(read("[security]\nallow_plaintext = true\n", ConfigOwner::kAgent)->allow_plaintext);
+  const auto caller = read("[security]\nallow_plaintext = true\n");
+  ASSERT_FALSE(caller);
+  EXPECT_NE(caller.error().message.find("unknown key security.allow_plaintext"), std::string::npos);
 }
 
 TEST(SecurityConfig, PathsAreTakenFromTheFilesDirectory) {
