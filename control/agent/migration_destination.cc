@@ -192,7 +192,7 @@ Expected<void> MigrationDestination::receive(const v1::Prepare& request) {
   config.remote = *remote;
   flows_ = std::make_unique<ReceiveFlows>(agent_.data_plane, events_, config);
   if (!request.secret().empty()) {
-    const auto keys = Secret::from_bytes(request.secret()).and_then([&](const Secret& secret) {
+    auto keys = Secret::from_bytes(request.secret()).and_then([&](const Secret& secret) {
       return flows_->make_keys(secret, /*source=*/false);
     });
     if (!keys) return keys;
