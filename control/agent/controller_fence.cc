@@ -39,10 +39,11 @@ Expected<std::uint64_t> ControllerFence::load(const std::string& state_directory
 
 Expected<void> ControllerFence::admit(std::uint64_t epoch) {
   const std::lock_guard lock(mutex_);
-  if (epoch < highest_)
+  if (epoch < highest_) {
     return fail(ErrorKind::kPermission,
                 fmt::format("a controller of epoch {} speaks, but one of epoch {} has taken over",
                             epoch, highest_));
+  }
   if (epoch == highest_) return {};
   if (!write_durably(path_, std::to_string(epoch)))
     return fail(ErrorKind::kFailed, fmt::format("{} cannot be written; nothing was done", path_));

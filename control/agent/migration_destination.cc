@@ -72,7 +72,7 @@ void MigrationDestination::run() {
 Expected<void> MigrationDestination::handle(v1::SourceMessage& message) {
   switch (message.message_case()) {
     case v1::SourceMessage::kPrepare: {
-      const auto prepared = prepare(message.prepare());
+      auto prepared = prepare(message.prepare());
       wipe(*message.mutable_prepare()->mutable_secret());
       return prepared;
     }

@@ -103,10 +103,11 @@ grpc::Status AgentService::GetHost(grpc::ServerContext* /*context*/,
   for (std::uint32_t worker = 0; worker < context.data_plane.workers(); ++worker) {
     const auto drops = context.data_plane.figures(worker).drops;
     for (std::size_t reason = 1; reason < drops.size(); ++reason) {
-      if (drops[reason] > 0)
+      if (drops[reason] > 0) {
         (*reply
               ->mutable_frames_dropped())[wire::to_string(static_cast<wire::DropReason>(reason))] +=
             drops[reason];
+      }
     }
   }
   return grpc::Status::OK;
@@ -245,10 +246,11 @@ grpc::Status AgentService::Reboot(grpc::ServerContext* context, const v1::Reboot
   reply->set_boot_id(boot_id_);
   if (request->boot_id() != boot_id_) return grpc::Status::OK;
   const auto guests = agent_.context().registry.list().size();
-  if (guests != 0)
+  if (guests != 0) {
     return model::to_status(Error{
         ErrorKind::kBusy, fmt::format("{} has {} guests, which a reboot would end; move them first",
                                       agent_.context().config.host, guests)});
+  }
   spdlog::warn("rebooting: the controller asked for it");
   reply->set_begun(true);
   return model::to_status(hooks::start_detached(agent_.context().config.reboot_command));

@@ -21,7 +21,7 @@ void StepHolds::hold(std::string_view step) const {
   if (!std::filesystem::exists(wanted, error)) return;
   const std::string held = fmt::format("{}/held-{}", directory_, step);
   spdlog::warn("TEST: held at {} until {} is removed", step, wanted);
-  std::ofstream{held};
+  std::ofstream(held).close();
   while (std::filesystem::exists(wanted, error)) std::this_thread::sleep_for(kPollInterval);
   std::filesystem::remove(held, error);
 }

@@ -32,9 +32,10 @@ int report(const Terminal& terminal, const v1::RunStatus& run) {
     break;
   }
   std::replace(line.begin(), line.end(), '\n', ' ');
-  if (run.state() == "paused")
+  if (run.state() == "paused") {
     line += fmt::format(
         "; go on with: sluice patch resume {0}; end it with: sluice patch abort {0}", run.run());
+  }
   terminal.err << "sluice: " << line << std::endl;
   return kExitFailed;
 }

@@ -106,8 +106,8 @@ Expected<std::string> read_plan(const std::string& path) {
     return fail(ErrorKind::kInvalid,
                 error_at(path, where, "canary has both guest_file and definition; keep one"));
   }
-  const auto definition = read_file(error_at(path, where, "guest file"),
-                                    (std::filesystem::path(path).parent_path() / *name).string());
+  auto definition = read_file(error_at(path, where, "guest file"),
+                              (std::filesystem::path(path).parent_path() / *name).string());
   if (!definition) return definition;
 
   std::vector<std::string> lines;

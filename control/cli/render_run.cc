@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <ctime>
 #include <fmt/chrono.h>
 #include <fmt/format.h>
@@ -17,7 +18,7 @@ namespace {
 using Rows = std::vector<std::vector<std::string>>;
 
 std::string span(double seconds) {
-  return format_span(static_cast<std::uint64_t>(std::max(seconds, 0.0) * 1000 + 0.5));
+  return format_span(static_cast<std::uint64_t>(std::lround(std::max(seconds, 0.0) * 1000)));
 }
 
 std::string instant(std::int64_t ms) {

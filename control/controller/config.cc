@@ -34,18 +34,19 @@ std::optional<planner::Rule> parse_rule(std::string_view text) {
 template <typename Read>
 void each_table(TableReader& root, std::string_view key, Read read) {
   root.subtable(key, [&](TableReader& tables) {
-    for (const auto& [name, node] : tables.table()) {
-      tables.subtable(name.str(),
-                      [&](TableReader& table) { read(std::string(name.str()), table); });
+    for (const auto& entry : tables.table()) {
+      const std::string name(entry.first.str());
+      tables.subtable(name, [&](TableReader& table) { read(name, table); });
     }
   });
 }
 
 void read_hosts(TableReader& root, Config& config) {
-  if (!root.table().contains("hosts"))
+  if (!root.table().contains("hosts")) {
     return root.complain(
         root.table().source(),
         "the table [hosts] is missing, with lines such as h1 = \"192.0.2.1:7400\"");
+  }
   root.subtable("hosts", [&](TableReader& hosts) {
     for (const auto& [name, node] : hosts.table()) {
       std::string address;

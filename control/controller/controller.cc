@@ -12,13 +12,12 @@ namespace sluice::controller {
 namespace {
 
 using patch::RunEvent;
-using patch::RunState;
 
 constexpr std::int64_t kLeaseMs = 10'000;
 constexpr std::int64_t kRenewMs = 2'000;
 constexpr std::chrono::milliseconds kTick{200};
 // The run's id under which operators' own marks are journaled.
-const std::string kClusterJournal;  // empty
+constexpr const char* kClusterJournal = "";
 constexpr const char* kOperator = "operator";
 
 patch::TimeMs wall_clock_ms() {
@@ -140,9 +139,10 @@ void Controller::step_runs() {
     const auto stepped = driver->step(facts(), mover(inventory_.hosts()));
     if (!stepped) return fatal(stepped.error().message);
     note_marks(driver->run());
-    if (!active(driver))
+    if (!active(driver)) {
       spdlog::info("run {} is {}: {}", driver->run().id(), patch::to_string(driver->run().state()),
                    driver->run().reason());
+    }
   }
 }
 
@@ -191,9 +191,10 @@ Expected<void> Controller::restore() {
     if (auto collected = collect(run, run); !collected) return collected;
   }
   if (auto collected = collect(kClusterJournal, kOperator); !collected) return collected;
-  for (const auto& [sequence, mark] : marks)
+  for (const auto& [sequence, mark] : marks) {
     apply_mark(mark.second.mark, mark.first, marks_[mark.second.host].cordoned_by,
                marks_[mark.second.host].quarantined);
+  }
   // Before anything is taken up again, every host has been asked once.
   for (const auto& host : config_.hosts) inventory_.refresh(host.name);
   for (const auto& run : *runs) {
@@ -256,11 +257,12 @@ Expected<patch::Plan> Controller::check_plan(const std::string& plan_toml,
     if (patch::is_final(run.state())) continue;
     for (const auto& host : plan->hosts) {
       const auto& hosts = run.plan().hosts;
-      if (std::find(hosts.begin(), hosts.end(), host) != hosts.end())
+      if (std::find(hosts.begin(), hosts.end(), host) != hosts.end()) {
         return fail(
             ErrorKind::kBusy,
             fmt::format("{}: {} is part of run {} ({}), which is {}; abort it or wait", plan->name,
                         host, run.id(), run.plan().name, patch::to_string(run.state())));
+      }
     }
   }
   if (auto admitted = patch::admit(*plan, facts(), mover(inventory_.hosts())); !admitted)
@@ -299,16 +301,18 @@ v1::ClusterInfo Controller::cluster() {
 
 Expected<void> Controller::set_mark(const std::string& host, patch::Mark mark) {
   const auto known = inventory_.hosts();
-  if (known.count(host) == 0)
+  if (known.count(host) == 0) {
     return fail(ErrorKind::kNotFound,
                 fmt::format("there is no host {}; `sluice hosts` lists them", host));
+  }
   for (const auto& driver : drivers_) {
     const patch::Run& run = driver->run();
     const auto& hosts = run.plan().hosts;
     const bool takes_part = std::find(hosts.begin(), hosts.end(), host) != hosts.end();
-    if (!patch::is_final(run.state()) && takes_part)
+    if (!patch::is_final(run.state()) && takes_part) {
       return fail(ErrorKind::kBusy, fmt::format("{} is part of run {}, which is {}; abort it first",
                                                 host, run.id(), patch::to_string(run.state())));
+    }
   }
   const patch::Record record{now_ms(), patch::MarkStep{host, mark}};
   if (auto written = journal_.append(epoch_, kClusterJournal, patch::encode(record)); !written)

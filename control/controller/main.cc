@@ -49,14 +49,16 @@ Expected<std::shared_ptr<const security::Credentials>> load_credentials(
       config.security,
       fmt::format("to make some: sluice pki client {} --role controller --dir /etc/sluice/pki",
                   config.name));
-  if (!credentials)
+  if (!credentials) {
     return fail(credentials.error().kind,
                 fmt::format("{}: {}", config_file, credentials.error().message));
+  }
   if (auto own = (*credentials)->require_host(config.name, security::Role::kController); !own)
     return tl::unexpected<Error>(own.error());
-  if (!(*credentials)->tls())
+  if (!(*credentials)->tls()) {
     spdlog::warn(
         "TLS IS OFF ([security] tls = false): whoever reaches this controller commands it");
+  }
   return credentials;
 }
 
@@ -76,10 +78,11 @@ Expected<std::unique_ptr<grpc::Server>> serve(const Config& config,
   auto server = builder.BuildAndStart();
   umask(mask);
   for (std::size_t i = 0; i < ports.size(); ++i) {
-    if (!server || ports[i] == 0)
+    if (!server || ports[i] == 0) {
       return fail(ErrorKind::kFailed,
                   fmt::format("cannot listen on {}; is the address this host's, and free?",
                               config.listen[i]));
+    }
   }
   return server;
 }

@@ -118,9 +118,10 @@ v1::Report to_report(const patch::Run& run, const std::vector<patch::Record>& re
       fmt::format("# {} ({})\n\n{}", run.plan().name, run.id(), patch::to_string(run.state()));
   if (!run.reason().empty()) text += ": " + run.reason();
   text += fmt::format("\n\nBegun {} UTC", time_text(run.begun_ms()));
-  if (run.ended_ms() != 0)
+  if (run.ended_ms() != 0) {
     text += fmt::format(", ended {} UTC, {:.0f} s", time_text(run.ended_ms()),
                         static_cast<double>(run.ended_ms() - run.begun_ms()) / 1000);
+  }
   text += "\n";
   add_hosts(run, text);
   add_moves(run, text);

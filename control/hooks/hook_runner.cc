@@ -140,11 +140,12 @@ class HookRunner::Lock {
 Expected<void> HookRunner::prepare(const std::string& state_directory) {
   std::error_code error;
   fs::create_directories(state_directory, error);
-  if (error || access(state_directory.c_str(), W_OK) != 0)
+  if (error || access(state_directory.c_str(), W_OK) != 0) {
     return fail(ErrorKind::kPermission,
                 fmt::format("{} cannot be made or written; it keeps what hooks have done, and must "
                             "outlive reboots",
                             state_directory));
+  }
   return {};
 }
 
@@ -187,9 +188,10 @@ Expected<End> HookRunner::run_alone(const Call& call) {
 
 // "Begun" is on disk before anything runs.
 Expected<void> HookRunner::begin(const Call& call, const std::string& base) const {
-  if (names().count(call.name) == 0)
+  if (names().count(call.name) == 0) {
     return fail(ErrorKind::kNotFound,
                 fmt::format("there is no hook {} in {}", call.name, hook_directory_));
+  }
   const std::string begun = base + ".begun";
   const int file = open(begun.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   const bool durable = file >= 0 && fsync(file) == 0;
@@ -215,14 +217,16 @@ Expected<void> HookRunner::spawn(const Call& call, const std::string& base) cons
   const auto pid =
       start({"/bin/sh", "-c", kShell, "sluice-hook", base, hook_directory_ + "/" + call.name},
             environment);
-  if (!pid)
+  if (!pid) {
     return fail(ErrorKind::kFailed,
                 fmt::format("hook {} cannot be started: {}", call.name, pid.error().message));
+  }
   // Until it has said who it is, nobody may take it for gone.
   while (!fs::exists(base + ".pid")) {
-    if (waitpid(*pid, nullptr, WNOHANG) != 0 && !fs::exists(base + ".pid"))
+    if (waitpid(*pid, nullptr, WNOHANG) != 0 && !fs::exists(base + ".pid")) {
       return fail(ErrorKind::kFailed, fmt::format("hook {} ended before it began; is {} full?",
                                                   call.name, state_directory_));
+    }
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   return {};

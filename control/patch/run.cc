@@ -8,10 +8,11 @@ namespace sluice::patch {
 
 Expected<void> Run::apply(const Record& record) {
   const bool creates = std::holds_alternative<Created>(record.body);
-  if (creates == created_)
+  if (creates == created_) {
     return fail(ErrorKind::kInvalid, fmt::format("run {}: {}", id_,
                                                  created_ ? "is created a second time"
                                                           : "has no plan at its beginning"));
+  }
   return fold(record);
 }
 
@@ -52,9 +53,10 @@ Expected<void> Run::fold(const Record& record) {
 
 Expected<void> Run::fold(const RunStep& step) {
   const auto after = next(state_, step.event);
-  if (!after)
+  if (!after) {
     return fail(ErrorKind::kInvalid, fmt::format("run {} is {}: it cannot {}", id_,
                                                  to_string(state_), to_string(step.event)));
+  }
   state_ = *after;
   reason_ = step.reason;
   if (step.event == RunEvent::kResume) failures_accepted_ = failures();
@@ -64,9 +66,10 @@ Expected<void> Run::fold(const RunStep& step) {
 Expected<void> Run::fold(const HostStep& step, TimeMs at_ms) {
   const auto found = hosts_.find(step.host);
   const auto after = found == hosts_.end() ? std::nullopt : next(found->second.state, step.event);
-  if (!after)
+  if (!after) {
     return fail(ErrorKind::kInvalid, fmt::format("run {}: {} is not legal for host {}", id_,
                                                  to_string(step.event), step.host));
+  }
   HostRun& host = found->second;
   host.state = *after;
   host.entered_ms = at_ms;
@@ -77,18 +80,20 @@ Expected<void> Run::fold(const HostStep& step, TimeMs at_ms) {
 }
 
 Expected<void> Run::fold(const Intent& intent) {
-  if (intent.id != intents_.size() + 1 || hosts_.count(intent.host) == 0)
+  if (intent.id != intents_.size() + 1 || hosts_.count(intent.host) == 0) {
     return fail(ErrorKind::kInvalid,
                 fmt::format("run {}: intent {} is out of order", id_, intent.id));
+  }
   intents_[intent.id] = intent;
   latest_[{intent.host, intent.purpose}] = intent.id;
   return {};
 }
 
 Expected<void> Run::fold(const Outcome& outcome) {
-  if (intents_.count(outcome.id) == 0 || outcomes_.count(outcome.id) != 0)
+  if (intents_.count(outcome.id) == 0 || outcomes_.count(outcome.id) != 0) {
     return fail(ErrorKind::kInvalid,
                 fmt::format("run {}: no intent {} waits for an outcome", id_, outcome.id));
+  }
   outcomes_[outcome.id] = outcome;
   return {};
 }

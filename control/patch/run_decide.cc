@@ -77,12 +77,13 @@ void Run::begin_hosts(Decision& decision) const {
   if (pending == plan_.hosts.end()) return;
   if (plan_.parallel != 0 && out_of_service >= plan_.parallel) {
     // A quarantined host that fills the budget alone would keep the rest waiting for ever.
-    if (query.emptying.empty())
+    if (query.emptying.empty()) {
       decision.add(
           RunStep{RunEvent::kPause,
                   fmt::format("{} hosts are in quarantine, which is all that may be out of "
                               "service: repair one or raise parallel",
                               out_of_service)});
+    }
     return;
   }
   if (plan_.parallel == 0 && !query.emptying.empty()) {
@@ -156,10 +157,11 @@ void Run::decide_moves(Decision& decision) const {
 }
 
 Expected<void> admit(const Plan& plan, const Facts& facts, const Mover& mover) {
-  if (plan.window.over(facts.now_ms))
+  if (plan.window.over(facts.now_ms)) {
     return fail(
         ErrorKind::kInvalid,
         fmt::format("{}: the window has closed already; change window.not_after", plan.name));
+  }
   const auto check_hook = [&](const std::optional<Hook>& hook,
                               const std::string& host) -> Expected<void> {
     if (!hook) return {};
@@ -174,23 +176,26 @@ Expected<void> admit(const Plan& plan, const Facts& facts, const Mover& mover) {
   };
   for (const auto& name : plan.hosts) {
     const auto host = facts.hosts.find(name);
-    if (host == facts.hosts.end())
+    if (host == facts.hosts.end()) {
       return fail(
           ErrorKind::kNotFound,
           fmt::format("{}: there is no host {}; `sluice hosts` lists them", plan.name, name));
-    if (!host->second.reachable)
+    }
+    if (!host->second.reachable) {
       return fail(ErrorKind::kUnreachable,
                   fmt::format("{}: the agent of {} does not answer", plan.name, name));
+    }
     for (const auto* hook : {&plan.silence, &plan.before, &plan.patch, &plan.after, &plan.rollback,
                              &plan.version, &plan.unsilence}) {
       if (auto checked = check_hook(*hook, name); !checked) return checked;
     }
     for (const auto& [guest, about] : facts.guests) {
-      if (about.host == name && about.policy == GuestPolicy::kNever)
+      if (about.host == name && about.policy == GuestPolicy::kNever) {
         return fail(ErrorKind::kInvalid,
                     fmt::format("{}: {} on {} must never be moved (its policy); give it another "
                                 "policy or leave {} out",
                                 plan.name, guest, name, name));
+      }
     }
     MoveQuery query;
     query.facts = &facts;
@@ -203,9 +208,10 @@ Expected<void> admit(const Plan& plan, const Facts& facts, const Mover& mover) {
       if (about.policy == GuestPolicy::kShutdown) query.resting.insert(guest);
     }
     const auto answer = mover.propose(query);
-    if (!answer.stuck.empty())
+    if (!answer.stuck.empty()) {
       return fail(ErrorKind::kNoCapacity, fmt::format("{}: {} cannot be emptied: {}", plan.name,
                                                       name, answer.stuck.begin()->second));
+    }
   }
   return {};
 }

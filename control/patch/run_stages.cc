@@ -38,10 +38,11 @@ void Run::decide_host(Decision& decision, const std::string& name) const {
     case HostState::kPatching:
       return patching(decision, name);
     case HostState::kRebooting:
-      if (came_back(decision, name, "reboot", host.baseline->boot_id))
+      if (came_back(decision, name, "reboot", host.baseline->boot_id)) {
         decision.step(
             name, HostEvent::kCameBack,
             fmt::format("boot id {} -> {}", host.baseline->boot_id, decision.host(name)->boot_id));
+      }
       return;
     case HostState::kVerifying:
       return verifying(decision, name);
@@ -152,9 +153,10 @@ void Run::draining(Decision& decision, const std::string& name) const {
     const Task moved = latest(name, (first ? "drain:" : "redrain:") + guest);
     const bool given_up =
         moved.outcome != nullptr && !moved.outcome->ok && moved.intent->attempt >= plan_.attempts;
-    if (given_up)
+    if (given_up) {
       return decision.fail(name, fmt::format("{} could not be moved in {} attempts: {}", guest,
                                              plan_.attempts, moved.outcome->detail));
+    }
     if (decision.facts.guests.at(guest).policy != GuestPolicy::kShutdown) continue;
     const std::string purpose = "shutdown:" + guest;
     switch (state_of(name, purpose)) {
@@ -208,12 +210,14 @@ void Run::verifying(Decision& decision, const std::string& name) const {
   const Task printed = latest(name, "version-after");
   const std::string version = printed.outcome == nullptr ? "" : trimmed(printed.outcome->detail);
   const std::string& kernel = decision.host(name)->kernel;
-  if (!plan_.expected_version.empty() && version != plan_.expected_version)
+  if (!plan_.expected_version.empty() && version != plan_.expected_version) {
     return decision.fail(name, fmt::format("its version is \"{}\", expected \"{}\"", version,
                                            plan_.expected_version));
-  if (!plan_.expected_kernel.empty() && kernel != plan_.expected_kernel)
+  }
+  if (!plan_.expected_kernel.empty() && kernel != plan_.expected_kernel) {
     return decision.fail(
         name, fmt::format("its kernel is {}, expected {}", kernel, plan_.expected_kernel));
+  }
   decision.step(name, HostEvent::kVerified,
                 version.empty() ? "kernel " + kernel : "version " + version);
 }
@@ -229,9 +233,10 @@ void Run::canary(Decision& decision, const std::string& name) const {
     const TaskState state = state_of(name, purpose);
     if (state == TaskState::kOk) continue;
     if (state == TaskState::kOpen) return;
-    if (state == TaskState::kFailed)
+    if (state == TaskState::kFailed) {
       return decision.fail(
           name, fmt::format("{} failed: {}", purpose, latest(name, purpose).outcome->detail));
+    }
     Intent intent{0, ActionKind::kMigrate, purpose, name, guest};
     if (intent.purpose == "canary-start") {
       intent.kind = ActionKind::kStartGuest;
@@ -280,11 +285,12 @@ void Run::healthy_or_fail(Decision& decision, const std::string& name) const {
     return;
   }
   const auto ratio = goodput_ratio(name);
-  if (ratio && *ratio < plan_.goodput_ratio_min)
+  if (ratio && *ratio < plan_.goodput_ratio_min) {
     decision.fail(name,
                   fmt::format("its guests' goodput is {:.2f} of what it was before the patch, "
                               "the plan wants {:.2f}",
                               *ratio, plan_.goodput_ratio_min));
+  }
 }
 
 // Moves home are decided in decide_moves; here are the gates between the steps.
@@ -299,9 +305,10 @@ void Run::refill(Decision& decision, const std::string& name) const {
     const Task moved = latest(name, "refill:" + guests[i]);
     const bool given_up =
         moved.outcome != nullptr && !moved.outcome->ok && moved.intent->attempt >= plan_.attempts;
-    if (given_up)
+    if (given_up) {
       decision.fail(name, fmt::format("{} could not be moved home in {} attempts: {}", guests[i],
                                       plan_.attempts, moved.outcome->detail));
+    }
     return;
   }
   // Those that were shut down come back with the last step.
@@ -364,13 +371,15 @@ void Run::verify_old(Decision& decision, const std::string& name) const {
   const Baseline& before = *hosts_.at(name).baseline;
   const Task printed = latest(name, "version-old");
   const std::string version = printed.outcome == nullptr ? "" : trimmed(printed.outcome->detail);
-  if (version != before.version)
+  if (version != before.version) {
     return decision.fail(
         name, fmt::format("after the rollback its version is \"{}\", it was \"{}\"", version,
                           before.version));
-  if (decision.host(name)->kernel != before.kernel)
+  }
+  if (decision.host(name)->kernel != before.kernel) {
     return decision.fail(name, fmt::format("after the rollback its kernel is {}, it was {}",
                                            decision.host(name)->kernel, before.kernel));
+  }
   decision.step(name, HostEvent::kVerifiedOld, version.empty() ? "" : "version " + version);
 }
 

@@ -69,9 +69,10 @@ Expected<std::unique_ptr<SqliteJournal>> SqliteJournal::open(const std::string& 
 }
 
 Error SqliteJournal::error_of(const SQLite::Exception& exception) const {
-  if (exception.getErrorCode() == SQLITE_FULL)
+  if (exception.getErrorCode() == SQLITE_FULL) {
     return {ErrorKind::kNoCapacity,
             fmt::format("the disk under the journal {} is full; make room, then go on", path_)};
+  }
   return {ErrorKind::kFailed,
           fmt::format("the journal {} cannot be written: {}", path_, exception.what())};
 }
@@ -95,10 +96,11 @@ Expected<std::uint64_t> SqliteJournal::take_lease(const std::string& holder, Tim
     const std::string other = lease.getColumn(0).getString();
     const TimeMs until_ms = lease.getColumn(1).getInt64();
     lease.reset();
-    if (other != holder && until_ms > now_ms)
+    if (other != holder && until_ms > now_ms) {
       return fail(ErrorKind::kBusy,
                   fmt::format("controller {} holds the lease on {} for another {} ms", other, path_,
                               until_ms - now_ms));
+    }
     const std::uint64_t epoch = newest_epoch(database_) + 1;
     SQLite::Statement take(database_, "UPDATE lease SET epoch = ?, holder = ?, until_ms = ?");
     take.bind(1, static_cast<std::int64_t>(epoch));

@@ -127,9 +127,10 @@ std::string describe(const Run& run, const Cluster& cluster) {
                         to_string(host.state), real.version, real.up, host.cordoned_here,
                         host.quarantined);
   }
-  for (const auto& [name, guest] : cluster.guests)
+  for (const auto& [name, guest] : cluster.guests) {
     text += fmt::format("{} {} moved {}\n", name, guest.host == home_of(name) ? "home" : "away",
                         cluster.migrations.count(name) != 0 ? cluster.migrations.at(name) : 0);
+  }
   for (const auto& [hook, times] : cluster.hook_runs) text += fmt::format("{} x{}\n", hook, times);
   for (const auto& [host, times] : cluster.reboots)
     text += fmt::format("reboot {} x{}\n", host, times);

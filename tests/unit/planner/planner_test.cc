@@ -243,9 +243,10 @@ TEST_F(PlannerTest, ARingOfFullHosts) {
   std::vector<Destination> destinations;
   for (int i = 0; i < 5; ++i) hosts.push_back(builder.host("h" + std::to_string(i), 4));
   builder.host("spare", 4);
-  for (int i = 0; i < 5; ++i)
+  for (int i = 0; i < 5; ++i) {
     destinations.push_back(
         {builder.guest("g" + std::to_string(i), hosts[i], 4), hosts[(i + 1) % 5]});
+  }
   const Plan plan = bring(destinations);
   EXPECT_TRUE(plan.complete());
   EXPECT_EQ(plan.stops, 1);
