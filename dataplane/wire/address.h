@@ -66,8 +66,8 @@ class IpAddress {
   }
 
   friend bool operator==(const IpAddress&, const IpAddress&) = default;
-  // NOLINTNEXTLINE(modernize-use-nullptr): clang-tidy 14 sees a literal 0 in what the compiler
-  // makes.
+  // clang-tidy 14 sees a literal 0 in what the compiler makes of this.
+  // NOLINTNEXTLINE(modernize-use-nullptr)
   friend auto operator<=>(const IpAddress&, const IpAddress&) = default;
 
  private:
