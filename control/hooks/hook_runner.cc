@@ -82,6 +82,7 @@ void reap(pid_t shell) { waitpid(shell, nullptr, WNOHANG); }
 
 std::vector<char*> pointers_to(std::vector<std::string>& texts) {
   std::vector<char*> pointers;
+  pointers.reserve(texts.size() + 1);
   for (auto& text : texts) pointers.push_back(text.data());
   pointers.push_back(nullptr);
   return pointers;
@@ -99,6 +100,8 @@ Expected<pid_t> start(std::vector<std::string> arguments, std::vector<std::strin
   posix_spawn_file_actions_init(&actions);
   for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
     posix_spawn_file_actions_addopen(&actions, stream, "/dev/null", O_RDWR, 0);
+  // Libraries leave some open: an agent that a reboot starts must not find its predecessor's ports.
+  posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
   pid_t pid = 0;
   const int status = posix_spawn(&pid, arguments.front().c_str(), &actions, &attributes,
                                  pointers_to(arguments).data(), pointers_to(environment).data());
@@ -213,7 +216,8 @@ Expected<void> HookRunner::spawn(const Call& call, const std::string& base) cons
   std::vector<std::string> environment;
   for (char** variable = environ; *variable != nullptr; ++variable)
     environment.emplace_back(*variable);
-  for (const auto& [name, value] : call.environment) environment.push_back(name + "=" + value);
+  for (const auto& [name, value] : call.environment)
+    environment.push_back(fmt::format("{}={}", name, value));
   const auto pid =
       start({"/bin/sh", "-c", kShell, "sluice-hook", base, hook_directory_ + "/" + call.name},
             environment);

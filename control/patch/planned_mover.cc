@@ -8,7 +8,6 @@ namespace {
 
 using planner::GuestId;
 using planner::HostId;
-using planner::kNone;
 
 // Enough for a good beginning; the rest of the plan is made anew each time.
 constexpr std::uint32_t kSchedulesMax = 40;
@@ -160,6 +159,7 @@ class PlannedMover::Proposal {
     if (!plan) return explain_all(destinations, plan.error().message);
     start(*plan, "home again");
     std::vector<GuestId> wanted;
+    wanted.reserve(destinations.size());
     for (const auto& destination : destinations) wanted.push_back(destination.guest);
     explain(wanted, *plan);
     // What begins now has its room before anybody else is placed.

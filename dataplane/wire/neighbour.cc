@@ -15,7 +15,6 @@ constexpr std::uint16_t kEtherTypeArp = 0x0806;
 constexpr std::uint16_t kEtherTypeIpv6 = 0x86DD;
 
 constexpr std::size_t kArpAt = kEthernetBytes;
-constexpr std::size_t kArpOperationAt = kArpAt + 6;
 constexpr std::size_t kArpSenderMacAt = kArpAt + 8;
 constexpr std::size_t kArpSenderIpAt = kArpAt + 14;
 constexpr std::size_t kArpTargetMacAt = kArpAt + 18;

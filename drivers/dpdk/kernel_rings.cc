@@ -152,6 +152,7 @@ Expected<std::unique_ptr<KernelRings>> KernelRings::open(const std::string& inte
                                                          std::size_t frames) {
   const auto sockets = packet_sockets_of(static_cast<int>(if_nametoindex(interface.c_str())));
   std::vector<std::unique_ptr<Ring>> rings;
+  rings.reserve(sockets.size());
   for (const int socket : sockets) {
     rings.push_back(std::make_unique<Ring>(socket, frame_bytes, frames));
   }

@@ -14,7 +14,7 @@ namespace {
 
 using fuzz::require;
 
-const std::string kSource = "/etc/f.toml";
+const std::string source_name = "/etc/f.toml";
 
 template <typename Value>
 bool accepted(const Expected<Value>& parsed) {
@@ -27,7 +27,7 @@ bool accepted(const Expected<Value>& parsed) {
 }
 
 void check_agent(std::string_view text) {
-  const auto config = agent::parse_config(text, kSource);
+  const auto config = agent::parse_config(text, source_name);
   if (accepted(config)) {
     require(!config->host.empty() && config->run_dir.front() == '/', "an agent has a place");
     require(config->data_plane.queues >= 1, "an agent has queues");
@@ -35,7 +35,7 @@ void check_agent(std::string_view text) {
 }
 
 void check_definition(std::string_view text) {
-  const auto definition = guest::parse_definition(text, kSource);
+  const auto definition = guest::parse_definition(text, source_name);
   if (accepted(definition)) {
     require(guest::is_valid_guest_name(definition->name), "a guest has a name");
     require(definition->memory_bytes > 0 && definition->memory_bytes % kExtentBytes == 0,
@@ -45,7 +45,7 @@ void check_definition(std::string_view text) {
 }
 
 void check_plan(const std::string& text) {
-  const auto plan = patch::parse_plan(text, kSource);
+  const auto plan = patch::parse_plan(text, source_name);
   if (accepted(plan)) {
     require(!plan->name.empty() && !plan->hosts.empty(), "a plan is for hosts");
     require(plan->refill_percent.back() == 100, "a refill ends with all guests");
@@ -66,6 +66,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   check_agent(text);
   check_definition(text);
   check_plan(text);
-  (void)accepted(model::parse_inventory(text, kSource));
+  (void)accepted(model::parse_inventory(text, source_name));
   return 0;
 }

@@ -232,7 +232,7 @@ class Network {
 
 constexpr TimeNs kQueueMaxNs = kMillisecondNs;
 
-const auto kLinks = testing::Values(
+const auto shaped_links = testing::Values(
     Link{.bits_per_second = 1'000'000'000}, Link{.bits_per_second = 10'000'000'000},
     Link{.bits_per_second = 10'000'000'000, .mtu = 1500}, Link{.bits_per_second = 25'000'000'000});
 
@@ -247,7 +247,7 @@ TEST_P(OneFlow, FillsTheLinkWithoutAStandingQueue) {
   EXPECT_LE(network.wait_p99_ns(), kQueueMaxNs);
 }
 
-INSTANTIATE_TEST_SUITE_P(Links, OneFlow, kLinks);
+INSTANTIATE_TEST_SUITE_P(Links, OneFlow, shaped_links);
 
 // Below the link's rate nothing queues at all, beyond what leaves at once.
 TEST(Capped, NothingQueuesAndTheCapIsReached) {
@@ -300,7 +300,7 @@ TEST_P(TwoHosts, ShareABottleneckFairly) {
   EXPECT_LE(network.wait_p99_ns(), kQueueMaxNs);
 }
 
-INSTANTIATE_TEST_SUITE_P(Links, TwoHosts, kLinks);
+INSTANTIATE_TEST_SUITE_P(Links, TwoHosts, shaped_links);
 
 TEST(RandomLoss, OfOnePercentCostsLittleAndNothingAfterwards) {
   for (const std::size_t mtu : {9000, 1500}) {

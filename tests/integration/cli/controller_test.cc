@@ -83,13 +83,13 @@ class ControllerTest : public testing::Test {
   bool live_ = false;
 };
 
-const std::vector<std::vector<std::string>> kControllerCommands = {
+const std::vector<std::vector<std::string>> controller_commands = {
     {"drain", "h1"},     {"drain", "h1", "--dry-run"}, {"cordon", "h1"},  {"uncordon", "h1"},
     {"patch", "status"}, {"patch", "pause"},           {"patch", "list"}, {"patch", "report", "7"}};
 
 TEST_F(ControllerTest, WithoutOneConfiguredEveryCommandSaysHow) {
   configure("");
-  for (const auto& command : kControllerCommands) {
+  for (const auto& command : controller_commands) {
     EXPECT_EQ(sluice(command), 2);
     expect_error({config_, "names no controller", "controller = "});
   }
@@ -99,7 +99,7 @@ TEST_F(ControllerTest, WithoutOneConfiguredEveryCommandSaysHow) {
 
 TEST_F(ControllerTest, ASilentOneIsNamed) {
   controller_.stop();
-  for (const auto& command : kControllerCommands) {
+  for (const auto& command : controller_commands) {
     EXPECT_EQ(sluice(command), 1);
     expect_error({"the controller controller at unix:", "does not answer"});
   }
@@ -176,7 +176,7 @@ TEST_F(ControllerTest, DryRunPrintsMovesAndBoundAndStartsNothing) {
 
 TEST_F(ControllerTest, ARefusalIsOneLineAndStatusOne) {
   controller_.refusal = {grpc::StatusCode::RESOURCE_EXHAUSTED, "h1: 3 GiB are missing on h2"};
-  for (const auto& command : kControllerCommands) {
+  for (const auto& command : controller_commands) {
     EXPECT_EQ(sluice(command), 1);
     expect_error({"3 GiB are missing on h2"});
   }

@@ -66,7 +66,7 @@ struct Vector {
 };
 constexpr const char* kZeroKey = "0000000000000000000000000000000000000000000000000000000000000000";
 constexpr const char* kKey = "feffe9928665731c6d6a8f9467308308feffe9928665731c6d6a8f9467308308";
-const Vector kVectors[] = {
+const Vector gcm_vectors[] = {
     {kZeroKey, "000000000000000000000000", "", "", "", "530f8afbc74536b9a963b4f1c4cb738b"},
     {kZeroKey, "000000000000000000000000", "", "00000000000000000000000000000000",
      "cea7403d4d606b6e074ec5d3baf39d18", "d0d1c8a799996bf0265b98b5d48ab919"},
@@ -85,7 +85,7 @@ const Vector kVectors[] = {
 };
 
 TEST(Crypto, AgreesWithPublishedVectors) {
-  for (const Vector& vector : kVectors) {
+  for (const Vector& vector : gcm_vectors) {
     const Secret secret = to_key(from_hex(vector.key));
     Bytes associated = from_hex(vector.associated);
     Bytes text = from_hex(vector.plain);

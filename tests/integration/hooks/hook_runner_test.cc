@@ -3,6 +3,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <fcntl.h>
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
@@ -68,6 +69,17 @@ TEST_F(HookRunnerTest, RunsAHookOnceForItsKeyAndRemembersWhatBecameOfIt) {
   other.key = "r1-8";
   EXPECT_TRUE(runner().run(other)->ok);
   EXPECT_EQ(times_run(), 2);
+}
+
+TEST_F(HookRunnerTest, InheritsNoneOfItsCallersFiles) {
+  const int leaked = open("/dev/null", O_RDONLY);  // without O_CLOEXEC
+  ASSERT_GE(leaked, 0);
+  write_hook("patch", "[ ! -e /proc/self/fd/" + std::to_string(leaked) + " ]\n");
+  auto here = runner();
+  const auto end = here.run(call_of("patch"));
+  close(leaked);
+  ASSERT_TRUE(end);
+  EXPECT_TRUE(end->ok) << end->output;
 }
 
 TEST_F(HookRunnerTest, AFailureIsAnEndToo) {

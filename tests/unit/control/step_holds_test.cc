@@ -17,7 +17,7 @@ TEST(StepHolds, HoldsAtTheNamedStepAloneUntilItsFileIsGone) {
   std::string directory = testing::TempDir() + "sluice-holds-XXXXXX";
   ASSERT_NE(mkdtemp(directory.data()), nullptr);
   const StepHolds holds(directory);
-  std::ofstream{directory + "/hold-source-stop"};
+  std::ofstream(directory + "/hold-source-stop").close();
   holds.reached("source-paused");
   auto held = std::async(std::launch::async, [&] { holds.reached("source-stop"); });
   while (!std::filesystem::exists(directory + "/held-source-stop"))

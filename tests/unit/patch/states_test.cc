@@ -14,7 +14,7 @@ using S = HostState;
 using E = HostEvent;
 
 // Written out once more, by hand: every pair that is not here must be refused.
-const std::map<std::pair<R, Q>, R> kRun = {
+const std::map<std::pair<R, Q>, R> legal_run_steps = {
     {{R::kDraft, Q::kAdmit}, R::kAdmitted},     {{R::kDraft, Q::kAbort}, R::kAborting},
     {{R::kAdmitted, Q::kStart}, R::kRunning},   {{R::kAdmitted, Q::kAbort}, R::kAborting},
     {{R::kRunning, Q::kPause}, R::kPaused},     {{R::kRunning, Q::kAbort}, R::kAborting},
@@ -22,40 +22,41 @@ const std::map<std::pair<R, Q>, R> kRun = {
     {{R::kPaused, Q::kAbort}, R::kAborting},    {{R::kPaused, Q::kFinished}, R::kDone},
     {{R::kAborting, Q::kFinished}, R::kAborted}};
 
-const std::map<std::pair<S, E>, S> kHost = {{{S::kPending, E::kBegin}, S::kPrecheck},
-                                            {{S::kPending, E::kAbort}, S::kSkipped},
-                                            {{S::kPrecheck, E::kReady}, S::kCordoned},
-                                            {{S::kPrecheck, E::kAbort}, S::kSkipped},
-                                            {{S::kPrecheck, E::kFailure}, S::kSkipped},
-                                            {{S::kCordoned, E::kDrainStarted}, S::kDraining},
-                                            {{S::kCordoned, E::kAbort}, S::kUndrain},
-                                            {{S::kCordoned, E::kFailure}, S::kUndrain},
-                                            {{S::kDraining, E::kDrained}, S::kEmpty},
-                                            {{S::kDraining, E::kAbort}, S::kUndrain},
-                                            {{S::kDraining, E::kFailure}, S::kUndrain},
-                                            {{S::kEmpty, E::kDrainOnly}, S::kDone},
-                                            {{S::kEmpty, E::kPatchStarted}, S::kPatching},
-                                            {{S::kEmpty, E::kAbort}, S::kUndrain},
-                                            {{S::kPatching, E::kPatched}, S::kRebooting},
-                                            {{S::kPatching, E::kPatchedLive}, S::kVerifying},
-                                            {{S::kPatching, E::kFailure}, S::kRedrain},
-                                            {{S::kRebooting, E::kCameBack}, S::kVerifying},
-                                            {{S::kRebooting, E::kFailure}, S::kRedrain},
-                                            {{S::kVerifying, E::kVerified}, S::kCanary},
-                                            {{S::kVerifying, E::kFailure}, S::kRedrain},
-                                            {{S::kCanary, E::kCanaryPassed}, S::kRefill},
-                                            {{S::kCanary, E::kFailure}, S::kRedrain},
-                                            {{S::kRefill, E::kRefilled}, S::kSoak},
-                                            {{S::kRefill, E::kFailure}, S::kRedrain},
-                                            {{S::kSoak, E::kSoaked}, S::kDone},
-                                            {{S::kSoak, E::kFailure}, S::kRedrain},
-                                            {{S::kUndrain, E::kGivenBack}, S::kSkipped},
-                                            {{S::kRedrain, E::kDrained}, S::kRollback},
-                                            {{S::kRedrain, E::kFailure}, S::kQuarantined},
-                                            {{S::kRollback, E::kRolledBack}, S::kVerifyOld},
-                                            {{S::kRollback, E::kFailure}, S::kQuarantined},
-                                            {{S::kVerifyOld, E::kVerifiedOld}, S::kDoneOld},
-                                            {{S::kVerifyOld, E::kFailure}, S::kQuarantined}};
+const std::map<std::pair<S, E>, S> legal_host_steps = {
+    {{S::kPending, E::kBegin}, S::kPrecheck},
+    {{S::kPending, E::kAbort}, S::kSkipped},
+    {{S::kPrecheck, E::kReady}, S::kCordoned},
+    {{S::kPrecheck, E::kAbort}, S::kSkipped},
+    {{S::kPrecheck, E::kFailure}, S::kSkipped},
+    {{S::kCordoned, E::kDrainStarted}, S::kDraining},
+    {{S::kCordoned, E::kAbort}, S::kUndrain},
+    {{S::kCordoned, E::kFailure}, S::kUndrain},
+    {{S::kDraining, E::kDrained}, S::kEmpty},
+    {{S::kDraining, E::kAbort}, S::kUndrain},
+    {{S::kDraining, E::kFailure}, S::kUndrain},
+    {{S::kEmpty, E::kDrainOnly}, S::kDone},
+    {{S::kEmpty, E::kPatchStarted}, S::kPatching},
+    {{S::kEmpty, E::kAbort}, S::kUndrain},
+    {{S::kPatching, E::kPatched}, S::kRebooting},
+    {{S::kPatching, E::kPatchedLive}, S::kVerifying},
+    {{S::kPatching, E::kFailure}, S::kRedrain},
+    {{S::kRebooting, E::kCameBack}, S::kVerifying},
+    {{S::kRebooting, E::kFailure}, S::kRedrain},
+    {{S::kVerifying, E::kVerified}, S::kCanary},
+    {{S::kVerifying, E::kFailure}, S::kRedrain},
+    {{S::kCanary, E::kCanaryPassed}, S::kRefill},
+    {{S::kCanary, E::kFailure}, S::kRedrain},
+    {{S::kRefill, E::kRefilled}, S::kSoak},
+    {{S::kRefill, E::kFailure}, S::kRedrain},
+    {{S::kSoak, E::kSoaked}, S::kDone},
+    {{S::kSoak, E::kFailure}, S::kRedrain},
+    {{S::kUndrain, E::kGivenBack}, S::kSkipped},
+    {{S::kRedrain, E::kDrained}, S::kRollback},
+    {{S::kRedrain, E::kFailure}, S::kQuarantined},
+    {{S::kRollback, E::kRolledBack}, S::kVerifyOld},
+    {{S::kRollback, E::kFailure}, S::kQuarantined},
+    {{S::kVerifyOld, E::kVerifiedOld}, S::kDoneOld},
+    {{S::kVerifyOld, E::kFailure}, S::kQuarantined}};
 
 template <typename State, typename Event>
 void expect_table(const std::map<std::pair<State, Event>, State>& legal) {
@@ -70,8 +71,8 @@ void expect_table(const std::map<std::pair<State, Event>, State>& legal) {
   }
 }
 
-TEST(RunStates, EveryPairThatIsNotLegalIsRefused) { expect_table(kRun); }
-TEST(HostStates, EveryPairThatIsNotLegalIsRefused) { expect_table(kHost); }
+TEST(RunStates, EveryPairThatIsNotLegalIsRefused) { expect_table(legal_run_steps); }
+TEST(HostStates, EveryPairThatIsNotLegalIsRefused) { expect_table(legal_host_steps); }
 
 TEST(HostStates, EveryStateLeadsToAnEndAlsoWhenEverythingFails) {
   for (int state = 1; state < static_cast<int>(S::kCount); ++state) {

@@ -24,8 +24,8 @@ struct Link {
   Endpoint they;
 };
 
-const Link kIpv4{endpoint(1, "10.77.1.1"), endpoint(2, "10.77.0.9")};
-const Link kIpv6{endpoint(1, "fd00::1:2"), endpoint(2, "fd00::9")};
+const Link our_ipv4{endpoint(1, "10.77.1.1"), endpoint(2, "10.77.0.9")};
+const Link our_ipv6{endpoint(1, "fd00::1:2"), endpoint(2, "fd00::9")};
 
 Bytes request(const Endpoint& from, const IpAddress& target) {
   Bytes bytes(kNeighbourPacketBytesMax);
@@ -96,7 +96,7 @@ TEST_P(NeighbourOfEitherFamily, PaddingIsNoHarm) {
   EXPECT_FALSE(answer(question, we).empty());
 }
 
-INSTANTIATE_TEST_SUITE_P(All, NeighbourOfEitherFamily, testing::Values(kIpv4, kIpv6));
+INSTANTIATE_TEST_SUITE_P(All, NeighbourOfEitherFamily, testing::Values(our_ipv4, our_ipv6));
 
 // As tcpdump shows it: who-has 10.77.1.1 tell 10.77.0.9.
 TEST(Arp, RequestAndReplyAreThesePackets) {
@@ -105,8 +105,8 @@ TEST(Arp, RequestAndReplyAreThesePackets) {
                     0,    1,    8,    0,    6,    4,    0,  1,                     //
                     2,    0,    0,    0,    0,    2,    10, 77, 0, 9,              //
                     0,    0,    0,    0,    0,    0,    10, 77, 1, 1});
-  EXPECT_EQ(request(kIpv4.they, kIpv4.we.address), question);
-  EXPECT_EQ(answer(question, kIpv4.we),
+  EXPECT_EQ(request(our_ipv4.they, our_ipv4.we.address), question);
+  EXPECT_EQ(answer(question, our_ipv4.we),
             from_numbers({2, 0, 0, 0, 0, 2, 2,  0,  0, 0, 0, 1, 8, 6,  //
                           0, 1, 8, 0, 6, 4, 0,  2,                     //
                           2, 0, 0, 0, 0, 1, 10, 77, 1, 1,              //
@@ -114,84 +114,85 @@ TEST(Arp, RequestAndReplyAreThesePackets) {
 }
 
 TEST(Arp, ProbesAreAnsweredAndForeignFormatsAreNot) {
-  Bytes probe = request(kIpv4.they, kIpv4.we.address);
+  Bytes probe = request(our_ipv4.they, our_ipv4.we.address);
   std::fill_n(probe.begin() + 28, 4, std::byte{0});  // RFC 5227
-  EXPECT_FALSE(answer(probe, kIpv4.we).empty());
+  EXPECT_FALSE(answer(probe, our_ipv4.we).empty());
   for (const std::size_t at : {12, 14, 16, 18, 19, 20, 21}) {
-    Bytes changed = request(kIpv4.they, kIpv4.we.address);
+    Bytes changed = request(our_ipv4.they, our_ipv4.we.address);
     changed[at] ^= std::byte{0x10};
-    EXPECT_TRUE(answer(changed, kIpv4.we).empty()) << at;
+    EXPECT_TRUE(answer(changed, our_ipv4.we).empty()) << at;
   }
 }
 
 TEST(Arp, NobodyIsAnsweredAtAGroupsAddress) {
-  Bytes question = request(kIpv4.they, kIpv4.we.address);
+  Bytes question = request(our_ipv4.they, our_ipv4.we.address);
   question[22] = std::byte{0xFF};
-  EXPECT_TRUE(answer(question, kIpv4.we).empty()) << "the answer would go to many";
-  Bytes reply = answer(request(kIpv4.they, kIpv4.we.address), kIpv4.we);
+  EXPECT_TRUE(answer(question, our_ipv4.we).empty()) << "the answer would go to many";
+  Bytes reply = answer(request(our_ipv4.they, our_ipv4.we.address), our_ipv4.we);
   reply[22] = std::byte{1};
-  EXPECT_FALSE(parse_neighbour_answer(reply, kIpv4.they));
+  EXPECT_FALSE(parse_neighbour_answer(reply, our_ipv4.they));
 }
 
 TEST(NeighbourDiscovery, SolicitationGoesToItsGroup) {
-  const Bytes question = request(kIpv6.they, kIpv6.we.address);
+  const Bytes question = request(our_ipv6.they, our_ipv6.we.address);
   EXPECT_EQ(question.size(), 86U);
   const MacAddress group{0x33, 0x33, 0xFF, 0x01, 0x00, 0x02};
-  EXPECT_EQ(solicitation_group(kIpv6.we.address), group);
+  EXPECT_EQ(solicitation_group(our_ipv6.we.address), group);
   EXPECT_EQ(0, std::memcmp(question.data(), group.data(), 6));
   const auto destination = *parse_ip("ff02::1:ff01:2");
   EXPECT_TRUE(destination.equals(question.data() + 38));
 }
 
 TEST(NeighbourDiscovery, EveryDamagedByteOfTheMessageIsSeen) {
-  const Bytes question = request(kIpv6.they, kIpv6.we.address);
-  const Bytes reply = answer(question, kIpv6.we);
+  const Bytes question = request(our_ipv6.they, our_ipv6.we.address);
+  const Bytes reply = answer(question, our_ipv6.we);
   // Version, next header and hop limit are checked by themselves, the rest by the checksum; flow
   // label and traffic class mean nothing to us.
   for (std::size_t at = 18; at < question.size(); ++at) {
     Bytes changed = question;
     changed[at] ^= std::byte{0x40};
-    EXPECT_TRUE(answer(changed, kIpv6.we).empty()) << at;
+    EXPECT_TRUE(answer(changed, our_ipv6.we).empty()) << at;
     changed = reply;
     changed[at] ^= std::byte{0x40};
-    EXPECT_FALSE(parse_neighbour_answer(changed, kIpv6.they)) << at;
+    EXPECT_FALSE(parse_neighbour_answer(changed, our_ipv6.they)) << at;
   }
 }
 
 TEST(NeighbourDiscovery, WhatRoutersPassOnIsRefused) {
-  Bytes question = request(kIpv6.they, kIpv6.we.address);
+  Bytes question = request(our_ipv6.they, our_ipv6.we.address);
   question[21] = std::byte{254};
-  EXPECT_TRUE(answer(question, kIpv6.we).empty());
+  EXPECT_TRUE(answer(question, our_ipv6.we).empty());
 }
 
 TEST(NeighbourDiscovery, MalformedOptionsAreRefused) {
   for (const int length : {0, 2, 255}) {
-    Bytes question = request(kIpv6.they, kIpv6.we.address);
+    Bytes question = request(our_ipv6.they, our_ipv6.we.address);
     question[79] = static_cast<std::byte>(length);
     mend_checksum(question);
-    EXPECT_TRUE(answer(question, kIpv6.we).empty()) << length;
+    EXPECT_TRUE(answer(question, our_ipv6.we).empty()) << length;
   }
 }
 
 TEST(NeighbourDiscovery, WithoutOptionTheEthernetSourceIsAnswered) {
-  Bytes question = request(kIpv6.they, kIpv6.we.address);
+  Bytes question = request(our_ipv6.they, our_ipv6.we.address);
   question.resize(78);
   question[19] = std::byte{24};
   mend_checksum(question);
-  const Bytes reply = answer(question, kIpv6.we);
+  const Bytes reply = answer(question, our_ipv6.we);
   ASSERT_FALSE(reply.empty());
-  EXPECT_EQ(0, std::memcmp(reply.data(), kIpv6.they.mac.data(), 6));
+  EXPECT_EQ(0, std::memcmp(reply.data(), our_ipv6.they.mac.data(), 6));
 }
 
 TEST(NeighbourDiscovery, AProbeForADuplicateIsAnsweredToAll) {
-  Bytes probe = request(kIpv6.they, kIpv6.we.address);
+  Bytes probe = request(our_ipv6.they, our_ipv6.we.address);
   std::fill_n(probe.begin() + 22, 16, std::byte{0});
   mend_checksum(probe);
-  EXPECT_TRUE(answer(probe, kIpv6.we).empty()) << "a host without an address names no link address";
+  EXPECT_TRUE(answer(probe, our_ipv6.we).empty())
+      << "a host without an address names no link address";
   probe.resize(78);
   probe[19] = std::byte{24};
   mend_checksum(probe);
-  const Bytes reply = answer(probe, kIpv6.we);
+  const Bytes reply = answer(probe, our_ipv6.we);
   ASSERT_FALSE(reply.empty());
   const MacAddress everybody{0x33, 0x33, 0, 0, 0, 1};
   EXPECT_EQ(0, std::memcmp(reply.data(), everybody.data(), 6));
@@ -200,7 +201,7 @@ TEST(NeighbourDiscovery, AProbeForADuplicateIsAnsweredToAll) {
 
 // Nothing outside of the packet is read (the sanitizer run sees it), whatever its bytes are.
 RC_GTEST_PROP(Neighbour, HostileBytesAreHarmless, ()) {
-  const Link& link = **rc::gen::element(&kIpv4, &kIpv6);
+  const Link& link = **rc::gen::element(&our_ipv4, &our_ipv6);
   Bytes bytes = *rc::gen::element(request(link.they, link.we.address),
                                   answer(request(link.we, link.they.address), link.they));
   const auto changes = *rc::gen::container<std::vector<std::pair<std::size_t, std::uint8_t>>>(

@@ -161,8 +161,8 @@ Endpoint v6_endpoint(const char* address, std::uint16_t port) {
   return {{2, 0, 0x5E, 0, 0, 1}, *parse_ip(address), port};
 }
 
-const Endpoint kLocal6 = v6_endpoint("fd00::1", 0x1234);
-const Endpoint kRemote6 = v6_endpoint("fd00::2", 0x5678);
+const Endpoint local6 = v6_endpoint("fd00::1", 0x1234);
+const Endpoint remote6 = v6_endpoint("fd00::2", 0x5678);
 
 // A finished packet whose payload is split behind its first bytes, as page contents are.
 Bytes packet_over_ipv6(std::size_t payload_bytes, std::size_t in_head) {
@@ -170,7 +170,7 @@ Bytes packet_over_ipv6(std::size_t payload_bytes, std::size_t in_head) {
   for (std::size_t i = 0; i < payload_bytes; ++i) {
     bytes[kPacketPrefixBytesMax + i] = static_cast<std::byte>(i * 7 + i / 256);
   }
-  const PacketTemplate prefix(kLocal6, kRemote6, 1);
+  const PacketTemplate prefix(local6, remote6, 1);
   EXPECT_EQ(prefix.bytes(), kPacketPrefixBytesMax);
   prefix.fill(bytes, payload_bytes);
   EXPECT_TRUE(needs_checksum(bytes));
@@ -211,7 +211,7 @@ TEST(PacketOverIpv6, ChecksumHoldsHoweverThePayloadIsSplit) {
     for (const std::size_t in_head : {0, 1, 40, 56}) {
       const Bytes bytes = packet_over_ipv6(payload_bytes, std::min(in_head, payload_bytes));
       ASSERT_EQ(udp_sum_over_ipv6(bytes), 0xFFFFU) << payload_bytes << " bytes";
-      const auto payload = udp_payload(bytes, kRemote6, 1);
+      const auto payload = udp_payload(bytes, remote6, 1);
       ASSERT_TRUE(payload.has_value());
       EXPECT_EQ(payload->data(), bytes.data() + kPacketPrefixBytesMax);
       EXPECT_EQ(payload->size(), payload_bytes);
@@ -223,7 +223,7 @@ TEST(PacketOverIpv6, ChecksumThatComesOutAsNoneIsWrittenAsAllOnes) {
   // The last word is chosen so that the sum is all ones.
   for (std::uint32_t word = 0; word <= 0xFFFF; ++word) {
     Bytes bytes(kPacketPrefixBytesMax + 2);
-    PacketTemplate(kLocal6, kRemote6, 0).fill(bytes, 2);
+    PacketTemplate(local6, remote6, 0).fill(bytes, 2);
     store_be(bytes.data() + kPacketPrefixBytesMax, static_cast<std::uint16_t>(word));
     finish_checksum(bytes, {});
     ASSERT_NE(load_be<std::uint16_t>(bytes.data() + 60), 0U) << word;
@@ -234,7 +234,7 @@ TEST(UdpPayloadOverIpv6, TruncatedAtEveryLengthIsRefused) {
   const Bytes whole = packet_over_ipv6(64, 64);
   for (std::size_t length = 0; length < whole.size(); ++length) {
     const Bytes cut(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(length));
-    ASSERT_FALSE(accepted(cut, kRemote6)) << length;
+    ASSERT_FALSE(accepted(cut, remote6)) << length;
   }
 }
 
@@ -246,8 +246,8 @@ TEST(UdpPayloadOverIpv6, OtherProtocolsAddressesAndLengths) {
   };
   const Bytes good = packet_over_ipv6(64, 64);
   EXPECT_FALSE(accepted(good, kRemote)) << "to a host of IPv4";
-  EXPECT_FALSE(accepted(packet(64), kRemote6)) << "IPv4 to a host of IPv6";
-  EXPECT_FALSE(accepted(good, kLocal6)) << "another address";
+  EXPECT_FALSE(accepted(packet(64), remote6)) << "IPv4 to a host of IPv6";
+  EXPECT_FALSE(accepted(good, local6)) << "another address";
   for (const Change& change :
        {Change{13, 0x00, "EtherType"}, Change{14, 0x40, "version"}, Change{18, 0xFF, "length"},
         Change{19, 7, "length below the header"}, Change{20, 44, "a fragment header"},
@@ -255,11 +255,11 @@ TEST(UdpPayloadOverIpv6, OtherProtocolsAddressesAndLengths) {
         Change{58, 0xFF, "UDP length"}, Change{59, 7, "UDP length"}}) {
     Bytes bad = good;
     bad[change.at] = static_cast<std::byte>(change.value);
-    EXPECT_FALSE(accepted(bad, kRemote6)) << change.what;
+    EXPECT_FALSE(accepted(bad, remote6)) << change.what;
   }
   Bytes without_checksum = good;
   without_checksum[60] = without_checksum[61] = std::byte{0};
-  EXPECT_FALSE(accepted(without_checksum, kRemote6));
+  EXPECT_FALSE(accepted(without_checksum, remote6));
 }
 
 TEST(Mtu, RawPages) {
