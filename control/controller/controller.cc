@@ -249,9 +249,11 @@ Expected<patch::Driver*> Controller::find(const std::string& run) {
 }
 
 Expected<patch::Plan> Controller::check_plan(const std::string& plan_toml,
-                                             const std::string& source) const {
+                                             const std::string& source) {
   auto plan = patch::parse_plan(plan_toml, source);
   if (!plan) return plan;
+  // A hook that was put there a moment ago is there.
+  for (const auto& host : plan->hosts) inventory_.refresh(host);
   for (const auto& driver : drivers_) {
     const patch::Run& run = driver->run();
     if (patch::is_final(run.state())) continue;

@@ -92,7 +92,7 @@ class Controller {
   [[nodiscard]] Expected<void> set_mark(const std::string& host, patch::Mark mark);
   void note_marks(const patch::Run& run);
   [[nodiscard]] Expected<patch::Plan> check_plan(const std::string& plan_toml,
-                                                 const std::string& source) const;
+                                                 const std::string& source);
   [[nodiscard]] Expected<patch::Driver*> find(const std::string& run);
   [[nodiscard]] patch::TimeMs now_ms() const;
 
