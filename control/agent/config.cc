@@ -61,6 +61,7 @@ ListenKind kind_of_listen(const std::string& text) {
   if (text.starts_with("unix:"))
     return text.size() > 5 ? ListenKind::kGood : ListenKind::kMalformed;
   const auto colon = text.rfind(':');
+  if (colon == std::string::npos) return ListenKind::kMalformed;
   unsigned port = 0;
   const auto [end, status] =
       std::from_chars(text.data() + colon + 1, text.data() + text.size(), port);

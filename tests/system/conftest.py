@@ -20,7 +20,7 @@ def pytest_addoption(parser):
     parser.addoption("--impaired-migrations", type=int, default=10,
                      help="how often a guest is moved through a network that loses, reorders and doubles frames (100 for the full promise)")
     parser.addoption("--repeat", type=int, default=1, help="how often each cell of the kill matrix is run in a row")
-    parser.addoption("--pairs", type=int, default=3, help="pairs of hosts that work through the kill matrix at once")
+    parser.addoption("--pairs", type=int, default=2, help="pairs of hosts that work through the kill matrix at once")
     parser.addoption("--rate-attempts", type=int, default=3, help="of how many attempts the figures of rate control are medians")
     parser.addoption("--bench-size", default="1G", help="memory of the memory guests (4G for the full promise)")
     parser.addoption("--controller-kills", type=int, default=4, help="how often the controller is killed in the middle of one run")
