@@ -1,9 +1,12 @@
 // hosts, guests
+#include <algorithm>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <future>
 #include <map>
 #include <optional>
+#include <utility>
+#include <vector>
 
 #include "control/cli/commands.h"
 #include "control/cli/json_output.h"
@@ -32,6 +35,25 @@ Json silent_json(const std::vector<Answer<Reply>>& answers) {
     if (!reply) list.push_back({{"host", agent->host()}, {"error", reply.error().message}});
   }
   return list;
+}
+
+// What agents remark, each once with the hosts that it is about.
+using Remarks = std::vector<std::pair<std::string, std::vector<std::string>>>;
+void add_remark(Remarks& remarks, const std::string& host, const std::string& remark) {
+  const auto same = std::find_if(remarks.begin(), remarks.end(),
+                                 [&](const auto& other) { return other.first == remark; });
+  if (same != remarks.end()) {
+    same->second.push_back(host);
+  } else {
+    remarks.emplace_back(remark, std::vector{host});
+  }
+}
+
+std::string remark_lines(const Remarks& remarks) {
+  std::string lines;
+  for (const auto& [remark, hosts] : remarks)
+    lines += fmt::format("{}: {}\n", fmt::join(hosts, ", "), remark);
+  return lines;
 }
 
 // By name; nothing without a controller that answers, whose silence hides nothing of the hosts.
@@ -88,7 +110,7 @@ int list_hosts(Fleet& fleet, const Terminal& terminal) {
   std::vector<std::vector<std::string>> rows = {
       {"HOST", "GUESTS", "MEMORY", "USED", "PORT", "MTU", "CORES", "ADDRESS", "VERSION"}};
   if (!service.empty()) rows[0].insert(rows[0].begin() + 1, "IN SERVICE");
-  std::string remarks;
+  Remarks remarks;
   for (const auto& [agent, reply] : answers) {
     if (!reply) continue;
     const v1::HostInfo& host = *reply;
@@ -98,10 +120,9 @@ int list_hosts(Fleet& fleet, const Terminal& terminal) {
                     host.version()});
     if (!service.empty())
       rows.back().insert(rows.back().begin() + 1, service_text(service, host.name()));
-    for (const std::string& remark : host.remarks())
-      remarks += fmt::format("{}: {}\n", host.name(), remark);
+    for (const std::string& remark : host.remarks()) add_remark(remarks, host.name(), remark);
   }
-  if (rows.size() > 1) terminal.out << render_table(rows) << remarks << std::flush;
+  if (rows.size() > 1) terminal.out << render_table(rows) << remark_lines(remarks) << std::flush;
   return report_silent(answers, terminal);
 }
 

@@ -38,19 +38,20 @@ std::string one_line(std::string text) {
   return text;
 }
 
-std::string guests_of(const v1::HostRunStatus& host) {
-  return fmt::format("{} of {}", host.guests_now(), host.guests_before());
+// What is not known before the host's turn.
+std::string guests_before(const v1::HostRunStatus& host) {
+  return host.state() == "pending" ? "-" : std::to_string(host.guests_before());
 }
 
 Rows host_rows(const v1::RunStatus& run) {
-  Rows rows = {{"HOST", "STATE", "FOR", "GUESTS", "REMARK"}};
+  Rows rows = {{"HOST", "STATE", "FOR", "GUESTS", "BEFORE", "REMARK"}};
   const std::int64_t now = run.ended_ms() > 0 ? run.ended_ms() : now_ms();
   for (const v1::HostRunStatus& host : run.hosts()) {
     const std::int64_t since = host.since_ms();
     const std::string how_long =
         since == 0 || since > now ? "-" : format_span(static_cast<std::uint64_t>(now - since));
-    rows.push_back(
-        {host.host(), host.state(), how_long, guests_of(host), one_line(host.failure())});
+    rows.push_back({host.host(), host.state(), how_long, std::to_string(host.guests_now()),
+                    guests_before(host), one_line(host.failure())});
   }
   return rows;
 }
@@ -192,9 +193,12 @@ void RunView::print(const v1::RunStatus& run, const std::string& text) {
                 << std::endl;
 }
 
+// In the order in which things happened: what ended led to a host's next state, which led to what
+// is under way.
 void RunView::print_changes(const v1::RunStatus& run) {
-  if (run_state_ != run.state()) print(run, render_run_headline(run));
-  run_state_ = run.state();
+  const bool ended = run.ended_ms() > 0;
+  if (!ended) print_headline(run);
+  print_tasks(run, /*under_way=*/false);
   for (const v1::HostRunStatus& host : run.hosts()) {
     std::string& state = host_states_[host.host()];
     if (state == host.state() || (state.empty() && host.state() == "pending")) continue;
@@ -202,9 +206,19 @@ void RunView::print_changes(const v1::RunStatus& run) {
     print(run, fmt::format("{}: {}{}", host.host(), host.state(),
                            host.failure().empty() ? "" : ": " + one_line(host.failure())));
   }
+  print_tasks(run, /*under_way=*/true);
+  if (ended) print_headline(run);
+}
+
+void RunView::print_headline(const v1::RunStatus& run) {
+  if (run_state_ != run.state()) print(run, render_run_headline(run));
+  run_state_ = run.state();
+}
+
+void RunView::print_tasks(const v1::RunStatus& run, bool under_way) {
   for (const v1::TaskStatus& task : run.tasks()) {
     std::string& state = task_states_[task.id()];
-    if (state == task.state()) continue;
+    if (state == task.state() || (task.state() == "under way") != under_way) continue;
     state = task.state();
     print(run, "  " + render_task(task));
   }

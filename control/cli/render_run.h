@@ -43,6 +43,8 @@ class RunView {
   void clear();
   void rewrite(const v1::RunStatus& run);
   void print_changes(const v1::RunStatus& run);
+  void print_headline(const v1::RunStatus& run);
+  void print_tasks(const v1::RunStatus& run, bool under_way);
   void print(const v1::RunStatus& run, const std::string& text);
 
   const Terminal& terminal_;

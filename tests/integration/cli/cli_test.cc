@@ -107,7 +107,7 @@ TEST_F(CliTest, ListsHostsAndGuests) {
   h2_.add_guest("db-2");
   EXPECT_EQ(sluice({"hosts"}), 0);
   EXPECT_NE(out_.str().find("8.0 GiB"), std::string::npos);
-  EXPECT_NE(out_.str().find("h1: no hugepages"), std::string::npos);
+  EXPECT_NE(out_.str().find("h1, h2: no hugepages"), std::string::npos);
   EXPECT_EQ(sluice({"--json", "hosts"}), 0);
   EXPECT_EQ(document()["hosts"][1]["name"], "h2");
   EXPECT_EQ(sluice({"guests"}), 0);

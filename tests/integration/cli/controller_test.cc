@@ -274,7 +274,7 @@ TEST_F(ControllerTest, ABadPlanFileReachesNobody) {
 TEST_F(ControllerTest, StatusControlReportAndList) {
   EXPECT_EQ(sluice({"patch", "status"}), 0);
   EXPECT_EQ(controller_.asked_run, "");
-  expect_output({"run 7, drain h1: done", "0 of 3"});
+  expect_output({"run 7, drain h1: done", "GUESTS  BEFORE", "0       3"});
   EXPECT_EQ(sluice({"patch", "status", "7", "--watch"}), 0);
   EXPECT_EQ(controller_.asked_run, "7");
   EXPECT_EQ(sluice({"patch", "abort", "7"}), 0);
