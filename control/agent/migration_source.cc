@@ -68,6 +68,15 @@ void MigrationSource::interrupt(const Error& error) {
   }
 }
 
+void MigrationSource::lose_peer(const Error& error) {
+  // After the commit the stream's end may be the regular one, and commit() says what it came to.
+  if (state_ < model::SourceState::kCommitted) {
+    spdlog::warn("migration session={:016x} guest={} interrupted: {}", session_, guest_.name(),
+                 error.message);
+  }
+  events_->interrupt(error);
+}
+
 void MigrationSource::cancel(const std::string& reason) {
   // From the commit on only the destination's word counts.
   if (state_ >= model::SourceState::kCommitted) return;

@@ -70,6 +70,8 @@ class MigrationSource {
   [[nodiscard]] Expected<void> move_guest();
   [[nodiscard]] Expected<void> advance(model::SourceEvent event);
   void interrupt(const Error& error);
+  // The stream's thread: the destination has failed, or the stream has ended.
+  void lose_peer(const Error& error);
 
   // preparing (migration_source_prepare.cc)
   [[nodiscard]] Expected<void> prepare();

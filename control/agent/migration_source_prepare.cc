@@ -31,9 +31,8 @@ Expected<void> MigrationSource::prepare() {
   // tracked must stay one, or the final pass would not see it.
   const Populator populator(memory_->ram(), populated_, Populator::Access::kRead);
 
-  auto peer =
-      PeerStream::open(request_.to, request_.address, agent_.credentials,
-                       [events = events_](const Error& error) { events->interrupt(error); });
+  auto peer = PeerStream::open(request_.to, request_.address, agent_.credentials,
+                               [this](const Error& error) { lose_peer(error); });
   if (!peer) return tl::unexpected<Error>(peer.error());
   {
     const std::lock_guard lock(peer_mutex_);

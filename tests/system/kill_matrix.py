@@ -15,9 +15,13 @@ from pathlib import Path
 from conftest import LAB_RUN_DIR, ROOT, GuestConsole
 
 TABLE = Path(__file__).with_name("kill_matrix.txt")
-HELD_SECONDS_MAX = 20
-ANSWER_SECONDS_MAX = 40
-RECOVERY_SECONDS_MAX = 20
+# For whatever must come true sooner or later: only a failure takes as long.
+PATIENCE_SECONDS = 60
+
+# From this step on the source's record says "handed over".
+FIRST_STEP_AFTER_RECORD = "source-state-loaded"
+# At these, and once its commit is sent, the destination's copy runs.
+STEPS_THAT_RUN_AT_DESTINATION = {"destination-resumed", "destination-running-said", "source-commit-sent"}
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Expectation:
 
 
 def read_table():
-    """The cells in the table's order, and all steps it has a row for."""
+    """The cells in the table's order, and all steps it has a row for, in the order of a handover."""
     cells, steps, faults = [], [], None
     for line in TABLE.read_text().splitlines():
         words = line.split()
@@ -52,14 +56,21 @@ def read_table():
     return cells, steps
 
 
-def poll(condition, seconds):
-    """The first true value of condition(), or its last one."""
-    deadline = time.monotonic() + seconds
+CELLS, STEPS = read_table()
+
+
+def poll(condition):
+    """The first true value of condition(), or its last one when patience ends."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         value = condition()
         if value or time.monotonic() > deadline:
             return value
         time.sleep(0.02)
+
+
+def await_true(condition, complaint):
+    assert poll(condition), complaint
 
 
 class RunStates(threading.Thread):
@@ -184,7 +195,7 @@ class Pair:
         subprocess.run(["ip", "-n", f"sluice-{self.source}", "link", "set", interface, state], check=True)
 
     def kill_qemu(self, host, name):
-        pids = poll(lambda: self.lab.qemu_pids(host, name), 5)
+        pids = poll(lambda: self.lab.qemu_pids(host, name))
         assert len(pids) == 1, f"{name} has processes {pids} on {host}"
         os.kill(pids[0], signal.SIGKILL)
 
@@ -198,7 +209,7 @@ class Pair:
         pid = self.lab.agent_pid(host)
         if pid:
             os.kill(pid, signal.SIGKILL)
-        poll(lambda: self.lab.agent_pid(host) is None, 10)
+        await_true(lambda: self.lab.agent_pid(host) is None, f"{host}'s agent does not end")
         for pid, command in self.lab.processes(host):
             if "qemu-system" in command[0]:
                 os.kill(pid, signal.SIGKILL)
@@ -241,7 +252,7 @@ class Cell:
         states = RunStates(self.pair.hosts, self.name)
         states.start()
         try:
-            if not poll(lambda: console.last() >= 2, 10):
+            if not poll(lambda: console.last() >= 2):
                 return ["the guest did not start to count"]
             status, said = self.move_and_hit(states)
             self.heal()
@@ -269,14 +280,14 @@ class Cell:
         client = subprocess.Popen(self.pair.command("migrate", self.name, "--to", self.pair.destination), text=True,
                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         try:
-            if not poll(held.exists, HELD_SECONDS_MAX):
+            if not poll(held.exists):
                 hold.unlink()
-                raise AssertionError(f"{step} was never reached: {client.communicate(timeout=ANSWER_SECONDS_MAX)}")
-            if step == "source-commit-sent":  # what the row is about: the destination has taken it
-                poll(lambda: states.ran[self.pair.destination], 10)
+                raise AssertionError(f"{step} was never reached: {client.communicate(timeout=PATIENCE_SECONDS)}")
+            if step in STEPS_THAT_RUN_AT_DESTINATION:
+                await_true(lambda: states.ran[self.pair.destination], "nobody saw the destination's copy run")
             self.hit(client)
             hold.unlink(missing_ok=True)
-            output, errors = client.communicate(timeout=ANSWER_SECONDS_MAX)
+            output, errors = client.communicate(timeout=PATIENCE_SECONDS)
         finally:
             hold.unlink(missing_ok=True)
             if client.poll() is None:
@@ -286,6 +297,7 @@ class Cell:
         return (None if client.returncode < 0 else client.returncode), (output + errors).strip()
 
     def hit(self, client):
+        """At the return whoever the row says acts on the fault has noticed it; who has not yet rightly goes on."""
         fault, pair = self.expectation.fault, self.pair
         if fault == "source-agent":
             pair.lab.kill_agent(pair.source)
@@ -293,8 +305,7 @@ class Cell:
             pair.lab.kill_agent(pair.destination)
         elif fault == "source-qemu":
             pair.kill_qemu(pair.source, self.name)
-            # Where its state is complete, a source that has not noticed yet rightly goes on.
-            poll(lambda: f"guest {self.name} has exited" in self.log(pair.source), 5)
+            self.await_logged(pair.source, f"guest {self.name} has exited")
         elif fault == "dest-qemu":
             pair.kill_qemu(pair.destination, self.name)
         elif fault == "client":
@@ -307,6 +318,15 @@ class Cell:
             pair.link("mgmt0", "down")
         else:
             raise AssertionError(f"{TABLE.name}: no fault is called {fault}")
+        if fault in ("dest-agent", "dest-qemu", "dest-reboot") and self.source_waits_before_record():
+            self.await_logged(pair.source, f"guest={self.name} interrupted: ")
+
+    def source_waits_before_record(self):
+        step = self.expectation.step
+        return step.startswith("source-") and STEPS.index(step) < STEPS.index(FIRST_STEP_AFTER_RECORD)
+
+    def await_logged(self, host, text):
+        await_true(lambda: text in self.log(host), f"{host}'s agent never logged: {text}")
 
     def heal(self):
         for interface in ("mig0", "mgmt0"):
@@ -329,14 +349,14 @@ class Cell:
         """The guest waits, and waits on after a restart of its agent; then the operator decides."""
         wanted = [(self.name, self.pair.source, "forgotten")]
         for _ in range(2):
-            if not poll(lambda: self.pair.guests() == wanted, RECOVERY_SECONDS_MAX):
+            if not poll(lambda: self.pair.guests() == wanted):
                 return [f"expected {wanted}; listed {self.pair.guests()}"]
             if states.last[self.pair.source] == "running":
                 return ["the older copy runs without an operator's word"]
             self.pair.lab.kill_agent(self.pair.source)
             self.pair.start_agents()
         order = "stop" if states.ran[self.pair.destination] else "resume"
-        poll(lambda: self.pair.guests() == wanted, RECOVERY_SECONDS_MAX)
+        poll(lambda: self.pair.guests() == wanted)
         obeyed = self.pair.sluice("guest", order, self.name)
         return [] if obeyed.returncode == 0 else [f"guest {order}: {obeyed.stderr}"]
 
@@ -350,12 +370,12 @@ class Cell:
             return (self.pair.guests() == wanted
                     and all(len(pids) == (1 if each == host else 0) for each, pids in processes().items()))
 
-        if not poll(settled, RECOVERY_SECONDS_MAX):
+        if not poll(settled):
             return [f"expected {wanted or 'no guest'}; listed {self.pair.guests()}, QEMU processes {processes()}"]
         if not host:
             return []
         begin = console.last()
-        going_on = poll(lambda: console.last() >= begin + 3, 10)
+        going_on = poll(lambda: console.last() >= begin + 3)
         stopped = self.pair.sluice("guest", "stop", self.name)
         wrong = [] if going_on else ["the guest does not count on"]
         return wrong + ([] if stopped.returncode == 0 else [f"guest stop: {stopped.stderr}"])
@@ -389,7 +409,7 @@ class Cell:
         for host in self.pair.hosts:
             for pattern in ("guests/*", "handover/*", "holds/*"):
                 wrong += [f"left behind: {path}" for path in (LAB_RUN_DIR / host).glob(pattern)]
-            if not poll(lambda host=host: not self.wardens(host), 5):
+            if not poll(lambda host=host: not self.wardens(host)):
                 wrong.append(f"left behind on {host}: wardens {self.wardens(host)}")
         return wrong
 

@@ -7,9 +7,7 @@ import threading
 import pytest
 
 from conftest import ROOT, Lab
-from kill_matrix import Cell, Pair, read_table
-
-CELLS, STEPS = read_table()
+from kill_matrix import CELLS, STEPS, Cell, Pair
 
 # Steps of recovery: nobody gets there but by a fault, which is what the matrix does to the steps above.
 STEPS_AFTER_A_FAULT = {
