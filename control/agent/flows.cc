@@ -13,14 +13,6 @@ namespace {
 // A flow comes back once the port has let go of its frames.
 constexpr TimeNs kStopTimeoutNs = 10 * kSecondNs;
 
-wire::PacketTemplate packet_template(const FlowsConfig& config, std::uint32_t flow) {
-  wire::Endpoint local = config.local;
-  wire::Endpoint remote = config.remote;
-  local.port = static_cast<std::uint16_t>(local.port + flow % config.plan.workers);
-  remote.port = static_cast<std::uint16_t>(remote.port + flow % config.plan.peer_workers);
-  return {local, remote, config.dscp};
-}
-
 template <typename Flow>
 ExtentDigests gather_from(const std::vector<std::unique_ptr<Flow>>& flows,
                           const page::Layout& layout) {
@@ -37,6 +29,25 @@ std::string nothing_arrives(const FlowsConfig& config) {
                      wire::to_string(config.local.address), wire::to_string(config.remote.address));
 }
 
+// Which port a packet comes from means nothing to whom it reaches, so that it can be chosen for the
+// remote port's sake.
+wire::PacketTemplate packet_template(const FlowsConfig& config, std::uint32_t flow) {
+  const std::uint32_t queue = flow % config.plan.peer_workers;
+  wire::Endpoint local = config.local;
+  wire::Endpoint remote = config.remote;
+  local.port = static_cast<std::uint16_t>(local.port + flow % config.plan.workers);
+  remote.port = static_cast<std::uint16_t>(remote.port + queue);
+  if (config.remote_rss) {
+    if (const auto port = dpdk::source_port_to(*config.remote_rss, local, remote, queue)) {
+      local.port = *port;
+    } else {
+      spdlog::warn("session {:016x}: no UDP source port leads to queue {} of {}, which passes on",
+                   config.session, queue, wire::to_string(remote.address));
+    }
+  }
+  return {local, remote, config.dscp};
+}
+
 v1::Endpoint describe_endpoint(const dpdk::PortInfo& info) {
   v1::Endpoint endpoint;
   endpoint.set_mac(info.mac.data(), info.mac.size());
@@ -49,6 +60,10 @@ v1::Endpoint describe_endpoint(const dpdk::PortInfo& info) {
   endpoint.set_udp_port(info.udp_port);
   endpoint.set_queues(info.queues);
   endpoint.set_mtu(static_cast<std::uint32_t>(info.mtu));
+  if (info.rss) {
+    endpoint.mutable_rss()->set_key(info.rss->key.data(), info.rss->key.size());
+    for (const auto queue : info.rss->queues) endpoint.mutable_rss()->add_queue(queue);
+  }
   return endpoint;
 }
 
@@ -76,6 +91,17 @@ Expected<wire::Endpoint> parse_endpoint(const v1::Endpoint& endpoint) {
   return parsed;
 }
 
+Expected<std::optional<dpdk::RssFunction>> parse_rss(const v1::Endpoint& endpoint) {
+  if (!endpoint.has_rss()) return std::nullopt;
+  const auto& described = endpoint.rss();
+  dpdk::RssFunction function{{described.key().begin(), described.key().end()}, {}};
+  for (const auto queue : described.queue())
+    function.queues.push_back(static_cast<std::uint16_t>(std::min(queue, kQueuesMax)));
+  if (!dpdk::is_usable(function, endpoint.queues()))
+    return fail(ErrorKind::kInvalid, "the peer described no usable RSS function");
+  return function;
+}
+
 Expected<std::size_t> agree_on_mtu(const dpdk::PortInfo& info, std::uint32_t peer_mtu,
                                    const std::string& peer) {
   const std::size_t smallest = wire::smallest_mtu(info.address.address);
@@ -100,6 +126,28 @@ Expected<FlowPlan> plan_flows_with(const dpdk::PortInfo& info, std::uint32_t pee
                             client, server, server));
   }
   return plan_flows(info.queues, peer_queues, info.queues_are_paired);
+}
+
+Expected<FlowsConfig> plan_session(dpdk::DataPlane& data_plane, const v1::Endpoint& peer,
+                                   std::uint32_t peer_mtu, const std::string& peer_name) {
+  const auto remote = parse_endpoint(peer);
+  if (!remote) return tl::unexpected<Error>(remote.error());
+  auto rss = parse_rss(peer);
+  if (!rss) return tl::unexpected<Error>(rss.error());
+  const auto next_hop = data_plane.next_hop(*remote);
+  if (!next_hop) return tl::unexpected<Error>(next_hop.error());
+  const auto mtu = agree_on_mtu(data_plane.info(), peer_mtu, peer_name);
+  if (!mtu) return tl::unexpected<Error>(mtu.error());
+  const auto plan = plan_flows_with(data_plane.info(), peer.queues());
+  if (!plan) return tl::unexpected<Error>(plan.error());
+  FlowsConfig config;
+  config.plan = *plan;
+  config.mtu = *mtu;
+  config.local = local_endpoint(data_plane.info());
+  config.remote = *remote;
+  config.remote.mac = *next_hop;
+  config.remote_rss = std::move(*rss);
+  return config;
 }
 
 Expected<void> Flows::start(std::uint32_t flow, const engine::Command& command) {

@@ -173,24 +173,11 @@ Expected<void> MigrationDestination::make_twin(const v1::Prepare& request) {
 }
 
 Expected<void> MigrationDestination::receive(const v1::Prepare& request) {
-  auto remote = parse_endpoint(request.source());
-  if (!remote) return tl::unexpected<Error>(remote.error());
-  const auto next_hop = agent_.data_plane.next_hop(*remote);
-  if (!next_hop) return tl::unexpected<Error>(next_hop.error());
-  remote->mac = *next_hop;
-  const auto& info = agent_.data_plane.info();
-  const auto mtu = agree_on_mtu(info, request.mtu(), from_);
-  if (!mtu) return tl::unexpected<Error>(mtu.error());
-  FlowsConfig config;
-  config.session = session_;
-  const auto plan = plan_flows_with(info, request.source().queues());
-  if (!plan) return tl::unexpected<Error>(plan.error());
-  config.plan = *plan;
-  config.mtu = *mtu;
-  config.dscp = agent_.config.dscp;
-  config.local = local_endpoint(info);
-  config.remote = *remote;
-  flows_ = std::make_unique<ReceiveFlows>(agent_.data_plane, events_, config);
+  auto config = plan_session(agent_.data_plane, request.source(), request.mtu(), from_);
+  if (!config) return tl::unexpected<Error>(config.error());
+  config->session = session_;
+  config->dscp = agent_.config.dscp;
+  flows_ = std::make_unique<ReceiveFlows>(agent_.data_plane, events_, *config);
   if (!request.secret().empty()) {
     auto keys = Secret::from_bytes(request.secret()).and_then([&](const Secret& secret) {
       return flows_->make_keys(secret, /*source=*/false);
@@ -210,10 +197,10 @@ Expected<void> MigrationDestination::receive(const v1::Prepare& request) {
 
   if (auto ready = advance(model::DestinationEvent::kTwinReady); !ready) return ready;
   v1::DestinationMessage message;
-  *message.mutable_prepared()->mutable_destination() = describe_endpoint(info);
-  message.mutable_prepared()->set_flows(config.plan.flows);
+  *message.mutable_prepared()->mutable_destination() = describe_endpoint(agent_.data_plane.info());
+  message.mutable_prepared()->set_flows(config->plan.flows);
   message.mutable_prepared()->set_records_id(agent_.outcomes.store_id());
-  message.mutable_prepared()->set_mtu(static_cast<std::uint32_t>(config.mtu));
+  message.mutable_prepared()->set_mtu(static_cast<std::uint32_t>(config->mtu));
   reply(message);
   return {};
 }

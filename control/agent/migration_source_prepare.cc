@@ -45,30 +45,18 @@ Expected<void> MigrationSource::prepare() {
   if (!prepared) return tl::unexpected<Error>(prepared.error());
 
   records_id_ = prepared->records_id();
-  auto remote = parse_endpoint(prepared->destination());
-  if (!remote) return tl::unexpected<Error>(remote.error());
-  const auto next_hop = agent_.data_plane.next_hop(*remote);
-  if (!next_hop) return tl::unexpected<Error>(next_hop.error());
-  remote->mac = *next_hop;
-  const auto& info = agent_.data_plane.info();
-  const auto mtu = agree_on_mtu(info, prepared->mtu(), request_.to);
-  if (!mtu) return tl::unexpected<Error>(mtu.error());
-  FlowsConfig config;
-  config.session = session_;
-  const auto plan = plan_flows_with(info, prepared->destination().queues());
-  if (!plan) return tl::unexpected<Error>(plan.error());
-  config.plan = *plan;
-  if (prepared->flows() != config.plan.flows) {
+  auto config =
+      plan_session(agent_.data_plane, prepared->destination(), prepared->mtu(), request_.to);
+  if (!config) return tl::unexpected<Error>(config.error());
+  if (prepared->flows() != config->plan.flows) {
     return fail(ErrorKind::kUnsupported,
                 fmt::format("{} wants {} flows where this agent counts {}; both agents must be of "
                             "one version, and both ports memif or neither",
-                            request_.to, prepared->flows(), config.plan.flows));
+                            request_.to, prepared->flows(), config->plan.flows));
   }
-  config.mtu = *mtu;
-  config.dscp = agent_.config.dscp;
-  config.local = local_endpoint(info);
-  config.remote = *remote;
-  flows_ = std::make_unique<SendFlows>(agent_.data_plane, events_, config);
+  config->session = session_;
+  config->dscp = agent_.config.dscp;
+  flows_ = std::make_unique<SendFlows>(agent_.data_plane, events_, *config);
   if (!request_.plaintext) {
     if (auto keys = flows_->make_keys(*secret, /*source=*/true); !keys) return keys;
   }

@@ -85,6 +85,7 @@ grpc::Status AgentService::GetHost(grpc::ServerContext* /*context*/,
     reply->set_neighbour_answers(reply->neighbour_answers() + figures.neighbour_answers);
     reply->set_neighbour_requests_ignored(reply->neighbour_requests_ignored() +
                                           figures.neighbour_requests_ignored);
+    reply->set_packets_passed_on(reply->packets_passed_on() + figures.packets_passed_on);
   }
   for (const auto core : info.cores) reply->add_worker_cores(core);
   reply->set_hugepages(info.hugepages);

@@ -30,6 +30,7 @@ Json to_json(const v1::HostInfo& host) {
           {"mtu", host.mtu()},
           {"queues", host.queues()},
           {"steering", host.steering()},
+          {"packets_passed_on", host.packets_passed_on()},
           {"neighbour_answers", host.neighbour_answers()},
           {"neighbour_requests_ignored", host.neighbour_requests_ignored()},
           {"worker_cores", Json(host.worker_cores())},

@@ -56,7 +56,9 @@ inline constexpr std::size_t kBurstMax = 32;
 template <typename Q>
 concept Queue = requires(Q queue, std::span<ReceivedPacket> received,
                          std::span<const OutgoingPacket> outgoing, std::span<SealedFrame> sealed) {
-  // Fills at most received.size() (≤ kBurstMax) entries and returns how many.
+  // Fills at most received.size() (≤ kBurstMax) entries and returns how many. Packets to the UDP
+  // port of this queue's worker come here and to no other queue, whoever steers them: the device,
+  // who sends them, or the port's queues among themselves.
   { queue.receive(received) }
   noexcept->std::same_as<std::size_t>;
   // Gives the packets back; their bytes are invalid afterwards.

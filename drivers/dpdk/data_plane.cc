@@ -369,6 +369,7 @@ Expected<std::unique_ptr<DataPlane>> DataPlane::start(
                         impl->port->queues_are_paired(),
                         config.memif_server,
                         impl->port->steering(),
+                        impl->port->rss(),
                         impl->port->driver(),
                         eal->hugepages,
                         impl->port->references_memory(),
@@ -497,6 +498,7 @@ WorkerFigures DataPlane::figures(std::uint32_t worker) const {
                         probe.packets_sent.load(),
                         probe.neighbour_answers.load(),
                         probe.neighbour_requests_ignored.load(),
+                        impl_->port->queue(worker).passed_on(),
                         {}};
   for (const auto& drops : probe.drops) {
     figures.drops.push_back(drops.load());

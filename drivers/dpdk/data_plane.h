@@ -16,6 +16,7 @@
 #include "dataplane/port/frame_key.h"
 #include "dataplane/wire/packet.h"
 #include "drivers/base/secret.h"
+#include "drivers/dpdk/rss.h"
 
 namespace sluice::dpdk {
 
@@ -56,7 +57,9 @@ struct PortInfo {
   bool queues_are_paired = false;  // memif: queue i reaches only queue i of the peer
   bool memif_server = false;
   std::string steering;  // how a frame comes to its worker's queue; one line
-  std::string driver;    // "net_memif"
+  // Where that is by RSS: who sends here chooses UDP source ports by it.
+  std::optional<RssFunction> rss;
+  std::string driver;  // "net_memif"
   bool hugepages = false;
   bool zero_copy = false;                  // guest pages leave as external buffers
   std::uint64_t link_bits_per_second = 0;  // 0: unknown
@@ -73,7 +76,8 @@ struct WorkerFigures {
   std::uint64_t packets_sent = 0;
   std::uint64_t neighbour_answers = 0;  // to who asked for the port's address
   std::uint64_t neighbour_requests_ignored = 0;
-  std::vector<std::uint64_t> drops;  // by wire::DropReason
+  std::uint64_t packets_passed_on = 0;  // to other workers: they came to the wrong queue
+  std::vector<std::uint64_t> drops;     // by wire::DropReason
 };
 
 class DataPlane {

@@ -256,6 +256,7 @@ Expected<std::unique_ptr<Port>> Port::open(const PortOptions& options) {
 }
 
 Port::~Port() {
+  steering_.reset();
   on_interrupt_thread([this] {
     if (started_.exchange(false)) {
       rte_eth_dev_stop(port_id_);
@@ -295,7 +296,7 @@ Expected<void> Port::set_up() {
     return joined;
   }
   choose_steering();
-  remarks_.emplace_back("steering: " + steering_);
+  remarks_.emplace_back("steering: " + steering_line_);
   return {};
 }
 
@@ -311,11 +312,14 @@ Expected<void> Port::receive_solicitations() {
 
 void Port::choose_steering() {
   if (options_.queues == 1) {
-    steering_ = "one queue";
+    steering_line_ = "one queue";
   } else if (queues_are_paired()) {
-    steering_ = "queue pairs of the memif link";
+    steering_line_ = "queue pairs of the memif link";
   } else {
-    steering_ = "in software, from the queue where the port puts a packet";
+    steering_ = std::make_unique<Steering>(
+        SteeredPort{port_id_, options_.queues, options_.udp_port, options_.address.is_v6()});
+    steering_line_ = describe(steering_->method());
+    remarks_.insert(remarks_.end(), steering_->remarks().begin(), steering_->remarks().end());
   }
 }
 
@@ -347,11 +351,9 @@ Expected<void> Port::configure() {
       config.txmode.offloads &=
           ~RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE;  // it assumes mbufs of one pool without references
     }
-    if (options_.queues > 1) {
-      config.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
-      config.rx_adv_conf.rss_conf.rss_hf =
-          info.flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_UDP);
-    }
+  }
+  if (options_.queues > 1) {
+    ask_for_rss(info, config);
   }
   if (options_.address.is_v6()) {
     computes_checksums_ = (info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_UDP_CKSUM) != 0 &&

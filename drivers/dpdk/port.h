@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "drivers/dpdk/group_membership.h"
 #include "drivers/dpdk/kernel_rings.h"
 #include "drivers/dpdk/queue.h"
+#include "drivers/dpdk/steering.h"
 
 namespace sluice::dpdk {
 
@@ -65,12 +67,17 @@ class Port {
   // Queue i reaches only queue i of the peer, which may have fewer: those beyond must not be used.
   [[nodiscard]] bool queues_are_paired() const { return options_.name.kind == PortKind::kMemif; }
   // Whether a packet may arrive on another queue than its worker's, which then passes it on: all
-  // workers poll while one of them has flows.
+  // workers poll while one of them has flows. Also where the port steers: its rules may not see
+  // what a tunnel hides, and who sends may not know of its RSS.
   [[nodiscard]] bool passes_packets_on() const {
     return options_.queues > 1 && !queues_are_paired();
   }
   // How a packet comes to its worker's queue; one line.
-  [[nodiscard]] const std::string& steering() const { return steering_; }
+  [[nodiscard]] const std::string& steering() const { return steering_line_; }
+  // What senders need to know where they steer by UDP source ports.
+  [[nodiscard]] std::optional<RssFunction> rss() const {
+    return steering_ ? steering_->rss() : std::nullopt;
+  }
   [[nodiscard]] bool references_memory() const { return references_memory_; }
   [[nodiscard]] const std::vector<std::string>& remarks() const { return remarks_; }
 
@@ -106,7 +113,8 @@ class Port {
   std::unique_ptr<KernelRings> kernel_rings_;  // null: no kernel port
   bool computes_checksums_ = false;
   KernelGroupMembership solicitations_;
-  std::string steering_;
+  std::unique_ptr<Steering> steering_;  // null: every packet comes to the right queue
+  std::string steering_line_;
   std::vector<std::string> remarks_;
 };
 

@@ -109,6 +109,7 @@ bool Queue::keep(rte_mbuf* packet) noexcept {
   if (owner == config_.queue_id || owner >= steered_.size()) {
     return true;
   }
+  passed_on_.store(passed_on_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   if (rte_ring_enqueue(steered_[owner], packet) != 0) {
     rte_pktmbuf_free(packet);
   }

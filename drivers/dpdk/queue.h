@@ -55,6 +55,10 @@ class Queue {
 
   // Packets that the driver has taken so far. Any thread.
   [[nodiscard]] std::uint64_t accepted() const { return accepted_.load(std::memory_order_relaxed); }
+  // Packets that came here for other queues so far. Any thread.
+  [[nodiscard]] std::uint64_t passed_on() const {
+    return passed_on_.load(std::memory_order_relaxed);
+  }
   // Odd while the worker is inside the driver; see wait_until_outside().
   [[nodiscard]] std::uint64_t turns() const { return turns_.load(std::memory_order_acquire); }
   // Returns when the worker is not inside the driver, or has left it since the call. Any thread.
@@ -83,6 +87,7 @@ class Queue {
   std::array<rte_mbuf*, port::kBurstMax> waiting_{};
   std::size_t waiting_count_ = 0;
   std::atomic<std::uint64_t> accepted_{0};
+  std::atomic<std::uint64_t> passed_on_{0};
   std::vector<rte_ring*> steered_;  // by queue; packets that belong there. Empty with one queue
   alignas(64) std::atomic<std::uint64_t> turns_{0};
 };

@@ -28,9 +28,10 @@ class LoopPort {
     static const LoopPort port;
     return port;
   }
-  [[nodiscard]] QueueConfig config(bool references_memory) const {
+  [[nodiscard]] QueueConfig config(bool references_memory, std::uint16_t queue = 0) const {
     QueueConfig config;
     config.port_id = id_;
+    config.queue_id = queue;
     config.udp_port_first = 7401;
     config.over_ipv6 = true;
     config.references_memory = references_memory;
@@ -54,9 +55,11 @@ class LoopPort {
     buffers_ = rte_pktmbuf_pool_create("buffers", 2 * kSlots, 0, 0, kRoomBytes, SOCKET_ID_ANY);
     references_ = rte_pktmbuf_pool_create("references", 2 * kSlots, 0, 0, 0, SOCKET_ID_ANY);
     const rte_eth_conf config{};
-    EXPECT_EQ(rte_eth_dev_configure(id_, 1, 1, &config), 0);
-    EXPECT_EQ(rte_eth_rx_queue_setup(id_, 0, kSlots, 0, nullptr, buffers_), 0);
-    EXPECT_EQ(rte_eth_tx_queue_setup(id_, 0, kSlots, 0, nullptr), 0);
+    EXPECT_EQ(rte_eth_dev_configure(id_, 2, 2, &config), 0);
+    for (const std::uint16_t queue : {std::uint16_t{0}, std::uint16_t{1}}) {
+      EXPECT_EQ(rte_eth_rx_queue_setup(id_, queue, kSlots, 0, nullptr, buffers_), 0);
+      EXPECT_EQ(rte_eth_tx_queue_setup(id_, queue, kSlots, 0, nullptr), 0);
+    }
     EXPECT_EQ(rte_eth_dev_start(id_), 0);
     auto crypto = Crypto::start();
     EXPECT_TRUE(crypto) << crypto.error().message;
@@ -148,6 +151,32 @@ TEST_P(QueueOverIpv6, ThePacketThatLeavesHasItsChecksum) {
 INSTANTIATE_TEST_SUITE_P(SealedReferencesBytes, QueueOverIpv6,
                          testing::Combine(testing::Bool(), testing::Bool(),
                                           testing::Values(0UL, 1UL, 1431UL, 8192UL, 8701UL)));
+
+// Each queue of the port gives back its own packets, so that one to 7402 sent through queue 0 comes
+// to the wrong one.
+TEST(QueueSteering, APacketInTheWrongQueueIsPassedOnAndCounted) {
+  std::vector<std::unique_ptr<Queue>> queues;
+  for (const std::uint16_t queue : {std::uint16_t{0}, std::uint16_t{1}}) {
+    queues.push_back(std::make_unique<Queue>(LoopPort::get().config(false, queue)));
+  }
+  ASSERT_TRUE(Queue::steer_among(queues));
+  const std::vector<std::byte> body(1000);
+  std::array<port::OutgoingPacket, 2> packets{make_packet(body, nullptr),
+                                              make_packet(body, nullptr)};
+  constexpr std::size_t kDestinationAt = wire::kEthernetBytes + wire::kIpv6Bytes + 2;
+  packets[1].head.at(kDestinationAt + 1) = std::byte{7402 & 0xFF};
+  ASSERT_EQ(queues[0]->transmit(packets), 2U);
+
+  std::array<port::ReceivedPacket, port::kBurstMax> received{};
+  ASSERT_EQ(queues[0]->receive(received), 1U);
+  EXPECT_EQ(received[0].bytes[kDestinationAt + 1], std::byte{7401 & 0xFF});
+  queues[0]->release(std::span(received).first(1));
+  EXPECT_EQ(queues[0]->passed_on(), 1U);
+  ASSERT_EQ(queues[1]->receive(received), 1U);
+  EXPECT_EQ(received[0].bytes[kDestinationAt + 1], std::byte{7402 & 0xFF});
+  queues[1]->release(std::span(received).first(1));
+  EXPECT_EQ(queues[1]->passed_on(), 0U);
+}
 
 }  // namespace
 }  // namespace sluice::dpdk
