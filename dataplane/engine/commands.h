@@ -82,8 +82,13 @@ struct Event {
   TimeNs at_ns = 0;  // CLOCK_MONOTONIC when it happened
 };
 
-// How long a sender waits for any ack before it gives the peer up.
+// How long a sender waits for any ack before it gives the peer up. Time in which its own worker
+// stood still does not count.
 inline constexpr TimeNs kPeerSilentNs = 3 * kSecondNs;
+static_assert((protocol::kSuspectTimeouts + protocol::kProbeRoundsMax) *
+                      protocol::kProbeTimeoutMaxNs <
+                  kPeerSilentNs,
+              "a path that got narrower is found out before the peer counts as silent");
 
 inline constexpr std::size_t kCommandRingSlots = 256;
 inline constexpr std::size_t kEventRingSlots = 1024;

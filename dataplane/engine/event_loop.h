@@ -14,6 +14,7 @@ namespace sluice::engine {
 
 template <port::Queue Q>
 Activity Worker<Q>::step(TimeNs now) {
+  excuse_standstill(now);
   const bool received = receive_burst(now);
   acknowledge(now, received);
   reap_losses(now);
@@ -63,10 +64,23 @@ void Worker<Q>::reap_losses(TimeNs now) {
     if (!may_send(senders_[i]) || flow.sender.settled()) {
       continue;
     }
-    const TimeNs heard = std::max(flow.sender.last_heard_ns(), senders_[i].silence_began_ns);
-    if (now > heard + kPeerSilentNs) {
+    // A peer that answers probes is there: what the search finds comes first.
+    if (now > silent_since(senders_[i]) + kPeerSilentNs && !flow.path.answered()) {
       fail_flow(flow, EventKind::kPeerSilent, 0);
     }
+  }
+}
+
+// Time in which this thread did not run is not the peer's silence.
+template <port::Queue Q>
+void Worker<Q>::excuse_standstill(TimeNs now) {
+  const TimeNs stood_ns = polled_before_ns_ == 0 ? 0 : now - polled_before_ns_;
+  if (stood_ns < kStandstillNs) {
+    return;
+  }
+  for (std::size_t i = 0; i < senders_count_; ++i) {
+    senders_[i].silence_began_ns = std::min(now, silent_since(senders_[i]) + stood_ns);
+    senders_[i].flow->path.excuse_standstill(stood_ns);
   }
 }
 

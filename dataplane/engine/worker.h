@@ -2,6 +2,7 @@
 // in event_loop.h.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -57,6 +58,10 @@ inline constexpr std::uint32_t kIdleReceives = 16;
 // as it does guest memory. A whole page, so that it can be made known to the device.
 alignas(kPageBytes) inline std::array<std::byte, kPageBytes> probe_padding{};
 static_assert(wire::kRecordsMax * kPageBytes > UINT16_MAX, "a packet's slices hold any padding");
+
+// A worker that was not run for so long stood still: the operating system or the machine had
+// something else to do. Rests between steps are far shorter (idle.h).
+inline constexpr TimeNs kStandstillNs = 100 * kMillisecondNs;
 
 // A busy worker looks at its commands once in so many steps; an idle one in every step.
 inline constexpr std::uint32_t kBusyStepsPerCommandPoll = 32;
@@ -119,6 +124,7 @@ class Worker {
   };
 
   // ---- stages, in the loop's order ----
+  void excuse_standstill(TimeNs now);
   bool receive_burst(TimeNs now);
   void acknowledge(TimeNs now, bool received);
   void reap_losses(TimeNs now);
@@ -170,6 +176,9 @@ class Worker {
                        std::size_t frame_bytes, std::size_t body_bytes);
   void pack_frame(const SendFlow& flow, port::OutgoingPacket& out);
   bool harvest_chunk(SendFlow& flow);
+  [[nodiscard]] static TimeNs silent_since(const SendSlot& slot) {
+    return std::max(slot.flow->sender.last_heard_ns(), slot.silence_began_ns);
+  }
   void fail_flow(SendFlow& flow, EventKind kind, std::uint64_t value);
 
   // ---- commands ----

@@ -26,8 +26,10 @@ TimeNs RttEstimator::loss_delay_ns() const {
   return std::max(std::max(latest_ns_, smoothed_ns_) * 9 / 8, kGranularityNs);
 }
 
-TimeNs RttEstimator::probe_timeout_ns() const {
-  return smoothed_ns_ + std::max(4 * variation_ns_, kGranularityNs) + kMaxAckDelayNs;
+TimeNs RttEstimator::probe_timeout_ns(std::uint32_t backoff) const {
+  const TimeNs timeout_ns =
+      smoothed_ns_ + std::max(4 * variation_ns_, kGranularityNs) + kMaxAckDelayNs;
+  return std::min(timeout_ns << backoff, kProbeTimeoutMaxNs);
 }
 
 }  // namespace sluice::protocol

@@ -15,6 +15,9 @@ inline constexpr TimeNs kInitialRttNs = 20 * kMillisecondNs;
 // A receiver whose core is shared may be this late.
 inline constexpr TimeNs kMaxAckDelayNs = 5 * kMillisecondNs;
 inline constexpr std::uint32_t kProbeBackoffMax = 6;  // PTO doubles at most six times
+// Nor is it longer than this: a worker that stands still makes a round trip look as long as it
+// stood, and what is lost after that must be tried several times before the peer counts as silent.
+inline constexpr TimeNs kProbeTimeoutMaxNs = 400 * kMillisecondNs;
 
 class RttEstimator {
  public:
@@ -26,9 +29,9 @@ class RttEstimator {
   // The time threshold: 9/8 of the larger of smoothed and latest, at least the granularity. RFC
   // 9002, 6.1.2.
   [[nodiscard]] TimeNs loss_delay_ns() const;
-  // Probe timeout without backoff: smoothed + max(4 * variation, granularity) + max_ack_delay. RFC
-  // 9002, 6.2.1.
-  [[nodiscard]] TimeNs probe_timeout_ns() const;
+  // Probe timeout: smoothed + max(4 * variation, granularity) + max_ack_delay, doubled `backoff`
+  // times, up to kProbeTimeoutMaxNs. RFC 9002, 6.2.1.
+  [[nodiscard]] TimeNs probe_timeout_ns(std::uint32_t backoff = 0) const;
 
  private:
   bool has_sample_ = false;

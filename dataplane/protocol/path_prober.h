@@ -48,6 +48,9 @@ class PathProber {
   // The largest size not yet known to be too large.
   [[nodiscard]] std::size_t mtu() const { return mtu_; }
   [[nodiscard]] bool searching() const { return searching_; }
+  // The search under way has had a reply: the peer is there, and a verdict comes within
+  // kProbeRoundsMax rounds.
+  [[nodiscard]] bool answered() const { return searching_ && arrived_ < candidates_; }
   // A suspicion may begin a search: none is under way, and the last one is long enough ago.
   [[nodiscard]] bool may_search(TimeNs now) const { return !searching_ && now >= next_search_ns_; }
 
@@ -67,6 +70,9 @@ class PathProber {
   [[nodiscard]] std::optional<Probe> next_probe(TimeNs now);
   // The port was full: the last one did not leave and is due again, under a new number.
   void undo_last_probe() { --next_; }
+
+  // For so long nobody asked and nobody could hear: that is not the path's silence.
+  void excuse_standstill(TimeNs stood_ns) { began_ns_ += stood_ns; }
 
   // False: the reply answers no probe of the search under way.
   bool on_reply(const wire::ProbeReplyFrame& reply);

@@ -196,7 +196,7 @@ TimeNs Sender::deadline_ns() const {
   if (loss_time_ns_ != 0) {
     return loss_time_ns_;
   }
-  return probe_base_ns_ + (rtt_.probe_timeout_ns() << probe_backoff_);
+  return probe_base_ns_ + rtt_.probe_timeout_ns(probe_backoff_);
 }
 
 void Sender::fire_probe_timeout(TimeNs now) {

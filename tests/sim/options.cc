@@ -224,15 +224,7 @@ std::string Options::to_string() const {
 }
 
 bool Options::mild() const {
-  // A path that narrows under a worker that stands still for so long may be given up as silent: its
-  // probes and the peer's silence run out together (SPECIFICATION.md, not proven).
-  const bool narrows = std::any_of(paths.begin(), paths.end(), [](const PathOptions& path) {
-    return path.mtu_shrinks_at_ns != kNeverNs;
-  });
-  const bool stands_still = !std::all_of(hosts.begin(), hosts.end(), [](const HostOptions& host) {
-    return all_shorter(host.stalls, 100 * kMillisecondNs);
-  });
-  return !(narrows && stands_still) && std::all_of(paths.begin(), paths.end(), mild_path) &&
+  return std::all_of(paths.begin(), paths.end(), mild_path) &&
          std::all_of(hosts.begin(), hosts.end(), mild_host) &&
          std::all_of(sessions.begin(), sessions.end(), mild_session);
 }

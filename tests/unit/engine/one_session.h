@@ -16,6 +16,8 @@
 namespace sluice::engine {
 
 inline constexpr TimeNs kStepNs = 2 * kMicrosecondNs;
+// After a step in which neither worker found anything to do: they rest (idle.h).
+inline constexpr TimeNs kRestNs = 20 * kMicrosecondNs;
 inline constexpr std::uint64_t kSession = 0xA11CE;
 
 inline TimeNs fake_now = 0;
@@ -62,9 +64,10 @@ struct Link {
       : left(to_left, to_right, 1, seed), right(to_right, to_left, 2, seed + 1) {}
 
   void step() {
-    fake_now += kStepNs;
-    (void)left.worker->step(fake_now);
-    (void)right.worker->step(fake_now);
+    fake_now += idle ? kRestNs : kStepNs;
+    const Activity here = left.worker->step(fake_now);
+    const Activity there = right.worker->step(fake_now);
+    idle = here == Activity::kIdle && there == Activity::kIdle;
   }
   void run(std::uint64_t steps) {
     for (std::uint64_t i = 0; i < steps; ++i) {
@@ -91,6 +94,7 @@ struct Link {
   Wire to_right;
   Host left;
   Host right;
+  bool idle = false;
 };
 
 class Memory {

@@ -169,6 +169,26 @@ TEST(Worker, DoesNotBlameThePeerWhileItOnlyLooksAtZeros) {
   EXPECT_EQ(link.to_right.accepted, 0U);
 }
 
+TEST(Worker, DoesNotBlameThePeerForItsOwnStandstill) {
+  OneSession link;
+  link.send_all_pages_first();
+  link.session.start();
+  link.left.submit(CommandKind::kProbePath);
+  link.run(1);
+  fake_now += 2 * kPeerSilentNs;
+  const auto probed = link.await(link.left);
+  ASSERT_TRUE(probed.has_value());
+  EXPECT_EQ(probed->kind, EventKind::kPathProbed);
+  EXPECT_EQ(probed->value, 9000U);
+  link.session.run_iteration(false);
+  link.to_right.loss = 1;
+  link.run(3);
+  ASSERT_GT(link.session.send.sender.in_flight_frames(), 0U);
+  link.to_right.loss = 0;
+  fake_now += 2 * kPeerSilentNs;
+  link.expect(link.left, EventKind::kIterationDone);
+}
+
 TEST(Worker, GivesUpAPeerWhosePortTakesNothing) {
   OneSession link;
   link.send_all_pages_first();
@@ -372,6 +392,39 @@ TEST(Worker, APathThatNarrowsUnderWayCostsASessionSmallerFramesOnly) {
     EXPECT_LE(link.session.send.probe.mtu.load(), 1500U);
     EXPECT_TRUE(link.session.send.sender.invariants_hold());
   }
+}
+
+// A standstill makes a round trip look as long as itself, and what waits for round trips slow.
+void stand_still_for_a_round_trip(OneSession& link) {
+  link.send_all_pages_first();
+  link.session.start();
+  link.session.run_iteration(false);
+  link.run(2);
+  ASSERT_GT(link.session.send.sender.in_flight_frames(), 0U);
+  fake_now += kSecondNs;
+  link.run(5);
+  ASSERT_GT(link.session.send.sender.rtt().smoothed_ns(), kSecondNs / 2);
+}
+
+TEST(Worker, APathThatNarrowsAfterAStandstillIsFoundOutBeforeThePeerCountsAsSilent) {
+  OneSession link;
+  stand_still_for_a_round_trip(link);
+  link.to_right.mtu = 1500;
+  const auto event = link.await(link.left, 2 * kPeerSilentNs);
+  ASSERT_TRUE(event.has_value());
+  EXPECT_EQ(event->kind, EventKind::kIterationDone);
+  EXPECT_EQ(link.session.send.probe.mtu.load(), 1500U);
+}
+
+TEST(Worker, APeerThatAnswersProbesIsNotSilent) {
+  OneSession link;
+  stand_still_for_a_round_trip(link);
+  link.to_right.mtu = 0;
+  EXPECT_FALSE(link.await(link.left, kPeerSilentNs * 3 / 4).has_value());
+  link.to_right.mtu = 1500;
+  const auto event = link.await(link.left, 2 * kPeerSilentNs);
+  ASSERT_TRUE(event.has_value());
+  EXPECT_EQ(event->kind, EventKind::kIterationDone);
 }
 
 TEST(Worker, APathThatCarriesNothingIsSilence) {

@@ -67,5 +67,15 @@ TEST(RttEstimator, NoThresholdFallsBelowTheGranularity) {
   EXPECT_EQ(rtt.probe_timeout_ns(), rtt.smoothed_ns() + kGranularityNs + kMaxAckDelayNs);
 }
 
+TEST(RttEstimator, NoProbeTimeoutIsLongerThanTheLongest) {
+  RttEstimator rtt;
+  const TimeNs timeout_ns = rtt.probe_timeout_ns();
+  EXPECT_EQ(rtt.probe_timeout_ns(1), 2 * timeout_ns);
+  EXPECT_EQ(rtt.probe_timeout_ns(2), 4 * timeout_ns);
+  EXPECT_EQ(rtt.probe_timeout_ns(kProbeBackoffMax), kProbeTimeoutMaxNs);
+  rtt.sample(2 * kSecondNs, 0);
+  EXPECT_EQ(rtt.probe_timeout_ns(), kProbeTimeoutMaxNs);
+}
+
 }  // namespace
 }  // namespace sluice::protocol

@@ -393,7 +393,7 @@ TEST_F(SenderTest, ProbeTimeoutBacksOffUntilAnAckArrives) {
   for (std::uint32_t expected = 0; expected < 9; ++expected) {
     const TimeNs before = now_;
     now_ = sender_->deadline_ns();
-    EXPECT_EQ(now_ - before, timeout << std::min(expected, kProbeBackoffMax));
+    EXPECT_EQ(now_ - before, std::min(timeout << expected, kProbeTimeoutMaxNs));
     sender_->on_time(now_);
     ASSERT_EQ(drain(), 1U);
   }
