@@ -141,8 +141,7 @@ std::shared_ptr<SessionEvents> EventRouter::open(std::uint64_t session, std::str
   auto events = std::make_shared<SessionEvents>(std::move(guest));
   const std::lock_guard lock(mutex_);
   std::erase_if(sessions_, [](const auto& entry) { return entry.second.expired(); });
-  sessions_[session] = events;
-  return events;
+  return sessions_.try_emplace(session, events).second ? events : nullptr;
 }
 
 }  // namespace sluice::agent

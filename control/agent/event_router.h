@@ -57,7 +57,8 @@ class EventRouter {
   // For the data plane's dispatcher. Events of sessions that nobody waits for are dropped.
   void deliver(const engine::Event& event);
 
-  // Events of `session` go to the returned queue until it is destroyed.
+  // Events of `session` go to the returned queue until it is destroyed. Null while another one has
+  // them: a peer chooses its sessions' numbers, and must not choose one that is in use here.
   [[nodiscard]] std::shared_ptr<SessionEvents> open(std::uint64_t session, std::string guest);
 
  private:

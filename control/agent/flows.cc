@@ -85,7 +85,7 @@ Expected<wire::Endpoint> parse_endpoint(const v1::Endpoint& endpoint) {
   if (endpoint.mac().size() != parsed.mac.size() || !wire::is_unicast(parsed.mac) ||
       !parsed.address.is_specified() || parsed.address.is_multicast() || endpoint.udp_port() == 0 ||
       endpoint.queues() == 0 || endpoint.queues() > kQueuesMax ||
-      endpoint.udp_port() + endpoint.queues() > 65'536)
+      endpoint.udp_port() > 65'536 - endpoint.queues())
     return fail(ErrorKind::kInvalid, "the peer described no usable data plane address");
   parsed.port = static_cast<std::uint16_t>(endpoint.udp_port());
   return parsed;
@@ -157,7 +157,11 @@ Expected<void> Flows::start(std::uint32_t flow, const engine::Command& command) 
     busy_ns_before_.push_back(figures.busy_ns);
     drops_before_.push_back(figures.drops);
   }
-  if (auto submitted = data_plane_.submit(worker, command); !submitted) return submitted;
+  if (auto claimed = data_plane_.flow_slots().claim(worker, role_); !claimed) return claimed;
+  if (auto submitted = data_plane_.submit(worker, command); !submitted) {
+    data_plane_.flow_slots().release(worker, role_);
+    return submitted;
+  }
   started_ = flow + 1;
   return {};
 }
@@ -189,7 +193,8 @@ bool Flows::stop() {
   const auto stopped = events_->await_regardless(engine::EventKind::kStopped, started_,
                                                  monotonic_now_ns() + kStopTimeoutNs);
   if (submitted && stopped) {
-    started_ = 0;
+    for (; started_ > 0; --started_)
+      data_plane_.flow_slots().release(worker_of(started_ - 1), role_);
     return true;
   }
   spdlog::critical("session {:016x}: a worker does not give its flow back; its memory stays mapped",

@@ -72,9 +72,9 @@ struct FlowsConfig {
 // What both ends share. One thread at a time.
 class Flows {
  public:
-  Flows(dpdk::DataPlane& data_plane, std::shared_ptr<SessionEvents> events,
+  Flows(dpdk::FlowRole role, dpdk::DataPlane& data_plane, std::shared_ptr<SessionEvents> events,
         const FlowsConfig& config)
-      : data_plane_(data_plane), events_(std::move(events)), config_(config) {}
+      : role_(role), data_plane_(data_plane), events_(std::move(events)), config_(config) {}
   Flows(const Flows&) = delete;
   Flows& operator=(const Flows&) = delete;
 
@@ -97,7 +97,7 @@ class Flows {
   [[nodiscard]] double busy_core_seconds() const;
 
  protected:
-  // In ascending order of flows.
+  // In ascending order of flows. kNoCapacity: the flow's worker serves too many.
   [[nodiscard]] Expected<void> start(std::uint32_t flow, const engine::Command& command);
   // The keys of a flow, which takes them; null: in the clear.
   [[nodiscard]] std::unique_ptr<port::FlowKeys> take_keys(std::uint32_t flow) {
@@ -109,6 +109,7 @@ class Flows {
     return flow % config_.plan.workers;
   }
 
+  const dpdk::FlowRole role_;
   dpdk::DataPlane& data_plane_;
   std::shared_ptr<SessionEvents> events_;
   FlowsConfig config_;
@@ -121,7 +122,9 @@ class Flows {
 
 class SendFlows : public Flows {
  public:
-  using Flows::Flows;
+  SendFlows(dpdk::DataPlane& data_plane, std::shared_ptr<SessionEvents> events,
+            const FlowsConfig& config)
+      : Flows(dpdk::FlowRole::kSend, data_plane, std::move(events), config) {}
   // Makes the flows and lends them to the workers. They have nothing to send yet.
   [[nodiscard]] Expected<void> start_all(const SessionMemory& memory, protocol::AuditMode audit);
   // Finds the largest frames that reach the peer: from then on no flow sends larger ones.
@@ -145,7 +148,9 @@ class SendFlows : public Flows {
 
 class ReceiveFlows : public Flows {
  public:
-  using Flows::Flows;
+  ReceiveFlows(dpdk::DataPlane& data_plane, std::shared_ptr<SessionEvents> events,
+               const FlowsConfig& config)
+      : Flows(dpdk::FlowRole::kReceive, data_plane, std::move(events), config) {}
   [[nodiscard]] Expected<void> start_all(const SessionMemory& memory);
   [[nodiscard]] Expected<ExtentDigests> fold(const page::Layout& layout);
   [[nodiscard]] std::vector<std::unique_ptr<engine::ReceiveFlow>>& all() { return flows_; }

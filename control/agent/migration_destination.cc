@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 #include <utility>
@@ -51,6 +52,26 @@ void MigrationDestination::fail_session(const Error& error) {
 }
 
 void MigrationDestination::run() {
+  // Memory or threads may run out at any step. gRPC would swallow that, and leave flows to workers
+  // and a twin to nobody.
+  try {
+    serve();
+  } catch (const std::exception& exception) {
+    if (state_ == model::DestinationState::kRunning) {
+      agent_.outcomes.mark_running(session_, guest_.name());
+      return finish();
+    }
+    fail_session({ErrorKind::kFailed, fmt::format("host {} cannot go on with this migration: {}",
+                                                  agent_.config.host, exception.what())});
+  }
+}
+
+void MigrationDestination::finish() {
+  guest_.release();
+  end_session();
+}
+
+void MigrationDestination::serve() {
   v1::SourceMessage message;
   while (source_.read(message)) {
     if (message.has_abort()) {
@@ -60,9 +81,7 @@ void MigrationDestination::run() {
     if (auto handled = handle(message); !handled) return fail_session(handled.error());
     if (state_ == model::DestinationState::kRunning) {
       guest_.guest().announce();
-      guest_.release();
-      end_session();
-      return;
+      return finish();
     }
     if (state_ == model::DestinationState::kDiscarded) return;
   }
@@ -141,6 +160,10 @@ Expected<void> MigrationDestination::make_twin(const v1::Prepare& request) {
   if (!description) return tl::unexpected<Error>(description.error());
   const auto& definition = description->definition;
   events_ = agent_.router.open(session_, definition.name);
+  if (!events_) {
+    return fail(ErrorKind::kBusy,
+                fmt::format("session {:016x} is under way on {}", session_, agent_.config.host));
+  }
   const auto driver = agent_.drivers.find(definition.driver);
   if (driver == agent_.drivers.end()) {
     return fail(ErrorKind::kUnsupported, fmt::format("{} cannot run guests of driver \"{}\"",

@@ -46,6 +46,7 @@ class MigrationDestination {
   void run();
 
  private:
+  void serve();
   [[nodiscard]] Expected<void> handle(v1::SourceMessage& message);
   [[nodiscard]] Expected<void> prepare(const v1::Prepare& request);
   [[nodiscard]] Expected<void> make_twin(const v1::Prepare& request);
@@ -61,6 +62,7 @@ class MigrationDestination {
   void report(const Error& error);
   void fail_session(const Error& error);
   void discard_twin(const std::string& reason);
+  void finish();
   void end_session();
 
   AgentContext& agent_;

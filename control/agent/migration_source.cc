@@ -42,9 +42,11 @@ MigrationSource::MigrationSource(AgentContext& agent, MigrationRequest request, 
       request_(std::move(request)),
       guest_(std::move(guest)),
       migration_(migration),
-      session_(new_session()),
-      began_ns_(monotonic_now_ns()),
-      events_(agent.router.open(session_, guest_.name())) {
+      began_ns_(monotonic_now_ns()) {
+  while (!events_) {
+    session_ = new_session();
+    events_ = agent.router.open(session_, guest_.name());
+  }
   summary_.set_guest(guest_.name());
   summary_.set_from(agent_.config.host);
   summary_.set_to(request_.to);
@@ -204,6 +206,7 @@ void MigrationSource::end_session() {
   }
   const bool stopped = !flows_ || flows_->stop();
   if (flows_) {
+    fill_flow_figures();
     summary_.set_busy_core_seconds_from(flows_->busy_core_seconds());
     summary_.set_mtu(static_cast<std::uint32_t>(flows_->path_mtu()));
     if (const auto remark = flows_->path_remark(request_.to)) {
@@ -229,26 +232,26 @@ void MigrationSource::end_session() {
 }
 
 void MigrationSource::fill_summary() {
-  const TimeNs now = monotonic_now_ns();
-  summary_.set_seconds(
-      static_cast<double>((marks_.running_ns != 0 ? marks_.running_ns : now) - began_ns_) / 1e9);
-  if (flows_) {
-    for (const auto& [reason, count] : flows_->frames_dropped())
-      (*summary_.mutable_frames_dropped())[reason] += count;
-    const SendTotals totals = total(flows_->all());
-    summary_.set_pages_sent(totals.raw_pages);
-    summary_.set_zero_pages(totals.zero_pages);
-    summary_.set_bytes_wire(totals.wire_bytes);
-    summary_.set_frames_lost(totals.frames_lost);
-    summary_.set_retransmitted_pages(totals.resent_pages);
-    summary_.set_proof_audited_pages(totals.audited_pages);
-    const TimeNs end = marks_.copied_ns != 0 ? marks_.copied_ns : now;
-    if (stream_began_ns_ != 0 && end > stream_began_ns_) {
-      summary_.set_goodput_gbps(static_cast<double>(totals.payload_bytes() * 8) /
-                                static_cast<double>(end - stream_began_ns_));
-    }
-  }
+  const TimeNs end = marks_.running_ns != 0 ? marks_.running_ns : monotonic_now_ns();
+  summary_.set_seconds(static_cast<double>(end - began_ns_) / 1e9);
   if (marks_.running_ns != 0) fill_downtime();
+}
+
+void MigrationSource::fill_flow_figures() {
+  for (const auto& [reason, count] : flows_->frames_dropped())
+    (*summary_.mutable_frames_dropped())[reason] += count;
+  const SendTotals totals = total(flows_->all());
+  summary_.set_pages_sent(totals.raw_pages);
+  summary_.set_zero_pages(totals.zero_pages);
+  summary_.set_bytes_wire(totals.wire_bytes);
+  summary_.set_frames_lost(totals.frames_lost);
+  summary_.set_retransmitted_pages(totals.resent_pages);
+  summary_.set_proof_audited_pages(totals.audited_pages);
+  const TimeNs end = marks_.copied_ns != 0 ? marks_.copied_ns : monotonic_now_ns();
+  if (stream_began_ns_ != 0 && end > stream_began_ns_) {
+    summary_.set_goodput_gbps(static_cast<double>(totals.payload_bytes() * 8) /
+                              static_cast<double>(end - stream_began_ns_));
+  }
 }
 
 // Rounded so that the parts still add up: each is the difference of two rounded ends.

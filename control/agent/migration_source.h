@@ -108,13 +108,14 @@ class MigrationSource {
   void cancel_migration(const Error& error);
   void end_session();
   void fill_summary();
+  void fill_flow_figures();
   void fill_downtime();
 
   AgentContext& agent_;
   const MigrationRequest request_;
   GuestClaim guest_;
   Migration& migration_;
-  const std::uint64_t session_;
+  std::uint64_t session_ = 0;
   const TimeNs began_ns_;
 
   // Written by the migration's thread, read by cancel().

@@ -13,7 +13,7 @@
 namespace sluice::engine {
 
 enum class CommandKind : std::uint8_t {
-  // Lends `send` to the worker. Nothing is sent unasked.
+  // Lends `send` to the worker, which has room for kFlowsMax. Nothing is sent unasked.
   kStartSending = 1,
   // Finds the largest frame that reaches the peer and keeps to it from then on, answered by
   // kPathProbed.
@@ -32,7 +32,7 @@ enum class CommandKind : std::uint8_t {
   kSendPages,
   // Folds page hashes into flow->digests, answered by kFolded. Both ends.
   kFold,
-  // Lends `receive` to the worker.
+  // Lends `receive` to the worker, which has room for kFlowsMax.
   kStartReceiving,
   // Ends the flow (either end) and gives it back: kStopped comes when no frame refers to guest
   // memory any more.

@@ -248,6 +248,7 @@ struct DataPlane::Impl {
   Bell events_bell;
   Crew crew;
   std::vector<std::unique_ptr<WorkerThread>> workers;
+  FlowSlots flow_slots;
   std::function<void(const engine::Event&)> on_event;
   std::atomic<bool> stopping{false};
   std::thread dispatcher;
@@ -390,6 +391,8 @@ DataPlane::DataPlane(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 DataPlane::~DataPlane() = default;
 
 const PortInfo& DataPlane::info() const { return impl_->info; }
+
+FlowSlots& DataPlane::flow_slots() { return impl_->flow_slots; }
 
 std::uint32_t DataPlane::workers() const {
   return static_cast<std::uint32_t>(impl_->workers.size());

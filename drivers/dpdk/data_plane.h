@@ -16,6 +16,7 @@
 #include "dataplane/port/frame_key.h"
 #include "dataplane/wire/packet.h"
 #include "drivers/base/secret.h"
+#include "drivers/dpdk/flow_slots.h"
 #include "drivers/dpdk/rss.h"
 
 namespace sluice::dpdk {
@@ -93,6 +94,9 @@ class DataPlane {
 
   [[nodiscard]] const PortInfo& info() const;
   [[nodiscard]] std::uint32_t workers() const;
+
+  // Room on the workers: claimed before a flow is started, released when it has been given back.
+  [[nodiscard]] FlowSlots& flow_slots();
 
   // Gives a command to a worker and wakes it if it sleeps. Any thread. kBusy when the ring stays
   // full for a second.

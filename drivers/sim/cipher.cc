@@ -74,6 +74,14 @@ std::vector<std::byte> assemble(const port::OutgoingPacket& packet) {
   return bytes;
 }
 
+bool SealedOnce::note(const port::FrameKey& key, std::span<const std::byte> sealed_packet) {
+  wire::DropReason reason{};
+  const auto peeked = wire::peek(sealed_packet.subspan(wire::kPacketPrefixBytes), reason);
+  const std::uint64_t content = XXH3_64bits(sealed_packet.data(), sealed_packet.size());
+  const auto name = std::pair(static_cast<const Key&>(key).value(), peeked ? peeked->sequence : 0);
+  return seen_.emplace(name, content).first->second == content;
+}
+
 void open(std::span<port::SealedFrame> frames) {
   for (port::SealedFrame& frame : frames) {
     const std::span<std::byte> covered = frame.bytes.first(frame.bytes.size() - wire::kTagBytes);

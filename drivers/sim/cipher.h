@@ -5,9 +5,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "dataplane/port/frame_key.h"
@@ -21,6 +23,17 @@ namespace sluice::sim {
 
 // All bytes of a packet, in one piece and sealed if it has a key.
 [[nodiscard]] std::vector<std::byte> assemble(const port::OutgoingPacket& packet);
+
+// What one end's keys have sealed. A cipher such as AES-GCM is broken once a key has sealed two
+// contents under one number.
+class SealedOnce {
+ public:
+  // False if the packet's key has sealed something else under its number before.
+  [[nodiscard]] bool note(const port::FrameKey& key, std::span<const std::byte> sealed_packet);
+
+ private:
+  std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint64_t> seen_;  // key, number -> content
+};
 
 // port::Queue's open().
 void open(std::span<port::SealedFrame> frames);

@@ -300,9 +300,12 @@ std::size_t Port::transmit(std::span<const port::OutgoingPacket> packets) noexce
     }
     line_free_ns_ =
         std::max(line_free_ns_, now) + transmission_ns(packet.bytes(), options_.bits_per_second);
-    transmit_ring_.push_back({packet,
-                              packet.key != nullptr ? assemble(packet) : std::vector<std::byte>(),
-                              line_free_ns_});
+    std::vector<std::byte> sealed;
+    if (packet.key != nullptr) {
+      sealed = assemble(packet);
+      nonce_reused_ |= !sealed_once_.note(*packet.key, sealed);
+    }
+    transmit_ring_.push_back({packet, std::move(sealed), line_free_ns_});
   }
   return sent;
 }

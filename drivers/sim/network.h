@@ -164,6 +164,8 @@ class Port {
   // Puts on the path what leaves by `now`.
   void advance(TimeNs now);
   [[nodiscard]] TimeNs next_departure_ns() const;
+  // Whether a key has sealed two packets under one number.
+  [[nodiscard]] bool nonce_reused() const { return nonce_reused_; }
 
  private:
   [[nodiscard]] bool refuses(TimeNs now);
@@ -184,6 +186,8 @@ class Port {
   std::deque<Packet> held_;  // between receive() and release()
   std::size_t references_ = 0;
   TimeNs line_free_ns_ = 0;
+  SealedOnce sealed_once_;
+  bool nonce_reused_ = false;
 };
 
 static_assert(port::Queue<Port&>);

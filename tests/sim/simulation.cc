@@ -139,6 +139,9 @@ void Simulation::handle_events(std::size_t host) {
 }
 
 void Simulation::check(bool thoroughly) {
+  if (hosts_[0]->port.nonce_reused() || hosts_[1]->port.nonce_reused()) {
+    violation_ = "a key has sealed two contents under one number";
+  }
   for (auto& session : sessions_) {
     if (!session->guest.copy_went_forward()) {
       violation_ = "a page went back to an older version";

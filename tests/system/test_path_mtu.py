@@ -85,7 +85,7 @@ def test_a_link_that_carries_nothing_is_named_within_seconds(path_lab):
     assert refused.stderr == f"sluice: {error}\n"
     summary = json.loads(refused.stdout)
     assert summary["error"] == error
-    assert summary["pages_sent"] == summary["zero_pages"] == summary["bytes_wire"] == 0, "nothing was streamed"
+    assert summary["pages_sent"] == summary["zero_pages"] == 0, "nothing was streamed"
     guest = wait_until(lambda: [guest for guest in path_lab.json("guests")["guests"] if guest["name"] == "vm"], 5, "the guest")
     assert [(entry["host"], entry["state"]) for entry in guest] == [("h1", "running")]
     switch_port("h2", "up")

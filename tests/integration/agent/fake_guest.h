@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <string>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -33,6 +34,11 @@ class FakeFate {
     failing_call_ = std::move(call);
     failing_phase_ = phase;
   }
+  // The next call of this name finds no memory.
+  void throw_at(std::string call) {
+    const std::lock_guard lock(mutex_);
+    throwing_call_ = std::move(call);
+  }
   void die() {
     {
       const std::lock_guard lock(mutex_);
@@ -60,6 +66,7 @@ class FakeFate {
   [[nodiscard]] Expected<void> call(const std::string& name, guest::Phase next) {
     const std::lock_guard lock(mutex_);
     calls_.push_back(name);
+    if (name == throwing_call_) throw std::bad_alloc();
     if (name == failing_call_) {
       phase_ = failing_phase_;
       failing_call_.clear();
@@ -74,6 +81,7 @@ class FakeFate {
   guest::Phase phase_;
   const bool has_content_;
   const int death_fd_;
+  std::string throwing_call_;
   std::string failing_call_;
   ErrorKind failing_kind_ = ErrorKind::kFailed;
   guest::Phase failing_phase_ = guest::Phase::kGone;

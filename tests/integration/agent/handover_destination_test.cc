@@ -240,6 +240,48 @@ TEST_F(DestinationHandover, RefusesASessionThatWasUsedBefore) {
   EXPECT_EQ(outcome(), Ownership::kOwned);
 }
 
+// The number is in every frame's header, for all on the link to read.
+TEST_F(DestinationHandover, RefusesASessionThatThisHostSendsIn) {
+  const auto under_way = SharedDataPlane::get().router.open(kSession, "web");
+  const auto reply = prepare();
+  ASSERT_TRUE(reply.has_failed());
+  EXPECT_EQ(static_cast<ErrorKind>(reply.failed().error_kind()), ErrorKind::kBusy);
+  EXPECT_FALSE(under_way->interruption().has_value());
+  end();
+  EXPECT_EQ(fate_->calls(), Calls{});
+  EXPECT_TRUE(host_->registry().list().empty());
+}
+
+TEST_F(DestinationHandover, RefusesFlowsThatItsWorkersHaveNoRoomFor) {
+  auto& slots = SharedDataPlane::get().data_plane->flow_slots();
+  std::size_t taken = 0;
+  while (slots.claim(0, dpdk::FlowRole::kReceive)) ++taken;
+  EXPECT_EQ(taken, engine::kFlowsMax);
+  EXPECT_TRUE(slots.claim(0, dpdk::FlowRole::kSend)) << "the other direction has room of its own";
+  slots.release(0, dpdk::FlowRole::kSend);
+  const auto reply = prepare();
+  ASSERT_TRUE(reply.has_failed());
+  EXPECT_EQ(static_cast<ErrorKind>(reply.failed().error_kind()), ErrorKind::kNoCapacity);
+  expect_nothing_left();
+  slots.release(0, dpdk::FlowRole::kReceive);
+  fate_ = std::make_shared<FakeFate>(Phase::kIncoming);
+  host_->driver().next = fate_;
+  begin(kSession + 1);
+  EXPECT_TRUE(prepare().has_prepared());
+  end();
+  while (--taken > 0) slots.release(0, dpdk::FlowRole::kReceive);
+}
+
+TEST_F(DestinationHandover, LeavesNothingWhenMemoryRunsOut) {
+  ASSERT_TRUE(prepare().has_prepared());
+  ASSERT_TRUE(prove().proven().match());
+  fate_->throw_at("load");
+  const auto reply = load_state();
+  ASSERT_TRUE(reply.has_failed());
+  EXPECT_NE(reply.failed().message().find("std::bad_alloc"), std::string::npos);
+  expect_nothing_left();
+}
+
 TEST_F(DestinationHandover, NamesTheExtentThatDiffers) {
   ASSERT_TRUE(prepare().has_prepared());
   const auto reply = prove(/*matching=*/false);

@@ -39,6 +39,15 @@ TEST(EventRouter, ForgetsASessionThatNobodyHolds) {
   EXPECT_FALSE(second->await(engine::EventKind::kSettled, 1, monotonic_now_ns()));
 }
 
+// A peer chooses the numbers of its sessions.
+TEST(EventRouter, RefusesASessionThatIsInUse) {
+  EventRouter router;
+  const auto first = router.open(7, "db-3");
+  EXPECT_EQ(router.open(7, "db-4"), nullptr);
+  router.deliver(event(engine::EventKind::kSettled, 7, 0));
+  EXPECT_TRUE(first->await(engine::EventKind::kSettled, 1, monotonic_now_ns()));
+}
+
 TEST(SessionEvents, WaitsForOneEventFromEachFlowAndKeepsEarlyOnes) {
   SessionEvents events("db-3");
   std::thread worker([&] {

@@ -271,24 +271,6 @@ TEST(Worker, ServesFlowsInBothDirectionsInTurn) {
   }
 }
 
-TEST(Worker, GivesBackAFlowThatItHasNoRoomFor) {
-  Link link;
-  fake_now = kSecondNs;
-  std::vector<std::unique_ptr<Session>> sessions;
-  for (std::uint64_t id = 1; id <= kFlowsMax + 1; ++id) {
-    sessions.push_back(
-        std::make_unique<Session>(link.left, link.right, endpoint(1), endpoint(2), id));
-    sessions.back()->start();
-  }
-  for (Host* host : {&link.left, &link.right}) {
-    const auto event = link.await(*host);
-    ASSERT_TRUE(event.has_value());
-    EXPECT_EQ(event->kind, EventKind::kStopped);
-    EXPECT_EQ(event->session, kFlowsMax + 1);
-    EXPECT_FALSE(host->next_event().has_value());
-  }
-}
-
 TEST(Worker, CountsWhatItDropsByReason) {
   OneSession link;
   link.session.start();
