@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
+#include <rte_ring.h>
 #include <tuple>
 #include <vector>
 
@@ -80,13 +81,14 @@ wire::Endpoint endpoint(std::uint8_t host) {
 }
 
 // A probe with `body` in 4 KiB slices.
-port::OutgoingPacket make_packet(std::span<const std::byte> body, const port::FrameKey* key) {
+port::OutgoingPacket make_packet(std::span<const std::byte> body, const port::FrameKey* key,
+                                 Sequence sequence = 9) {
   port::OutgoingPacket packet;
   const auto protection = key == nullptr ? wire::Protection::kChecksum : wire::Protection::kSealed;
   const wire::PacketTemplate headers(endpoint(1), endpoint(2), 46);
   wire::FrameHeader header;
   header.session = 7;
-  header.sequence = 9;
+  header.sequence = sequence;
   header.body_bytes = static_cast<std::uint16_t>(body.size());
   const std::span<std::byte> head(packet.head);
   const std::size_t bytes =
@@ -151,6 +153,61 @@ TEST_P(QueueOverIpv6, ThePacketThatLeavesHasItsChecksum) {
 INSTANTIATE_TEST_SUITE_P(SealedReferencesBytes, QueueOverIpv6,
                          testing::Combine(testing::Bool(), testing::Bool(),
                                           testing::Values(0UL, 1UL, 1431UL, 8192UL, 8701UL)));
+
+// The port's ring, for a test that needs it full.
+class FullRing {
+ public:
+  FullRing() : ring_(rte_ring_lookup("ETH_RXTX0_net_ring0")) {
+    while (rte_ring_enqueue(ring_, &something_) == 0) ++taken_;
+  }
+  ~FullRing() { drain(); }
+  FullRing(const FullRing&) = delete;
+  FullRing& operator=(const FullRing&) = delete;
+  void drain() {
+    void* taken = nullptr;
+    for (; taken_ > 0; --taken_) EXPECT_EQ(rte_ring_dequeue(ring_, &taken), 0);
+  }
+
+ private:
+  rte_ring* ring_;
+  std::size_t taken_ = 0;
+  char something_ = 0;
+};
+
+// The engine gives the number of a refused frame to another content: had the refused one been
+// sealed, a key would have sealed two contents under one number.
+TEST(QueueSealing, SealsWhatItAcceptsAndNothingElse) {
+  const auto sealing = LoopPort::get().key(KeyUse::kSeal);
+  const auto opening = LoopPort::get().key(KeyUse::kOpen);
+  Queue queue(LoopPort::get().config(false));
+  const std::vector<std::byte> accepted(100, std::byte{1});
+  const std::vector<std::byte> refused(100, std::byte{2});
+  const std::vector<std::byte> instead(100, std::byte{3});
+  const auto first = make_packet(accepted, sealing.get(), 9);
+  const auto second = make_packet(refused, sealing.get(), 10);
+  const auto third = make_packet(instead, sealing.get(), 10);
+  FullRing ring;
+  ASSERT_EQ(queue.transmit({&first, 1}), 1U) << "sealed, and waits for the port";
+  ASSERT_EQ(queue.transmit({&second, 1}), 0U);
+  ring.drain();
+  ASSERT_EQ(queue.transmit({&third, 1}), 1U);
+
+  for (const auto& content : {accepted, instead}) {
+    std::array<port::ReceivedPacket, 1> received{};
+    ASSERT_EQ(queue.receive(received), 1U);
+    const auto payload = wire::udp_payload(received[0].bytes, endpoint(2), 1);
+    ASSERT_TRUE(payload);
+    std::vector<std::byte> frame(payload->begin(), payload->end());
+    port::SealedFrame to_open{frame, opening.get()};
+    queue.open({&to_open, 1});
+    EXPECT_TRUE(to_open.authentic);
+    EXPECT_TRUE(
+        std::equal(content.begin(), content.end(), frame.begin() + wire::kFrameHeaderBytes));
+    queue.release(received);
+  }
+  std::array<port::ReceivedPacket, 1> more{};
+  EXPECT_EQ(queue.receive(more), 0U);
+}
 
 // Each queue of the port gives back its own packets, so that one to 7402 sent through queue 0 comes
 // to the wrong one.
