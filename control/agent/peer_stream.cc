@@ -20,6 +20,8 @@ namespace {
 
 constexpr auto kConnectTimeout = std::chrono::seconds(3);
 constexpr auto kOutcomeTimeout = std::chrono::seconds(1);
+// A destination says one thing for each that it is told.
+constexpr std::size_t kRepliesWaitingMax = 2;
 
 }  // namespace
 
@@ -39,6 +41,7 @@ struct PeerStream::Impl {
   std::thread reader;
 
   void read();
+  [[nodiscard]] bool keep(v1::DestinationMessage message);
   void break_off(const Error& error, bool report);
   [[nodiscard]] Error end_of_stream();
 };
@@ -51,11 +54,11 @@ void PeerStream::Impl::read() {
       break_off({model::kind_of(failed.error_kind()), failed.message()}, true);
       continue;
     }
-    {
-      const std::lock_guard lock(mutex);
-      replies.push_back({std::move(message), monotonic_now_ns()});
+    if (!keep(std::move(message))) {
+      break_off({ErrorKind::kFailed, fmt::format("host {} says what it was not asked for", host)},
+                true);
+      context.TryCancel();
     }
-    changed.notify_all();
   }
   const Error end = end_of_stream();
   {
@@ -64,6 +67,17 @@ void PeerStream::Impl::read() {
   }
   changed.notify_all();
   break_off(end, true);
+}
+
+// False if too many wait already.
+bool PeerStream::Impl::keep(v1::DestinationMessage message) {
+  {
+    const std::lock_guard lock(mutex);
+    if (replies.size() == kRepliesWaitingMax) return false;
+    replies.push_back({std::move(message), monotonic_now_ns()});
+  }
+  changed.notify_all();
+  return true;
 }
 
 Error PeerStream::Impl::end_of_stream() {

@@ -23,7 +23,8 @@ enum class Misbehaviour : std::uint8_t {
   kProofMismatch,
   kStateFails,
   kClosesAtCommit,
-  kFailsAtCommit
+  kFailsAtCommit,
+  kChatters
 };
 
 class FakePeer final : public v1::Peer::Service {
@@ -72,6 +73,7 @@ class FakePeer final : public v1::Peer::Service {
         return grpc::Status::OK;
       }
       stream->Write(reply);
+      for (int i = 0; i < 10 && misbehaviour == Misbehaviour::kChatters; ++i) stream->Write(reply);
     }
     return grpc::Status::OK;
   }
@@ -205,6 +207,16 @@ TEST_F(SourceHandover, TouchesNoGuestWhoseFramesDoNotArrive) {
   EXPECT_EQ(summary.pages_sent() + summary.zero_pages(), 0U);
   EXPECT_EQ(fate_->calls(), Calls{});
   EXPECT_EQ(host_->registry().list().front().state, "running");
+}
+
+TEST_F(SourceHandover, KeepsNotEverythingThatADestinationSays) {
+  fate_ = std::make_shared<FakeFate>(Phase::kRunning, /*has_content=*/true);
+  start_agent();
+  peer_.misbehaviour = Misbehaviour::kChatters;
+  const auto summary = migrate();
+  EXPECT_EQ(summary.status(), "failed");
+  EXPECT_EQ(summary.error(), "host there says what it was not asked for");
+  EXPECT_EQ(fate_->calls(), Calls{});
 }
 
 TEST_F(SourceHandover, RunsOnHereWhenNobodyAnswers) {
