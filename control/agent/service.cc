@@ -9,6 +9,7 @@
 #include "control/model/channel.h"
 #include "control/model/status.h"
 #include "control/model/version.h"
+#include "control/security/credentials.h"
 #include "drivers/guest/definition.h"
 #include "drivers/guest/memory/memory_guest.h"
 
@@ -47,6 +48,12 @@ std::optional<std::uint64_t> epoch_of(const grpc::ServerContext& call) {
   return epoch;
 }
 
+// Whoever may only look must not make a host refuse its controllers.
+bool may_lead(const grpc::ServerContext& call) {
+  const auto who = security::peer_of(*call.auth_context());
+  return !who || who->role == security::Role::kController;
+}
+
 std::string kernel_release() {
   utsname names{};
   return uname(&names) == 0 ? names.release : "";
@@ -68,8 +75,13 @@ grpc::Status AgentService::admit(const grpc::ServerContext& context) {
   return model::to_status(fence_.admit(*epoch));
 }
 
-grpc::Status AgentService::GetHost(grpc::ServerContext* /*context*/,
-                                   const v1::GetHostRequest* /*request*/, v1::HostInfo* reply) {
+grpc::Status AgentService::GetHost(grpc::ServerContext* call, const v1::GetHostRequest* /*request*/,
+                                   v1::HostInfo* reply) {
+  // A question is answered in any case; older controllers are refused as soon as a newer one asks.
+  if (may_lead(*call)) {
+    if (const auto heard = admit(*call); !heard.ok())
+      spdlog::debug("a controller asks: {}", heard.error_message());
+  }
   const auto& context = agent_.context();
   const auto& info = context.data_plane.info();
   reply->set_name(context.config.host);

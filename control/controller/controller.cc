@@ -74,7 +74,7 @@ Controller::Controller(const Config& config, const security::Credentials& creden
       journal_(journal),
       epoch_(epoch),
       on_fatal_(std::move(on_fatal)),
-      inventory_(config, credentials),
+      inventory_(config, credentials, epoch),
       executor_(
           config, credentials, epoch, inventory_,
           [this](const std::string& run, const patch::Outcome& outcome) {
@@ -129,6 +129,14 @@ void Controller::renew_lease() {
   const auto renewed = journal_.renew_lease(epoch_, now_ms(), kLeaseMs);
   if (!renewed) return fatal(renewed.error().message);
   renewed_ms_ = now_ms();
+  // The journal may be an old copy, whose lease nobody contests.
+  for (const auto& [name, host] : inventory_.hosts()) {
+    if (host.info.controller_epoch() <= epoch_) continue;
+    return fatal(
+        fmt::format("{} obeys a controller of epoch {}, and this one has epoch {}: another one has "
+                    "taken over, or {} is not the newest journal",
+                    name, host.info.controller_epoch(), epoch_, config_.journal));
+  }
 }
 
 void Controller::step_runs() {

@@ -16,9 +16,10 @@ bool is_elsewhere(const std::string& state) {
 
 }  // namespace
 
-Inventory::Inventory(const Config& config, const security::Credentials& credentials) {
+Inventory::Inventory(const Config& config, const security::Credentials& credentials,
+                     std::uint64_t epoch) {
   for (const auto& host : config.hosts)
-    entries_[host.name].agent = std::make_unique<client::AgentClient>(host, credentials);
+    entries_[host.name].agent = std::make_unique<client::AgentClient>(host, credentials, epoch);
   for (auto& [name, entry] : entries_) {
     pollers_.emplace_back(
         [this, &asked = entry](const std::stop_token& stop) { poll(stop, asked); });

@@ -26,7 +26,9 @@ using Hosts = std::map<std::string, HostView>;
 // Any thread. `credentials` outlive it.
 class Inventory {
  public:
-  Inventory(const Config& config, const security::Credentials& credentials);
+  // Every question carries `epoch`, so that agents refuse older controllers before this one has
+  // told them to do anything.
+  Inventory(const Config& config, const security::Credentials& credentials, std::uint64_t epoch);
   ~Inventory();
   Inventory(const Inventory&) = delete;
   Inventory& operator=(const Inventory&) = delete;

@@ -351,6 +351,13 @@ void Run::soak(Decision& decision, const std::string& name) const {
 
 void Run::rollback(Decision& decision, const std::string& name) const {
   if (!plan_.rollback) return decision.fail(name, "the plan has no rollback hook");
+  const bool asks_host =
+      !plan_.rollback->on_controller && state_of(name, "rollback") == TaskState::kNone;
+  if (asks_host && !decision.reachable(name)) {
+    if (decision.facts.now_ms > hosts_.at(name).entered_ms + plan_.reboot_timeout_s * kSecondMs)
+      decision.fail(name, "its agent does not answer, so it cannot be rolled back");
+    return;
+  }
   if (!hook_done(decision, name, plan_.rollback, "rollback")) return;
   if (plan_.reboot) {
     const Task rebooted = latest(name, "rollback-reboot");
