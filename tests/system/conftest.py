@@ -23,7 +23,7 @@ def pytest_addoption(parser):
     parser.addoption("--pairs", type=int, default=2, help="pairs of hosts that work through the kill matrix at once")
     parser.addoption("--rate-attempts", type=int, default=3, help="of how many attempts the figures of rate control are medians")
     parser.addoption("--bench-size", default="1G", help="memory of the memory guests (4G for the full promise)")
-    parser.addoption("--controller-kills", type=int, default=4, help="how often the controller is killed in the middle of one run")
+    parser.addoption("--controller-kills", type=int, default=10, help="how often the controller is killed in the middle of one run")
     parser.addoption("--controller-seed", type=int, default=0, help="where; 0: chosen at random and printed")
 
 

@@ -1,0 +1,168 @@
+"""A controller is killed, or stopped while another one takes over, or can no longer write: a run ends as it would have."""
+import contextlib
+import os
+import random
+import re
+import signal
+import sqlite3
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from conftest import LAB_RUN_DIR, ROOT, wait_until
+from patching import CONTROLLER, HOOKS_LOG, Patching, journal, moves
+
+
+@pytest.fixture
+def patching(lab):
+    return lambda hosts=3, **options: Patching(lab, hosts, **options)
+
+
+def end_of(cluster, run):
+    """What must be the same, killed or not. Which host took a guest for a while may depend on the moment."""
+    status = cluster.status(run)
+    log = HOOKS_LOG.read_text()
+    return {
+        "run": status["status"],
+        "hosts": cluster.states(run),
+        "moves": moves(run),
+        "places": cluster.places(),
+        "in service": [host for host in cluster.hosts if cluster.in_service(host)],
+        "controller's hooks": {f"{word} {host}": log.count(f" {word} {host}\n")
+                               for word in ("silence", "unsilence") for host in cluster.hosts},
+    }
+
+
+def has_reached(records, count):
+    """The records, once there are so many or the run is at its end; else nothing."""
+    ended = records and records[-1].get("event") == "finished"
+    return records if ended or len(records) >= count else None
+
+
+def test_a_killed_controller_goes_on(lab, patching, request):
+    kills = request.config.getoption("--controller-kills")
+    seed = request.config.getoption("--controller-seed") or random.randrange(1 << 32)
+    print(f"seed {seed}: run again with --controller-seed {seed} --controller-kills {kills}")
+    cluster = patching(3)
+    cluster.one_guest_a_host()
+    quiet = lab.json("patch", "run", cluster.with_canary(cluster.plan(["h1", "h2"])), "--watch", timeout=300)["run"]
+    expected = end_of(cluster, quiet)
+    begun = cluster.moves_begun()
+    assert expected["run"] == "done"
+    HOOKS_LOG.unlink()
+
+    run = cluster.start(cluster.with_canary(cluster.plan(["h1", "h2"], expected="3")))
+    for target in sorted(random.Random(seed).sample(range(2, len(journal(quiet))), kills)):
+        records = wait_until(lambda record=target: has_reached(journal(run), record), 120, f"record {target}")
+        print(f"killed at record {len(records)}")
+        cluster.kill_controller()
+        lab.script("start", "controller")
+    result = lab.sluice("patch", "status", run, "--watch", timeout=300)
+    assert result.returncode == 0, result.stderr
+    assert end_of(cluster, run) == expected
+    assert cluster.versions() == ["3", "3", "1"], "a patch ran more or less than once"
+    guests = [guest for guest in begun if not guest.startswith("canary")]
+    assert {guest: cluster.moves_begun()[guest] for guest in guests} == {guest: 2 * begun[guest] for guest in guests}, \
+        "a guest was moved without need"
+
+
+class SecondController:
+    """Of another name, at another address, with a journal of its own or the first one's."""
+
+    def __init__(self, lab, journal_file):
+        self.lab = lab
+        self.directory = lab.tmp_path / "second"
+        self.directory.mkdir()
+        pki = LAB_RUN_DIR / "pki"
+        subprocess.run([ROOT / "build/control/cli/sluice", "pki", "client", "second", "--role", "controller", "--dir", pki],
+                       check=True, capture_output=True)
+        text = (CONTROLLER / "controller.toml").read_text()
+        for pattern, replacement in (
+                ("controller-key.pem", "second-key.pem"), ("controller.pem", "second.pem"), (r'name = "controller"', 'name = "second"'),
+                (r"listen = .*", f'listen = ["unix:{self.directory}/socket"]'), (r"journal = .*", f'journal = "{journal_file}"'),
+                (r"\nstate_dir = .*", f'\nstate_dir = "{self.directory}/state"')):
+            text = re.sub(pattern, replacement, text)
+        (self.directory / "second.toml").write_text(text)
+        client = re.sub(r"controller = .*", f'controller = "unix:{self.directory}/socket"\ncontroller_name = "second"',
+                        Path("/run/sluice/sluice.toml").read_text(), count=1)
+        self.client = self.directory / "sluice.toml"
+        self.client.write_text(client)
+        with open(self.directory / "log", "wb") as log:
+            self.process = subprocess.Popen(
+                ["ip", "netns", "exec", "sluice-controller", ROOT / "build/control/controller/sluice-controller",
+                 "--config", self.directory / "second.toml"], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+
+    def leads(self):
+        assert self.process.poll() is None, (self.directory / "log").read_text()
+        return "leads with epoch 2" in (self.directory / "log").read_text() and self.sluice("patch", "list").returncode == 0
+
+    def sluice(self, *arguments, **options):
+        return self.lab.sluice("--config", self.client, *arguments, **options)
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.mark.parametrize("journal_is", ["shared", "copied"])
+def test_an_old_controller_that_wakes_up_is_refused(lab, patching, journal_is):
+    """By the journal; or, where that is an old copy which would let it go on, by every agent."""
+    cluster = patching(3)
+    homes = cluster.one_guest_a_host()
+    cluster.hook_holding("h1", "hold")
+    # Hooks of the hosts alone: their agents see to it that none is run twice, whoever asks.
+    hooks = 'before = "hold"\npatch = "patch"\nversion = { name = "version", idempotent = true }\n'
+    for host in cluster.hosts[1:]:
+        cluster.hook(host, "hold", "true")
+    run = cluster.start(cluster.plan(["h1", "h2"], hooks=hooks))
+    cluster.wait_for_state("h1", "cordoned")
+    old = cluster.controller_pid()
+    os.kill(old, signal.SIGSTOP)
+    journal_file = CONTROLLER / "journal.db"
+    if journal_is == "copied":
+        journal_file = lab.tmp_path / "journal.db"
+        with contextlib.closing(sqlite3.connect(CONTROLLER / "journal.db")) as source, \
+                contextlib.closing(sqlite3.connect(journal_file)) as copy:
+            source.backup(copy)
+    second = SecondController(lab, journal_file)
+    try:
+        # The first one's lease has to run out.
+        wait_until(second.leads, 60, "the second controller to take over")
+        os.kill(old, signal.SIGCONT)
+        cluster.release()
+        wait_until(lambda: not Path(f"/proc/{old}/exe").exists(), 60, "the end of the old controller")
+        assert "epoch" in (CONTROLLER / "controller.log").read_text().strip().splitlines()[-1]
+        result = second.sluice("patch", "status", run, "--watch", timeout=300)
+        assert result.returncode == 0, result.stdout + result.stderr
+    finally:
+        second.stop()
+    assert cluster.versions() == ["2", "2", "1"], "a patch ran more or less than once"
+    assert cluster.places() == homes
+    assert cluster.moves_begun() == {"m1": 2, "m2": 2}, "a guest was moved without need"
+
+
+def test_no_room_for_the_journal(lab, patching):
+    cluster = patching(2)
+    cluster.memory_guest("m0", "h1")
+    small = lab.tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "full", small], check=True)
+    try:
+        cluster.configure(lambda text: re.sub(r'journal = ".*"', f'journal = "{small}/journal.db"', text))
+        with open(small / "filler", "wb", buffering=0) as filler:
+            try:
+                while True:
+                    filler.write(b"\0" * 4096)
+            except OSError:
+                pass
+        result = lab.sluice("drain", "h1")
+        assert result.returncode == 1, result.stdout
+        assert result.stderr.count("\n") == 1
+        # A controller that cannot renew its lease ends, perhaps before it was asked.
+        assert "journal" in result.stderr or "does not answer" in result.stderr
+        wait_until(lambda: "full" in (CONTROLLER / "controller.log").read_text().split("--- started")[-1], 20, "a line in its log")
+        assert cluster.places() == {"m0": "h1"}
+    finally:
+        lab.down()
+        subprocess.run(["umount", "-l", small], check=False)

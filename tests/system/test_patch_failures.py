@@ -1,0 +1,202 @@
+"""Whatever a patch does to a host stays on that host, every guest runs on, and a run is given up in any state."""
+import fcntl
+from pathlib import Path
+
+import pytest
+
+from conftest import LAB_RUN_DIR, wait_until
+from patching import Patching
+
+
+@pytest.fixture
+def patching(lab):
+    return lambda hosts=3, **options: Patching(lab, hosts, **options)
+
+
+def disk(host):
+    return LAB_RUN_DIR / host / "disk"
+
+
+def breaks_the_version(cluster, host):
+    cluster.hook(host, "patch", "true  # which is all that it did")
+    cluster.hook(host, "rollback", "true")
+
+
+def breaks_the_agent(cluster, host):
+    config = LAB_RUN_DIR / host / "agent.toml"
+    cluster.hook(host, "patch", f"echo 2 >{disk(host)}/version; cp {config} {disk(host)}; echo 'colour = 3' >>{config}")
+
+
+def breaks_the_network(cluster, host):
+    """Only the switch's port: neither the agent nor its host sees anything of it."""
+    cluster.hook(host, "patch", f"echo 2 >{disk(host)}/version; ip -n sluice-net link set mig-{host} down")
+    cluster.hook(host, "rollback", f"echo 1 >{disk(host)}/version; ip -n sluice-net link set mig-{host} up")
+
+
+def makes_the_network_slow(cluster, host):
+    shape = f"tc -n sluice-net qdisc %s dev mig-{host} root"
+    cluster.hook(host, "patch", f"echo 2 >{disk(host)}/version; {shape % 'replace'} tbf rate 100mbit burst 1mb latency 5ms")
+    cluster.hook(host, "rollback", f"echo 1 >{disk(host)}/version; {shape % 'del'}")
+
+
+@pytest.mark.parametrize("bad_patch, end, word", [
+    (breaks_the_version, "done-old", "version"),
+    (breaks_the_agent, "quarantined", "did not come back"),
+    (breaks_the_network, "done-old", "canary"),
+    (makes_the_network_slow, "done-old", "goodput"),
+])
+def test_a_bad_patch_stays_on_one_host(lab, patching, bad_patch, end, word):
+    cluster = patching(3)
+    guests = cluster.one_guest_a_host()
+    bad_patch(cluster, "h1")
+    # How long h1 may take to come back matters only where it never does.
+    plan = cluster.plan(cluster.hosts, ratio_min=0.5, reboot_timeout_s=5 if end == "quarantined" else 300)
+    watched = lab.sluice("patch", "run", cluster.with_canary(plan), "--watch", timeout=400)
+
+    assert watched.returncode == 1
+    status = cluster.status()
+    assert status["status"] == "paused"
+    assert cluster.states() == {"h1": end, "h2": "pending", "h3": "pending"}, status
+    assert word in status["hosts"][0]["failure"]
+    assert f"h1: {status['hosts'][0]['failure']}" in watched.stderr, "an operator is not told why"
+    assert cluster.versions()[1:] == ["1", "1"]
+    cluster.assert_running(guests, down=["h1"] if end == "quarantined" else [])
+    assert lab.sluice("patch", "abort").returncode == 0
+    wait_until(lambda: cluster.status()["status"] == "aborted", 60, "the end")
+    if end == "done-old":
+        assert cluster.version("h1") == "1"
+        assert cluster.in_service("h1")
+        return
+    # Somebody looks at it and repairs it.
+    (LAB_RUN_DIR / "h1/agent.toml").write_text((disk("h1") / "agent.toml").read_text())
+    lab.script("start", "h1")
+    assert not cluster.in_service("h1")
+    assert lab.sluice("uncordon", "h1").returncode == 0
+    assert cluster.in_service("h1")
+
+
+def test_a_run_goes_on_within_its_budget(lab, patching):
+    cluster = patching(3)
+    guests = cluster.one_guest_a_host()
+    breaks_the_version(cluster, "h1")
+    result = lab.sluice("patch", "run", cluster.plan(cluster.hosts, more="failures = 1"), "--watch", timeout=400)
+    assert result.returncode == 1
+    assert cluster.status()["status"] == "done"
+    assert cluster.states() == {"h1": "done-old", "h2": "done", "h3": "done"}
+    assert cluster.versions() == ["1", "2", "2"]
+    cluster.assert_running(guests)
+    assert all(cluster.in_service(host) for host in cluster.hosts)
+
+
+class Held:
+    """Every hook of every host, each of which stands still while a file says so."""
+
+    HOOKS = """before = "step"
+patch = "step"
+after = "step"
+rollback = "step"
+version = { name = "step", idempotent = true }
+"""
+
+    def __init__(self, cluster):
+        self.cluster = cluster
+        self.files = []
+        for host in cluster.hosts:
+            cluster.hook(host, "step", f"""touch {self.path(host, '$SLUICE_PURPOSE', 'reached')}
+while [ -e {self.path(host, '$SLUICE_PURPOSE')} ]; do sleep 0.1; done
+case $SLUICE_PURPOSE in
+  patch) [ ! -e {self.path(host, 'fails')} ] || exit 1; echo 2 >{disk(host)}/version ;;
+  rollback) echo 1 >{disk(host)}/version ;;
+  version-*) cat {disk(host)}/version ;;
+esac""")
+
+    def path(self, host, *words):
+        return self.cluster.lab.tmp_path / ".".join(["hold", host, *words])
+
+    def hold(self, host, purpose):
+        self.files.append(self.path(host, purpose))
+        self.files[-1].touch()
+
+    def hold_moves_from(self, host):
+        self.files.append(LAB_RUN_DIR / host / "holds/hold-source-prepare-sent")
+        self.files[-1].touch()
+
+    def fail_patch(self, host):
+        self.path(host, "fails").touch()
+
+    def wait(self, host, purpose):
+        wait_until(self.path(host, purpose, "reached").exists, 60, f"{purpose} on {host}")
+
+    def release(self, host=None, purpose=None):
+        for path in [self.path(host, purpose)] if host else self.files:
+            path.unlink(missing_ok=True)
+
+
+def abort_and_judge(cluster, run, guests, release, ends):
+    assert cluster.lab.sluice("patch", "abort", run).returncode == 0
+    release()
+    wait_until(lambda: cluster.status(run)["status"] == "aborted", 120, "the end of the run")
+    assert cluster.states(run) == ends
+    assert cluster.versions() == ["2" if ends.get(host) == "done" else "1" for host in cluster.hosts]
+    cluster.assert_running(guests)
+    assert all(cluster.in_service(host) for host in cluster.hosts)
+
+
+def test_abort_before_and_after_the_patch(lab, patching):
+    cluster = patching(7, holds=True)
+    guests = cluster.one_guest_a_host()
+    held = Held(cluster)
+    held.hold("h1", "version-before")
+    held.hold("h2", "before")
+    held.hold_moves_from("h3")
+    held.hold("h4", "patch")
+    held.hold("h5", "after")
+    run = cluster.start(cluster.plan(cluster.hosts[:6], hooks=Held.HOOKS, more="parallel = 5"))
+    states = {"h1": "precheck", "h2": "cordoned", "h3": "draining", "h4": "patching", "h5": "verifying", "h6": "pending"}
+    wait_until(lambda: cluster.states(run) == states, 120, f"the hosts to be {states}")
+    wait_until((LAB_RUN_DIR / "h3/holds/held-source-prepare-sent").exists, 60, "m3 on its way")
+    abort_and_judge(cluster, run, guests, held.release, {"h1": "skipped", "h2": "skipped", "h3": "skipped", "h4": "done",
+                                                         "h5": "done", "h6": "skipped"})
+
+
+def test_abort_from_the_reboot_on(lab, patching):
+    cluster = patching(6, holds=True)
+    guests = cluster.one_guest_a_host()
+    cluster.memory_guest("second", "h5")
+    held = Held(cluster)
+    for host in "h2", "h5":
+        held.hold(host, "after")
+    for host, purpose in ("h3", "rollback"), ("h4", "version-old"):
+        held.fail_patch(host)
+        held.hold(host, purpose)
+    plan = cluster.plan(cluster.hosts[:5], hooks=Held.HOOKS, more="parallel = 5\nfailures = 5", gate_s=15)
+    with open(disk("h1") / "reboot.lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        run = cluster.start(cluster.with_canary(plan))
+        states = {"h1": "rebooting", "h2": "verifying", "h3": "rollback", "h4": "verify-old", "h5": "verifying"}
+        wait_until(lambda: cluster.states(run) == states, 120, f"the hosts to be {states}")
+        held.hold_moves_from("h2")
+        held.release("h2", "after")
+        cluster.wait_for_state("h2", "canary")
+        wait_until((LAB_RUN_DIR / "h2/holds/held-source-prepare-sent").exists, 60, "the canary on its way")
+        held.release("h5", "after")
+        cluster.wait_for_state("h5", "refill")
+
+        def release():
+            held.release()
+            fcntl.flock(lock, fcntl.LOCK_UN)
+
+        abort_and_judge(cluster, run, [*guests, "second"], release, {"h1": "done", "h2": "done", "h3": "done-old",
+                                                                     "h4": "done-old", "h5": "done"})
+
+
+def test_a_hook_that_hangs_is_killed(lab, patching):
+    cluster = patching(2)
+    cluster.hook("h1", "hang", f"echo $$ >{lab.tmp_path}/pid; sleep 1000")
+    plan = cluster.plan(["h1"], hooks='silence = { name = "hang", timeout_s = 1 }\npatch = "patch"\n', expected="")
+    result = lab.sluice("patch", "run", plan, "--watch", timeout=60)
+    assert result.returncode == 1
+    assert "hang" in result.stderr and result.stderr.count("\n") == 1
+    assert not Path(f"/proc/{(lab.tmp_path / 'pid').read_text().strip()}/exe").exists()
+    assert cluster.version("h1") == "1"
+    assert cluster.in_service("h1")
