@@ -221,6 +221,10 @@ patch::Facts Controller::facts() const {
   for (const auto& [name, host] : hosts) {
     auto& out = facts.hosts[name];
     out.reachable = host.reachable;
+    out.silent_ms = std::chrono::duration_cast<std::chrono::milliseconds>(
+                        std::chrono::steady_clock::now() - host.heard)
+                        .count();
+    out.link_bits_per_second = host.info.link_bits_per_second();
     out.boot_id = host.info.boot_id();
     out.kernel = host.info.kernel();
     out.hooks = {host.info.hooks().begin(), host.info.hooks().end()};

@@ -51,6 +51,7 @@ void Inventory::ask(Entry& entry) {
   entry.asked = question;
   entry.view.reachable = info && guests;
   if (!entry.view.reachable) return;
+  entry.view.heard = std::chrono::steady_clock::now();
   entry.view.info = std::move(*info);
   entry.view.guests.assign(guests->guests().begin(), guests->guests().end());
 }

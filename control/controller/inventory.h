@@ -1,6 +1,7 @@
 // What the controller knows of its hosts: every agent is asked twice a second.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <map>
 #include <memory>
@@ -18,7 +19,9 @@ namespace sluice::controller {
 
 struct HostView {
   bool reachable = false;  // at the last time of asking
-  v1::HostInfo info;       // as last heard
+  // When it last was; before that, when this controller began.
+  std::chrono::steady_clock::time_point heard = std::chrono::steady_clock::now();
+  v1::HostInfo info;  // as last heard
   std::vector<v1::GuestInfo> guests;
 };
 using Hosts = std::map<std::string, HostView>;

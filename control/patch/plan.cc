@@ -122,8 +122,15 @@ void read_hosts(TableReader& reader, Plan& plan) {
   });
 }
 
+std::optional<Placement> parse_placement(std::string_view text) {
+  if (text == "home") return Placement::kHome;
+  if (text == "rolling") return Placement::kRolling;
+  return std::nullopt;
+}
+
 void read_refill(TableReader& reader, Plan& plan) {
-  reader.refuse_unknown({"percent", "gate_s"});
+  reader.refuse_unknown({"placement", "percent", "gate_s"});
+  reader.parsed("placement", plan.placement, "\"home\" or \"rolling\"", parse_placement);
   reader.integer("gate_s", plan.gate_s, 0, 86'400);
   if (!reader.table().contains("percent")) return;
   plan.refill_percent.clear();

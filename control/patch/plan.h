@@ -39,6 +39,12 @@ struct Window {
   [[nodiscard]] bool over(TimeMs now_ms) const { return not_after_ms && now_ms > *not_after_ms; }
 };
 
+// Where guests live after their host was patched.
+enum class Placement : std::uint8_t {
+  kHome = 1,  // each host's own guests come back
+  kRolling,   // a patched host takes in those of the next hosts: most guests move once
+};
+
 struct Plan {
   std::string name;
   std::vector<std::string> hosts;  // in the order in which they begin
@@ -62,6 +68,7 @@ struct Plan {
   std::string expected_kernel;   // what uname -r must say after the patch
 
   std::string canary_definition;  // a guest file's text; empty: no canary
+  Placement placement = Placement::kHome;
   std::vector<std::uint32_t> refill_percent = {5, 25, 50, 100};
   std::uint32_t gate_s = 10;  // between two steps of the refill
   std::uint32_t soak_s = 60;

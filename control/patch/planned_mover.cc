@@ -2,6 +2,10 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <numeric>
+
+#include "control/planner/occupancy.h"
+#include "control/planner/placement.h"
 
 namespace sluice::patch {
 namespace {
@@ -24,7 +28,12 @@ class PlannedMover::Proposal {
     for (HostId host = 0; host < cluster_.hosts.size(); ++host) {
       const std::string& name = cluster_.hosts[host].name;
       host_of_[name] = host;
-      options_.rank_of_host.push_back(query.preferred.count(name) != 0 ? 0 : 1);
+      const auto rank = query.rank.find(name);
+      options_.rank_of_host.push_back(
+          static_cast<std::uint8_t>(rank == query.rank.end() ? TargetRank::kOther : rank->second));
+      const auto arrivals = query.arrivals_max.find(name);
+      arrivals_max_.push_back(arrivals == query.arrivals_max.end() ? cluster_.guests.size()
+                                                                   : arrivals->second);
       options_.closed.push_back(query.closed.count(name) != 0);
     }
     used_.resize(cluster_.links.size(), 0);
@@ -32,22 +41,42 @@ class PlannedMover::Proposal {
     for (const Move& move : query.under_way) take_links(move.from, move.to);
   }
 
-  // The first host, preferred ones before others, that a plan for this one move reaches.
+  // The first host, by rank, that a plan for this one move reaches.
   std::string target_for(const std::string& name) {
     const auto guest = std::find_if(cluster_.guests.begin(), cluster_.guests.end(),
                                     [&](const auto& other) { return other.name == name; });
     if (guest == cluster_.guests.end()) return {};
     guest->policy = planner::Policy::kLive;
     const auto id = static_cast<GuestId>(guest - cluster_.guests.begin());
-    for (const std::uint8_t rank : {0, 1}) {
-      for (HostId host = 0; host < cluster_.hosts.size(); ++host) {
-        if (host == guest->host || options_.closed[host] || options_.rank_of_host[host] != rank)
-          continue;
-        const auto plan = planner::plan_moves(cluster_, {{id, host}}, options_);
-        if (plan && plan->complete()) return cluster_.hosts[host].name;
-      }
+    std::vector<HostId> hosts(cluster_.hosts.size());
+    std::iota(hosts.begin(), hosts.end(), 0U);
+    std::stable_sort(hosts.begin(), hosts.end(), [&](HostId a, HostId b) {
+      return options_.rank_of_host[a] < options_.rank_of_host[b];
+    });
+    for (const HostId host : hosts) {
+      if (host == guest->host || options_.closed[host]) continue;
+      const auto plan = planner::plan_moves(cluster_, {{id, host}}, options_);
+      if (plan && plan->complete()) return cluster_.hosts[host].name;
     }
     return {};
+  }
+
+  bool has_room() {
+    const std::vector<HostId> hosts = hosts_to_empty();
+    planner::PlacementOptions placement{.move_time = options_.move_time,
+                                        .closed = options_.closed,
+                                        .rank_of_host = options_.rank_of_host};
+    for (const HostId host : hosts) placement.closed[host] = true;
+    // What is short of memory in sum needs no search.
+    std::int64_t room_bytes = 0;
+    const planner::Occupancy occupancy(cluster_);
+    for (HostId host = 0; host < cluster_.hosts.size(); ++host) {
+      if (!placement.closed[host] && !cluster_.hosts[host].maintenance)
+        room_bytes += std::max<std::int64_t>(occupancy.free_memory_bytes(host), 0);
+    }
+    for (const GuestId guest : leaving(hosts))
+      room_bytes -= static_cast<std::int64_t>(cluster_.guests[guest].memory_bytes);
+    return room_bytes >= 0 && planner::place_guests(cluster_, hosts, placement).unplaced.empty();
   }
 
   MoveAnswer answer() {
@@ -63,6 +92,7 @@ class PlannedMover::Proposal {
     std::map<std::string, const Move*> moving;
     for (const Move& move : query_.under_way) moving[move.guest] = &move;
     std::vector<planner::Guest> placed;
+    placed.reserve(cluster_.guests.size());
     for (planner::Guest& guest : cluster_.guests) {
       const auto facts = query_.facts->guests.find(guest.name);
       if (facts == query_.facts->guests.end()) continue;
@@ -83,7 +113,7 @@ class PlannedMover::Proposal {
         }
         guest.policy = planner::Policy::kNever;
       }
-      placed.push_back(guest);
+      placed.push_back(std::move(guest));
     }
     cluster_.guests = std::move(placed);
   }
@@ -125,8 +155,10 @@ class PlannedMover::Proposal {
     for (const planner::Move& move : plan.moves) {
       const std::tuple way(component[move.guest], move.from, move.to);
       const bool convoy = begun.count(way) != 0;
-      if (!convoy && (move.start_ms != 0 || !links_are_free(move))) continue;
+      if (!convoy && (move.start_ms != 0 || arrivals_max_[move.to] == 0 || !links_are_free(move)))
+        continue;
       begun.insert(way);
+      arrivals_max_[move.to] -= std::min<std::size_t>(arrivals_max_[move.to], 1);
       planner::Guest& guest = cluster_.guests[move.guest];
       const std::string& from = cluster_.hosts[move.from].name;
       const std::string& to = cluster_.hosts[move.to].name;
@@ -170,29 +202,56 @@ class PlannedMover::Proposal {
     }
   }
 
-  void empty_hosts() {
+  [[nodiscard]] std::vector<HostId> hosts_to_empty() const {
     std::vector<HostId> hosts;
-    std::vector<GuestId> leaving;
     for (const auto& name : query_.emptying) {
       if (const auto host = host_of_.find(name); host != host_of_.end())
         hosts.push_back(host->second);
     }
+    return hosts;
+  }
+
+  [[nodiscard]] std::vector<GuestId> leaving(const std::vector<HostId>& hosts) const {
+    std::vector<GuestId> leaving;
     for (GuestId guest = 0; guest < cluster_.guests.size(); ++guest) {
       const planner::Guest& about = cluster_.guests[guest];
       const bool leaves = std::find(hosts.begin(), hosts.end(), about.host) != hosts.end();
       if (leaves && about.policy != planner::Policy::kNever) leaving.push_back(guest);
     }
+    return leaving;
+  }
+
+  void empty_hosts() {
+    const std::vector<HostId> hosts = hosts_to_empty();
+    const std::vector<GuestId> leaving = this->leaving(hosts);
     if (leaving.empty()) return;
-    const auto plan = planner::plan_drain(cluster_, hosts, options_);
+    auto plan = planner::plan_drain(cluster_, hosts, options_);
     if (!plan) {
       for (const GuestId guest : leaving)
         answer_.stuck[cluster_.guests[guest].name] = plan.error().message;
       return;
     }
+    explain(leaving, *plan);
+    if (some_must_wait(*plan)) plan = planner::plan_drain(cluster_, hosts, meanwhile(*plan));
+    if (!plan) return;
     start(*plan, fmt::format("{} moves planned in {:.1f} s, bound {:.1f} s", plan->moves.size(),
                              static_cast<double>(plan->makespan_ms) / 1000,
                              static_cast<double>(plan->bound.ms) / 1000));
-    explain(leaving, *plan);
+  }
+
+  // A host that the plan needs takes nobody in just now.
+  [[nodiscard]] bool some_must_wait(const planner::Plan& plan) const {
+    return std::any_of(plan.moves.begin(), plan.moves.end(),
+                       [&](const planner::Move& move) { return arrivals_max_[move.to] == 0; });
+  }
+
+  // The plan's other targets: who waits for a better place is not moved to a worse one.
+  [[nodiscard]] planner::PlanOptions meanwhile(const planner::Plan& plan) const {
+    planner::PlanOptions options = options_;
+    options.closed.assign(cluster_.hosts.size(), true);
+    for (const planner::Move& move : plan.moves)
+      options.closed[move.to] = arrivals_max_[move.to] == 0;
+    return options;
   }
 
   void explain_all(const std::vector<planner::Destination>& destinations, const std::string& why) {
@@ -219,13 +278,18 @@ class PlannedMover::Proposal {
   planner::Cluster cluster_;
   planner::PlanOptions options_;
   std::map<std::string, HostId> host_of_;
-  std::vector<std::uint64_t> used_;  // by link, bytes a second
+  std::vector<std::size_t> arrivals_max_;  // by host
+  std::vector<std::uint64_t> used_;        // by link, bytes a second
   std::vector<planner::Move> started_;
   MoveAnswer answer_;
 };
 
 std::string PlannedMover::target_for(const std::string& guest, const MoveQuery& query) const {
   return Proposal(query, cluster_, move_time_).target_for(guest);
+}
+
+bool PlannedMover::has_room(const MoveQuery& query) const {
+  return Proposal(query, cluster_, move_time_).has_room();
 }
 
 MoveAnswer PlannedMover::propose(const MoveQuery& query) const {

@@ -16,6 +16,7 @@ class PlannedMover final : public Mover {
       : cluster_(std::move(cluster)), move_time_(std::move(move_time)) {}
 
   [[nodiscard]] MoveAnswer propose(const MoveQuery& query) const override;
+  [[nodiscard]] bool has_room(const MoveQuery& query) const override;
   [[nodiscard]] std::string target_for(const std::string& guest,
                                        const MoveQuery& query) const override;
 

@@ -37,8 +37,11 @@ Json to_json(const HostStep& step) {
           {"reason", step.reason}};
 }
 Json to_json(const Baseline& baseline) {
-  return {{"type", "baseline"},          {"host", baseline.host},     {"boot_id", baseline.boot_id},
-          {"version", baseline.version}, {"kernel", baseline.kernel}, {"guests", baseline.guests}};
+  Json json = {{"type", "baseline"},          {"host", baseline.host},
+               {"boot_id", baseline.boot_id}, {"version", baseline.version},
+               {"kernel", baseline.kernel},   {"guests", baseline.guests}};
+  if (baseline.link_bits_per_second != 0) json["link"] = baseline.link_bits_per_second;
+  return json;
 }
 Json to_json(const Intent& intent) {
   Json json = {
@@ -122,8 +125,9 @@ void read_body(const Json& json, Record& record) {
   } else if (type == "host") {
     record.body = host_step(json);
   } else if (type == "baseline") {
-    record.body = Baseline{json.at("host"), json.at("boot_id"), json.at("version"),
-                           json.at("kernel"), json.at("guests")};
+    record.body =
+        Baseline{json.at("host"),   json.at("boot_id"), json.at("version"),
+                 json.at("kernel"), json.at("guests"),  json.value("link", std::uint64_t{0})};
   } else if (type == "intent") {
     record.body = intent_of(json);
   } else if (type == "outcome") {

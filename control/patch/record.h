@@ -34,7 +34,8 @@ struct Baseline {
   std::string boot_id;
   std::string version;  // as the version hook printed it; empty without one
   std::string kernel;
-  std::vector<std::string> guests;  // that live there
+  std::vector<std::string> guests;         // that live there
+  std::uint64_t link_bits_per_second = 0;  // for migrations; 0: not known
 };
 
 enum class ActionKind : std::uint8_t {

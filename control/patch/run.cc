@@ -21,7 +21,10 @@ Expected<void> Run::fold(const Record& record) {
     auto plan = parse_plan(created->plan_toml, "plan of run " + id_);
     if (!plan) return tl::unexpected<Error>(plan.error());
     plan_ = std::move(*plan);
-    for (const auto& host : plan_.hosts) hosts_[host].entered_ms = record.at_ms;
+    for (const auto& host : plan_.hosts) {
+      hosts_[host].entered_ms = record.at_ms;
+      canaries_.insert(canary_name(host));
+    }
     created_ = true;
     begun_ms_ = record.at_ms;
   } else if (const auto* run_step = std::get_if<RunStep>(&record.body)) {
@@ -86,6 +89,8 @@ Expected<void> Run::fold(const Intent& intent) {
   }
   intents_[intent.id] = intent;
   latest_[{intent.host, intent.purpose}] = intent.id;
+  open_.insert(intent.id);
+  if (intent.kind == ActionKind::kMigrate) arrivals_[intent.to].push_back(intent.id);
   return {};
 }
 
@@ -95,14 +100,14 @@ Expected<void> Run::fold(const Outcome& outcome) {
                 fmt::format("run {}: no intent {} waits for an outcome", id_, outcome.id));
   }
   outcomes_[outcome.id] = outcome;
+  open_.erase(outcome.id);
   return {};
 }
 
 std::vector<const Intent*> Run::open_intents() const {
   std::vector<const Intent*> open;
-  for (const auto& [id, intent] : intents_) {
-    if (outcomes_.count(id) == 0) open.push_back(&intent);
-  }
+  open.reserve(open_.size());
+  for (const auto id : open_) open.push_back(&intents_.at(id));
   return open;
 }
 
@@ -128,9 +133,24 @@ Run::TaskState Run::state_of(const std::string& host, const std::string& purpose
 }
 
 bool Run::has_open(const std::string& host) const {
-  return std::any_of(intents_.begin(), intents_.end(), [&](const auto& entry) {
-    return entry.second.host == host && outcomes_.count(entry.first) == 0;
-  });
+  return std::any_of(open_.begin(), open_.end(),
+                     [&](std::uint64_t id) { return intents_.at(id).host == host; });
+}
+
+std::size_t Run::coming_to(const std::string& host) const {
+  return static_cast<std::size_t>(std::count_if(open_.begin(), open_.end(), [&](std::uint64_t id) {
+    const Intent& intent = intents_.at(id);
+    return intent.kind == ActionKind::kMigrate && intent.to == host;
+  }));
+}
+
+bool Run::is_visited(const std::string& host, const Facts& facts) const {
+  return coming_to(host) != 0 ||
+         std::any_of(canaries_.begin(), canaries_.end(), [&](const std::string& canary) {
+           const auto guest = facts.guests.find(canary);
+           return guest != facts.guests.end() && guest->second.host == host &&
+                  canary != canary_name(host);
+         });
 }
 
 std::vector<Move> Run::moves_under_way() const {
@@ -143,10 +163,13 @@ std::vector<Move> Run::moves_under_way() const {
 }
 
 bool Run::at_rest() const {
-  return std::all_of(hosts_.begin(), hosts_.end(), [&](const auto& entry) {
-    const HostState state = entry.second.state;
-    return (state == HostState::kPending || is_final(state)) && !has_open(entry.first);
-  });
+  const auto held_hosts = held();
+  return open_.empty() && std::all_of(hosts_.begin(), hosts_.end(), [&](const auto& entry) {
+           const HostState state = entry.second.state;
+           const bool waits = state_ == RunState::kPaused &&
+                              (state == HostState::kEmpty || held_hosts.count(entry.first) != 0);
+           return state == HostState::kPending || is_final(state) || waits;
+         });
 }
 
 std::uint32_t Run::failures() const {
@@ -158,40 +181,13 @@ std::string Run::canary_name(const std::string& host) const {
   return fmt::format("canary-{}-{}", id_, host);
 }
 
-bool Run::is_canary(const std::string& guest) const {
-  return std::any_of(plan_.hosts.begin(), plan_.hosts.end(),
-                     [&](const std::string& host) { return canary_name(host) == guest; });
-}
+bool Run::is_canary(const std::string& guest) const { return canaries_.count(guest) != 0; }
 
 std::string Run::definition_of(const Intent& intent) const {
   if (is_canary(intent.guest)) return plan_.canary_definition;
   // It was shut down here: the outcome of that holds what it was.
   const Task stopped = latest(intent.host, "shutdown:" + intent.guest);
   return stopped.outcome == nullptr ? "" : stopped.outcome->detail;
-}
-
-std::vector<std::string> Run::guests_on(const std::string& host, const Facts& facts) const {
-  std::vector<std::string> guests;
-  for (const auto& [name, guest] : facts.guests) {
-    if (guest.host == host && !is_canary(name)) guests.push_back(name);
-  }
-  return guests;
-}
-
-std::optional<double> Run::goodput_ratio(const std::string& host) const {
-  std::vector<double> ratios;
-  for (const auto& [key, id] : latest_) {
-    if (key.first != host || !key.second.starts_with("refill:")) continue;
-    const Task home = task(id);
-    const Task away = latest(host, "drain:" + home.intent->guest);
-    const bool both = home.outcome != nullptr && home.outcome->ok && away.outcome != nullptr &&
-                      away.outcome->ok && away.outcome->goodput_gbps > 0;
-    if (both) ratios.push_back(home.outcome->goodput_gbps / away.outcome->goodput_gbps);
-  }
-  if (ratios.empty()) return std::nullopt;
-  const auto middle = ratios.begin() + static_cast<std::ptrdiff_t>(ratios.size() / 2);
-  std::nth_element(ratios.begin(), middle, ratios.end());
-  return *middle;
 }
 
 }  // namespace sluice::patch

@@ -37,11 +37,13 @@ struct GuestFacts {
 
 struct HostFacts {
   bool reachable = false;  // its agent answered when last asked
+  TimeMs silent_ms = 0;    // since it last did
   std::string boot_id;
   std::string kernel;
   std::set<std::string> hooks;  // that its agent offers
   std::string cordoned_by;      // empty: nobody; "operator", or a run's id
   bool quarantined = false;
+  std::uint64_t link_bits_per_second = 0;  // for migrations; 0: not known
 };
 
 // What is known of the cluster. The guests' places are at least as new as the newest outcome that
@@ -62,14 +64,25 @@ struct Move {
   friend bool operator==(const Move&, const Move&) = default;
 };
 
+enum class TargetRank : std::uint8_t {
+  kGivenBack = 1,  // guests came from there a moment ago, to a host that has failed
+  kFilling,        // patched, and to be proven under load
+  kPatched,
+  kOther,
+};
+
 // What the planner is asked: which moves to start now.
 struct MoveQuery {
   const Facts* facts = nullptr;
   std::set<std::string> emptying;                 // every guest there is to leave
   std::map<std::string, std::string> homecoming;  // guest: the host that it is to return to
   std::set<std::string> closed;                   // no target, but of a homecoming
-  std::set<std::string> preferred;                // better targets: patched already
-  std::set<std::string> resting;                  // guests that are not to be moved (any more)
+  // Better targets before others; those that are not named come last.
+  std::map<std::string, TargetRank> rank;
+  // How many guests a host may take in now; those that are not named as many as there is room for.
+  // Guests that wait for more are not stuck.
+  std::map<std::string, std::size_t> arrivals_max;
+  std::set<std::string> resting;  // guests that are not to be moved (any more)
   std::vector<Move> under_way;
 };
 
@@ -86,7 +99,9 @@ class Mover {
   Mover& operator=(const Mover&) = delete;
   virtual ~Mover() = default;
   [[nodiscard]] virtual MoveAnswer propose(const MoveQuery& query) const = 0;
-  // Another host that has room for `guest` now, a preferred one if possible; empty: none has.
+  // Every guest that is to leave has a place to go to.
+  [[nodiscard]] virtual bool has_room(const MoveQuery& query) const = 0;
+  // Another host that has room for `guest` now, of the best rank; empty: none has.
   [[nodiscard]] virtual std::string target_for(const std::string& guest,
                                                const MoveQuery& query) const = 0;
 };
@@ -129,10 +144,11 @@ class Run {
   [[nodiscard]] TimeMs ended_ms() const { return ended_ms_; }  // 0: it has not
   // How many intents there were; their ids count from 1.
   [[nodiscard]] std::uint64_t intents() const { return intents_.size(); }
-  // In the order of their ids. Those without an outcome are to be taken up after a crash.
+  // Those without an outcome, to be taken up after a crash, in the order of their ids.
   [[nodiscard]] std::vector<const Intent*> open_intents() const;
   [[nodiscard]] Task task(std::uint64_t id) const;
-  // Nothing is under way: every host waits for its turn or is in its final state.
+  // Nothing is under way: every host waits, for its turn or for an operator, or is in its final
+  // state.
   [[nodiscard]] bool at_rest() const;
   // Hosts that did not go well so far.
   [[nodiscard]] std::uint32_t failures() const;
@@ -160,24 +176,58 @@ class Run {
   [[nodiscard]] bool has_open(const std::string& host) const;
   [[nodiscard]] std::vector<Move> moves_under_way() const;
   [[nodiscard]] bool is_canary(const std::string& guest) const;
-  [[nodiscard]] std::vector<std::string> guests_on(const std::string& host,
-                                                   const Facts& facts) const;
-  // Goodput of moves home against the same guest's move away, median; nothing without a pair.
+  // Guests on their way to it.
+  [[nodiscard]] std::size_t coming_to(const std::string& host) const;
+  // A guest is on its way to it, or another host's canary is there.
+  [[nodiscard]] bool is_visited(const std::string& host, const Facts& facts) const;
+
+  // ---- refill; see run_refill.cc ----
+  // Of the present step.
+  enum class Filling : std::uint8_t { kWaits = 1, kFull, kNoMoreCome };
+  [[nodiscard]] bool rolling() const { return plan_.placement == Placement::kRolling; }
+  [[nodiscard]] bool is_out_of_service(HostState state) const;
+  // Not emptied further, and open for guests that must leave a host that has failed.
+  [[nodiscard]] std::set<std::string> held() const;
+  [[nodiscard]] bool may_patch(const std::string& name) const;
+  [[nodiscard]] bool more_may_come(const Decision& decision) const;
+  [[nodiscard]] std::size_t share_of(const std::string& name, std::size_t step) const;
+  [[nodiscard]] std::size_t share(std::size_t guests, std::size_t step) const;
+  [[nodiscard]] bool is_ours(const Decision& decision, const std::string& name) const;
+  void open_filling(const Decision& decision, MoveQuery& query) const;
+  [[nodiscard]] Filling taken_in(const Decision& decision, const std::string& name) const;
+  Filling brought_home(Decision& decision, const std::string& name) const;
+  bool started_again(Decision& decision, const std::string& name) const;
+  // That went well and were measured.
+  [[nodiscard]] std::vector<Task> moves_away(const std::string& host) const;
+  [[nodiscard]] std::vector<Task> moves_to_patched(const std::string& host) const;
+  // Goodput of the moves to the patched host against that of the moves away from it before, median;
+  // nothing without both.
   [[nodiscard]] std::optional<double> goodput_ratio(const std::string& host) const;
 
   // ---- deciding, a stage of a host each; see run_decide.cc and run_stages.cc ----
   void decide_run(Decision& decision) const;
   void begin_hosts(Decision& decision) const;
+  // The host that may begin now; empty: none.
+  [[nodiscard]] std::string next_to_begin(const Decision& decision) const;
+  [[nodiscard]] std::string first_pending() const;  // in the plan's order; empty: none
+  [[nodiscard]] bool patch_has_begun() const;       // of any host
+  [[nodiscard]] bool few_move_twice(const Decision& decision,
+                                    const std::set<std::string>& emptying) const;
+  [[nodiscard]] bool cluster_can_do_without(const Decision& decision,
+                                            const std::string& name) const;
   void decide_moves(Decision& decision) const;
   void decide_host(Decision& decision, const std::string& name) const;
   void tidy(Decision& decision, const std::string& name) const;
   void precheck(Decision& decision, const std::string& name) const;
   void cordoned(Decision& decision, const std::string& name) const;
   void draining(Decision& decision, const std::string& name) const;
+  void empty(Decision& decision, const std::string& name) const;
   void patching(Decision& decision, const std::string& name) const;
   void rebooting(Decision& decision, const std::string& name) const;
   void verifying(Decision& decision, const std::string& name) const;
   void canary(Decision& decision, const std::string& name) const;
+  [[nodiscard]] std::string canary_target(const Decision& decision, const std::string& name) const;
+  [[nodiscard]] bool room_may_come() const;
   void refill(Decision& decision, const std::string& name) const;
   void soak(Decision& decision, const std::string& name) const;
   void rollback(Decision& decision, const std::string& name) const;
@@ -191,7 +241,6 @@ class Run {
   [[nodiscard]] MoveQuery query_for(const Decision& decision) const;
   [[nodiscard]] std::vector<std::string> home_guests(const std::string& name,
                                                      const Facts& facts) const;
-  [[nodiscard]] std::size_t home_wanted(const std::string& name, std::size_t guests) const;
 
   std::string id_;
   Plan plan_;
@@ -204,6 +253,9 @@ class Run {
   std::map<std::string, HostRun> hosts_;
   std::map<std::uint64_t, Intent> intents_;
   std::map<std::uint64_t, Outcome> outcomes_;
+  std::set<std::uint64_t> open_;                                // intents without an outcome
+  std::set<std::string> canaries_;                              // names of guests
+  std::map<std::string, std::vector<std::uint64_t>> arrivals_;  // host: intents of moves to it
   std::map<std::pair<std::string, std::string>, std::uint64_t> latest_;  // host, purpose: intent
 };
 

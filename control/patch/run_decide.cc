@@ -17,10 +17,13 @@ bool is_emptying(HostState state) {
 }  // namespace
 
 std::vector<Record> Run::decide(const Facts& facts, const Mover& mover) const {
-  Decision decision{facts, mover, intents_.size() + 1};
   if (!created_ || state_ == RunState::kDraft || state_ == RunState::kAdmitted ||
       is_final(state_)) {
     return {};
+  }
+  Decision decision{facts, mover, intents_.size() + 1};
+  for (const auto& [name, guest] : facts.guests) {
+    if (!is_canary(name)) decision.guests_by_host[guest.host].push_back(name);
   }
   for (const auto& name : plan_.hosts) {
     decide_host(decision, name);
@@ -62,36 +65,92 @@ void Run::decide_run(Decision& decision) const {
 }
 
 void Run::begin_hosts(Decision& decision) const {
-  if (state_ != RunState::kRunning || !plan_.window.open(decision.facts.now_ms)) return;
-  std::uint32_t out_of_service = 0;
-  MoveQuery query;
-  query.facts = &decision.facts;
-  for (const auto& [name, host] : hosts_) {
-    const bool busy = is_under_way(host.state);
-    if (busy || host.state == HostState::kQuarantined) ++out_of_service;
-    if (busy) query.emptying.insert(name);
-  }
+  const std::string next = next_to_begin(decision);
+  if (!next.empty()) return decision.step(next, HostEvent::kBegin);
+  if (state_ != RunState::kRunning || plan_.parallel == 0) return;
+  // Quarantined hosts that fill the budget alone would keep the rest waiting for ever.
+  const auto held_hosts = held();
+  const bool goes_on = std::any_of(hosts_.begin(), hosts_.end(), [&](const auto& entry) {
+    return is_under_way(entry.second.state) && held_hosts.count(entry.first) == 0;
+  });
+  const bool wait =
+      !held_hosts.empty() || (!first_pending().empty() && plan_.window.open(decision.facts.now_ms));
+  const auto quarantined =
+      static_cast<std::uint32_t>(std::count_if(hosts_.begin(), hosts_.end(), [](const auto& entry) {
+        return entry.second.state == HostState::kQuarantined;
+      }));
+  if (goes_on || !wait || quarantined == 0) return;
+  decision.add(RunStep{RunEvent::kPause,
+                       fmt::format("{} hosts are in quarantine, which is all that may be out of "
+                                   "service: repair one or raise parallel",
+                                   quarantined)});
+}
+
+std::string Run::first_pending() const {
   const auto pending = std::find_if(plan_.hosts.begin(), plan_.hosts.end(), [&](const auto& name) {
     return hosts_.at(name).state == HostState::kPending;
   });
-  if (pending == plan_.hosts.end()) return;
-  if (plan_.parallel != 0 && out_of_service >= plan_.parallel) {
-    // A quarantined host that fills the budget alone would keep the rest waiting for ever.
-    if (query.emptying.empty()) {
-      decision.add(
-          RunStep{RunEvent::kPause,
-                  fmt::format("{} hosts are in quarantine, which is all that may be out of "
-                              "service: repair one or raise parallel",
-                              out_of_service)});
+  return pending == plan_.hosts.end() ? "" : *pending;
+}
+
+// Of a rolling refill, hosts that take guests in serve again.
+bool Run::is_out_of_service(HostState state) const {
+  if (rolling() && (state == HostState::kRefill || state == HostState::kSoak)) return false;
+  return is_under_way(state) || state == HostState::kQuarantined;
+}
+
+std::string Run::next_to_begin(const Decision& decision) const {
+  if (state_ != RunState::kRunning || !plan_.window.open(decision.facts.now_ms)) return {};
+  std::string pending = first_pending();
+  if (pending.empty()) return {};
+  const auto out_of_service = static_cast<std::uint32_t>(
+      std::count_if(hosts_.begin(), hosts_.end(),
+                    [&](const auto& entry) { return is_out_of_service(entry.second.state); }));
+  const bool may = plan_.parallel == 0 ? cluster_can_do_without(decision, pending)
+                                       : out_of_service < plan_.parallel;
+  return may ? pending : "";
+}
+
+// Besides those that are out of service already.
+bool Run::cluster_can_do_without(const Decision& decision, const std::string& name) const {
+  MoveQuery query = query_for(decision);
+  for (const auto& [other, host] : hosts_) {
+    if (is_under_way(host.state) && is_out_of_service(host.state)) query.emptying.insert(other);
+  }
+  if (query.emptying.empty()) return true;
+  query.emptying.insert(name);
+  query.closed.insert(query.emptying.begin(), query.emptying.end());
+  if (rolling()) {
+    if (!few_move_twice(decision, query.emptying)) return false;
+    open_filling(decision, query);
+    query.arrivals_max.clear();
+    if (patch_has_begun()) {
+      for (const auto& [other, host] : hosts_) {
+        if (host.state == HostState::kPending) query.closed.insert(other);
+      }
     }
-    return;
   }
-  if (plan_.parallel == 0 && !query.emptying.empty()) {
-    query.emptying.insert(*pending);
-    query.closed = query.emptying;
-    if (!decision.mover.propose(query).stuck.empty()) return;
+  return decision.mover.has_room(query);
+}
+
+bool Run::patch_has_begun() const {
+  return std::any_of(plan_.hosts.begin(), plan_.hosts.end(),
+                     [&](const auto& name) { return latest(name, "patch").intent != nullptr; });
+}
+
+// The first hosts' guests go to hosts that are yet to be emptied.
+bool Run::few_move_twice(const Decision& decision, const std::set<std::string>& emptying) const {
+  constexpr std::size_t kShare = 10;
+  if (patch_has_begun()) return true;
+  std::size_t twice = 0;
+  std::size_t all = 0;
+  for (const auto& [name, host] : hosts_) {
+    const std::size_t guests =
+        host.baseline ? host.baseline->guests.size() : decision.guests_on(name).size();
+    all += guests;
+    if (emptying.count(name) != 0) twice += guests;
   }
-  decision.step(*pending, HostEvent::kBegin);
+  return twice * kShare <= all;
 }
 
 MoveQuery Run::query_for(const Decision& decision) const {
@@ -100,10 +159,13 @@ MoveQuery Run::query_for(const Decision& decision) const {
   query.under_way = moves_under_way();
   for (const auto& [name, host] : hosts_) {
     if (is_under_way(host.state) && host.state != HostState::kPrecheck) query.closed.insert(name);
-    if (host.state == HostState::kDone) query.preferred.insert(name);
+    // Of a rolling refill, every host that this run will not empty any more.
+    const bool settled = rolling() ? is_final(host.state) : host.state == HostState::kDone;
+    if (settled) query.rank[name] = TargetRank::kPatched;
   }
   for (const auto& [name, host] : decision.facts.hosts) {
     if (host.quarantined || !host.reachable || !host.cordoned_by.empty()) query.closed.insert(name);
+    if (rolling() && hosts_.count(name) == 0) query.rank[name] = TargetRank::kPatched;
   }
   for (const auto& [name, guest] : decision.facts.guests) {
     if (is_canary(name) || guest.policy == GuestPolicy::kShutdown) query.resting.insert(name);
@@ -113,16 +175,18 @@ MoveQuery Run::query_for(const Decision& decision) const {
 
 void Run::decide_moves(Decision& decision) const {
   MoveQuery query = query_for(decision);
+  const auto held_hosts = held();
   for (const auto& [name, host] : hosts_) {
-    if (is_emptying(host.state)) query.emptying.insert(name);
-    if (host.state != HostState::kRefill) continue;
+    if (is_emptying(host.state) && held_hosts.count(name) == 0) query.emptying.insert(name);
+    if (rolling() || host.state != HostState::kRefill) continue;
     const auto guests = home_guests(name, decision.facts);
-    const auto wanted = home_wanted(name, guests.size());
+    const auto wanted = share(guests.size(), host.refill_step);
     for (std::size_t i = 0; i < wanted; ++i) {
       if (decision.facts.guests.at(guests[i]).host != name) query.homecoming[guests[i]] = name;
     }
   }
   if (query.emptying.empty() && query.homecoming.empty()) return;
+  if (rolling()) open_filling(decision, query);
 
   const MoveAnswer answer = decision.mover.propose(query);
   for (const Move& move : answer.start) {

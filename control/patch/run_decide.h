@@ -1,6 +1,7 @@
 // One decide() in the making; private to run_*.cc.
 #pragma once
 
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,6 +14,7 @@ struct Run::Decision {
   const Facts& facts;
   const Mover& mover;
   std::uint64_t next_id;
+  std::map<std::string, std::vector<std::string>> guests_by_host{};  // canaries left out
   std::vector<Record> records{};
 
   template <typename Body>
@@ -33,6 +35,11 @@ struct Run::Decision {
   [[nodiscard]] const HostFacts* host(const std::string& name) const {
     const auto found = facts.hosts.find(name);
     return found == facts.hosts.end() ? nullptr : &found->second;
+  }
+  [[nodiscard]] const std::vector<std::string>& guests_on(const std::string& name) const {
+    static const std::vector<std::string> kNone;
+    const auto found = guests_by_host.find(name);
+    return found == guests_by_host.end() ? kNone : found->second;
   }
   [[nodiscard]] bool reachable(const std::string& name) const {
     const HostFacts* found = host(name);

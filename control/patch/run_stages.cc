@@ -33,8 +33,7 @@ void Run::decide_host(Decision& decision, const std::string& name) const {
     case HostState::kRedrain:
       return draining(decision, name);
     case HostState::kEmpty:
-      return decision.step(name,
-                           plan_.drain_only ? HostEvent::kDrainOnly : HostEvent::kPatchStarted);
+      return empty(decision, name);
     case HostState::kPatching:
       return patching(decision, name);
     case HostState::kRebooting:
@@ -114,7 +113,7 @@ void Run::precheck(Decision& decision, const std::string& name) const {
   const HostFacts& facts = *decision.host(name);
   if (facts.quarantined) return decision.fail(name, "it is in quarantine");
   const HostRun& host = hosts_.at(name);
-  const auto guests = guests_on(name, decision.facts);
+  const auto& guests = decision.guests_on(name);
   for (const auto& guest : guests) {
     if (decision.facts.guests.at(guest).policy == GuestPolicy::kNever)
       return decision.fail(name, guest + " must never be moved (its policy)");
@@ -124,7 +123,7 @@ void Run::precheck(Decision& decision, const std::string& name) const {
     const Task version = latest(name, "version-before");
     return decision.add(Baseline{name, facts.boot_id,
                                  version.outcome == nullptr ? "" : trimmed(version.outcome->detail),
-                                 facts.kernel, guests});
+                                 facts.kernel, guests, facts.link_bits_per_second});
   }
   // What an operator cordoned is not this run's to give back.
   if (!host.cordoned_here && facts.cordoned_by.empty())
@@ -141,9 +140,9 @@ void Run::cordoned(Decision& decision, const std::string& name) const {
 // Moves are decided for all hosts together (decide_moves); here is seen what became of them.
 void Run::draining(Decision& decision, const std::string& name) const {
   const bool first = hosts_.at(name).state == HostState::kDraining;
-  const auto guests = guests_on(name, decision.facts);
+  const auto& guests = decision.guests_on(name);
   if (guests.empty()) {
-    if (has_open(name)) return;
+    if (has_open(name) || is_visited(name, decision.facts)) return;
     if (!first && state_of(name, "canary-start") != TaskState::kNone &&
         state_of(name, "canary-stop") == TaskState::kNone)
       return tidy(decision, name);
@@ -172,6 +171,14 @@ void Run::draining(Decision& decision, const std::string& name) const {
         break;
     }
   }
+}
+
+void Run::empty(Decision& decision, const std::string& name) const {
+  if (plan_.drain_only) return decision.step(name, HostEvent::kDrainOnly);
+  if (!decision.guests_on(name).empty())
+    return decision.step(name, HostEvent::kReopened, "it took guests back from a host that failed");
+  if (!is_visited(name, decision.facts) && may_patch(name))
+    decision.step(name, HostEvent::kPatchStarted);
 }
 
 void Run::patching(Decision& decision, const std::string& name) const {
@@ -222,6 +229,39 @@ void Run::verifying(Decision& decision, const std::string& name) const {
                 version.empty() ? "kernel " + kernel : "version " + version);
 }
 
+// Where the canary goes out to: a host in service, or if none has room one that is being proven
+// too.
+std::string Run::canary_target(const Decision& decision, const std::string& name) const {
+  MoveQuery query = query_for(decision);
+  std::string target = decision.mover.target_for(canary_name(name), query);
+  if (!target.empty()) return target;
+  for (const auto& [other, host] : hosts_) {
+    const bool patched = host.state == HostState::kCanary || host.state == HostState::kRefill ||
+                         host.state == HostState::kSoak;
+    if (other != name && patched && is_ours(decision, other)) query.closed.erase(other);
+  }
+  return decision.mover.target_for(canary_name(name), query);
+}
+
+// A move ends, or a host comes back.
+bool Run::room_may_come() const {
+  const bool returning = std::any_of(hosts_.begin(), hosts_.end(), [](const auto& entry) {
+    switch (entry.second.state) {
+      case HostState::kPatching:
+      case HostState::kRebooting:
+      case HostState::kVerifying:
+      case HostState::kUndrain:
+      case HostState::kRedrain:
+      case HostState::kRollback:
+      case HostState::kVerifyOld:
+        return true;
+      default:
+        return false;
+    }
+  });
+  return returning || !moves_under_way().empty();
+}
+
 void Run::canary(Decision& decision, const std::string& name) const {
   if (plan_.canary_definition.empty())
     return decision.step(name, HostEvent::kCanaryPassed, "the plan has no canary");
@@ -246,107 +286,16 @@ void Run::canary(Decision& decision, const std::string& name) const {
       intent.from = partner;
       intent.to = name;
     } else {
-      const MoveQuery query = query_for(decision);
       intent.from = name;
-      intent.to = decision.mover.target_for(guest, query);
+      intent.to = canary_target(decision, name);
       if (intent.to.empty()) {
-        // What is under way may make room.
-        if (query.under_way.empty()) decision.fail(name, "no other host has room for the canary");
+        if (!room_may_come()) decision.fail(name, "no other host has room for the canary");
         return;
       }
     }
     return decision.intend(std::move(intent));
   }
   decision.step(name, HostEvent::kCanaryPassed, "to " + partner + " and back");
-}
-
-std::vector<std::string> Run::home_guests(const std::string& name, const Facts& facts) const {
-  std::vector<std::string> guests;
-  for (const auto& guest : hosts_.at(name).baseline->guests) {
-    if (facts.guests.count(guest) != 0 && facts.guests.at(guest).policy != GuestPolicy::kShutdown)
-      guests.push_back(guest);
-  }
-  return guests;
-}
-
-// How many of them the present step of the refill wants at home.
-std::size_t Run::home_wanted(const std::string& name, std::size_t guests) const {
-  const auto step =
-      std::min<std::size_t>(hosts_.at(name).refill_step, plan_.refill_percent.size() - 1);
-  return (guests * plan_.refill_percent[step] + 99) / 100;
-}
-
-// A host that falters while it takes its load back.
-void Run::healthy_or_fail(Decision& decision, const std::string& name) const {
-  if (!decision.reachable(name)) {
-    if (decision.facts.now_ms >
-        hosts_.at(name).gate_ms + (plan_.gate_s + plan_.soak_s + 30) * kSecondMs)
-      decision.fail(name, "its agent stopped answering");
-    return;
-  }
-  const auto ratio = goodput_ratio(name);
-  if (ratio && *ratio < plan_.goodput_ratio_min) {
-    decision.fail(name,
-                  fmt::format("its guests' goodput is {:.2f} of what it was before the patch, "
-                              "the plan wants {:.2f}",
-                              *ratio, plan_.goodput_ratio_min));
-  }
-}
-
-// Moves home are decided in decide_moves; here are the gates between the steps.
-void Run::refill(Decision& decision, const std::string& name) const {
-  healthy_or_fail(decision, name);
-  if (!decision.records.empty() || !decision.reachable(name)) return;
-  const HostRun& host = hosts_.at(name);
-  const auto guests = home_guests(name, decision.facts);
-  const std::size_t wanted = home_wanted(name, guests.size());
-  for (std::size_t i = 0; i < wanted; ++i) {
-    if (decision.facts.guests.at(guests[i]).host == name) continue;
-    const Task moved = latest(name, "refill:" + guests[i]);
-    const bool given_up =
-        moved.outcome != nullptr && !moved.outcome->ok && moved.intent->attempt >= plan_.attempts;
-    if (given_up) {
-      decision.fail(name, fmt::format("{} could not be moved home in {} attempts: {}", guests[i],
-                                      plan_.attempts, moved.outcome->detail));
-    }
-    return;
-  }
-  // Those that were shut down come back with the last step.
-  const bool last = host.refill_step + 1 >= plan_.refill_percent.size();
-  for (const auto& guest : host.baseline->guests) {
-    if (!last || state_of(name, "shutdown:" + guest) != TaskState::kOk) continue;
-    switch (state_of(name, "start:" + guest)) {
-      case TaskState::kNone:
-        return decision.intend({0, ActionKind::kStartGuest, "start:" + guest, name, guest});
-      case TaskState::kOpen:
-        return;
-      case TaskState::kFailed:
-        return decision.fail(name, fmt::format("{} could not be started again: {}", guest,
-                                               latest(name, "start:" + guest).outcome->detail));
-      case TaskState::kOk:
-        break;
-    }
-  }
-  if (has_open(name)) return;
-  if (last)
-    return decision.step(name, HostEvent::kRefilled, fmt::format("{} guests home", guests.size()));
-  // A step that brings nobody home needs no gate.
-  const bool next_is_empty = [&] {
-    const auto next = (guests.size() * plan_.refill_percent[host.refill_step + 1] + 99) / 100;
-    return next == wanted;
-  }();
-  if (next_is_empty || decision.facts.now_ms >= host.gate_ms + plan_.gate_s * kSecondMs)
-    decision.add(RefillStep{name, host.refill_step + 1});
-}
-
-void Run::soak(Decision& decision, const std::string& name) const {
-  healthy_or_fail(decision, name);
-  if (!decision.records.empty() || !decision.reachable(name)) return;
-  if (decision.facts.now_ms < hosts_.at(name).entered_ms + plan_.soak_s * kSecondMs) return;
-  const auto ratio = goodput_ratio(name);
-  decision.step(name, HostEvent::kSoaked,
-                ratio ? fmt::format("goodput {:.2f} of that before", *ratio)
-                      : std::string("no migration to compare"));
 }
 
 void Run::rollback(Decision& decision, const std::string& name) const {

@@ -37,6 +37,7 @@ constexpr std::array kHost = {
     Transition<S, E>{S::kCordoned, E::kDrainStarted, S::kDraining},
     Transition<S, E>{S::kDraining, E::kDrained, S::kEmpty},
     Transition<S, E>{S::kEmpty, E::kDrainOnly, S::kDone},
+    Transition<S, E>{S::kEmpty, E::kReopened, S::kDraining},
     Transition<S, E>{S::kEmpty, E::kPatchStarted, S::kPatching},
     Transition<S, E>{S::kPatching, E::kPatched, S::kRebooting},
     Transition<S, E>{S::kPatching, E::kPatchedLive, S::kVerifying},
@@ -90,25 +91,11 @@ constexpr std::array<std::string_view, static_cast<std::size_t>(HostState::kCoun
                        "refill",  "soak",     "done",       "undrain",   "skipped",
                        "redrain", "rollback", "verify-old", "done-old",  "quarantined"};
 constexpr std::array<std::string_view, static_cast<std::size_t>(HostEvent::kCount)>
-    kHostEventNames = {"",
-                       "begin",
-                       "ready",
-                       "drain-started",
-                       "drained",
-                       "drain-only",
-                       "patch-started",
-                       "patched",
-                       "patched-live",
-                       "came-back",
-                       "verified",
-                       "canary-passed",
-                       "refilled",
-                       "soaked",
-                       "given-back",
-                       "rolled-back",
-                       "verified-old",
-                       "failure",
-                       "abort"};
+    kHostEventNames = {
+        "",           "begin",       "ready",         "drain-started", "drained",
+        "drain-only", "reopened",    "patch-started", "patched",       "patched-live",
+        "came-back",  "verified",    "canary-passed", "refilled",      "soaked",
+        "given-back", "rolled-back", "verified-old",  "failure",       "abort"};
 
 template <typename Value, std::size_t N>
 std::optional<Value> parse(const std::array<std::string_view, N>& names, std::string_view text) {
@@ -130,11 +117,6 @@ bool is_final(RunState state) { return state == R::kDone || state == R::kAborted
 bool is_final(HostState state) {
   return state == S::kDone || state == S::kSkipped || state == S::kDoneOld ||
          state == S::kQuarantined;
-}
-
-bool is_closed(HostState state) {
-  return !is_final(state) && state != S::kPending && state != S::kPrecheck && state != S::kRefill &&
-         state != S::kSoak;
 }
 
 std::string_view to_string(RunState state) {

@@ -67,6 +67,7 @@ enum class HostEvent : std::uint8_t {
   kDrainStarted,
   kDrained,
   kDrainOnly,  // the run was to empty the host and nothing else
+  kReopened,   // guests came back to the empty host, from one that failed
   kPatchStarted,
   kPatched,
   kPatchedLive,  // the patch needs no reboot
@@ -90,10 +91,6 @@ enum class HostEvent : std::uint8_t {
 // Nothing leads out of it.
 [[nodiscard]] bool is_final(RunState state);
 [[nodiscard]] bool is_final(HostState state);
-// The host takes no guests: it is being emptied, patched or proven. False in REFILL and SOAK, where
-// it takes those that the run sends it, and in final states.
-[[nodiscard]] bool is_closed(HostState state);
-
 // As journals and people read them: "verify-old", "drain-started".
 [[nodiscard]] std::string_view to_string(RunState state);
 [[nodiscard]] std::string_view to_string(RunEvent event);

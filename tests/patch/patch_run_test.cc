@@ -1,4 +1,5 @@
 // Whole patch runs in simulation: the real driver, fold and SQLite journal; simulated agents.
+#include <algorithm>
 #include <filesystem>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -74,10 +75,22 @@ class MortalJournal final : public store::Journal {
   Death death_;
 };
 
+// No guest moves but off a host that must be empty, or home to a patched one.
+void expect_needed(const Run& run, const Intent& intent) {
+  if (intent.kind != ActionKind::kMigrate || intent.guest == run.canary_name(intent.host)) return;
+  const bool rolling = run.plan().placement == Placement::kRolling;
+  const HostState from = run.host(intent.from).state;
+  const bool leaves = from == HostState::kDraining || from == HostState::kRedrain;
+  const bool returns = !rolling && run.host(intent.to).state == HostState::kRefill;
+  EXPECT_TRUE(leaves || returns) << intent.guest << " from " << intent.from << ", which is "
+                                 << to_string(from);
+}
+
 class ClusterActions final : public Actions {
  public:
   ClusterActions(Cluster& cluster, std::uint64_t epoch) : cluster_(cluster), epoch_(epoch) {}
   void begin(const Run& run, const Intent& intent, bool again) override {
+    if (!again) expect_needed(run, intent);
     refused += cluster_.begin(epoch_, run, intent, again) ? 0 : 1;
   }
   int refused = 0;
@@ -92,7 +105,14 @@ struct Scenario {
   std::string plan = kPlan;
   std::map<std::string, GuestPolicy> policies;
   std::optional<std::size_t> abort_after;  // so many records
+  std::uint64_t memory_gib = 32;           // of each host; a guest has 4
 };
+
+Scenario rolling() {
+  Scenario scenario;
+  scenario.plan += "[refill]\nplacement = \"rolling\"\n";
+  return scenario;
+}
 
 // What is the same however often the controller was killed.
 struct End {
@@ -107,7 +127,8 @@ std::string home_of(const std::string& guest) {
 
 Cluster make_cluster(const Scenario& scenario) {
   Cluster cluster(scenario.faults);
-  for (int h = 1; h <= 4; ++h) cluster.hosts[fmt::format("h{}", h)] = {};
+  for (int h = 1; h <= 4; ++h)
+    cluster.hosts[fmt::format("h{}", h)] = {.memory_gib = scenario.memory_gib};
   for (int g = 1; g <= 8; ++g) {
     const std::string name = fmt::format("g{}", g);
     cluster.guests[name] = {home_of(name), 4};
@@ -123,11 +144,16 @@ std::string describe(const Run& run, const Cluster& cluster) {
   for (const auto& name : run.plan().hosts) {
     const HostRun& host = run.host(name);
     const SimHost& real = cluster.hosts.at(name);
-    text += fmt::format("{} {} version {} up {} cordoned {} quarantined {}\n", name,
+    text += fmt::format("{} {} version {} up {} cordoned {} quarantined {} {}\n", name,
                         to_string(host.state), real.version, real.up, host.cordoned_here,
-                        host.quarantined);
+                        host.quarantined, host.failure);
   }
   for (const auto& [name, guest] : cluster.guests) {
+    // Of a rolling refill, who goes where may depend on the moment too; see expect_needed().
+    if (run.plan().placement == Placement::kRolling) {
+      text += name + "\n";
+      continue;
+    }
     text += fmt::format("{} {} moved {}\n", name, guest.host == home_of(name) ? "home" : "away",
                         cluster.migrations.count(name) != 0 ? cluster.migrations.at(name) : 0);
   }
@@ -135,6 +161,46 @@ std::string describe(const Run& run, const Cluster& cluster) {
   for (const auto& [host, times] : cluster.reboots)
     text += fmt::format("reboot {} x{}\n", host, times);
   return text;
+}
+
+// Of a rolling refill: no more guests than its step's share are on a host that is to be proven, and
+// no more hosts than the plan allows are to be proven at once.
+void expect_contained(const Run& run, const Cluster& cluster) {
+  if (run.plan().placement != Placement::kRolling) return;
+  std::uint32_t unproven = 0;
+  for (const auto& name : run.plan().hosts) {
+    const HostRun& host = run.host(name);
+    const auto guests = static_cast<std::size_t>(
+        std::count_if(cluster.guests.begin(), cluster.guests.end(), [&](const auto& guest) {
+          return guest.second.host == name && !guest.first.starts_with("canary");
+        }));
+    switch (host.state) {
+      case HostState::kPatching:
+      case HostState::kRebooting:
+      case HostState::kVerifying:
+      case HostState::kCanary:
+        ++unproven;
+        EXPECT_EQ(guests, 0U) << name << " is " << to_string(host.state);
+        break;
+      case HostState::kRefill: {
+        ++unproven;
+        const auto& percent = run.plan().refill_percent;
+        if (host.refill_step + 1 < percent.size()) {
+          EXPECT_LE(guests, (host.baseline->guests.size() * percent[host.refill_step] + 99) / 100)
+              << name << " in step " << host.refill_step;
+        }
+        break;
+      }
+      case HostState::kSoak:
+        ++unproven;
+        break;
+      default:
+        break;
+    }
+  }
+  if (run.plan().parallel != 0) {
+    EXPECT_LE(unproven, run.plan().parallel);
+  }
 }
 
 std::size_t records_of(store::Journal& journal) {
@@ -169,6 +235,7 @@ bool live(store::SqliteJournal& durable, Cluster& cluster, const Scenario& scena
       done = driver->step(cluster.facts(), make_mover(cluster));
     }
     if (!done) return false;
+    expect_contained(driver->run(), cluster);
     const RunState after = driver->run().state();
     const bool idle = after == RunState::kPaused && driver->run().at_rest();
     if (is_final(after) || idle) {
@@ -259,6 +326,54 @@ TEST(PatchRun, AHostThatCannotBeEmptiedIsGivenBack) {
   EXPECT_EQ(end.cluster.hook_runs.at("unsilence@h1"), 1U);
 }
 
+std::uint32_t moves_of(const Cluster& cluster) {
+  std::uint32_t moves = 0;
+  for (const auto& [guest, times] : cluster.migrations) {
+    if (!guest.starts_with("canary")) moves += times;
+  }
+  return moves;
+}
+
+TEST(RollingRefill, MovesMostGuestsOnceAndLeavesTheLastHostEmpty) {
+  const End end = run_to_end(rolling());
+  for (int h = 1; h <= 4; ++h) {
+    expect_hosts(end, {fmt::format("h{} done version 2 up true cordoned false", h)});
+    EXPECT_EQ(end.cluster.hook_runs.at(fmt::format("patch@h{}", h)), 1U);
+  }
+  // Two guests a host: those of the first host move twice, or those that they met.
+  EXPECT_EQ(end.cluster.guests.size(), 8U);
+  EXPECT_EQ(moves_of(end.cluster), 10U) << end.text;
+  for (const auto& [name, guest] : end.cluster.guests) EXPECT_NE(guest.host, "h4") << name;
+}
+
+TEST(RollingRefill, WithGuestsThatAreShutDown) {
+  Scenario scenario = rolling();
+  scenario.policies = {{"g1", GuestPolicy::kShutdown}, {"g4", GuestPolicy::kShutdown}};
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"run done\n", "h1 done", "h4 done"});
+  EXPECT_EQ(end.cluster.guests.at("g1").host, "h1");
+  EXPECT_EQ(end.cluster.guests.at("g4").host, "h4");
+}
+
+TEST(RollingRefill, GivesGuestsBackWhereNobodyElseHasRoom) {
+  // One host's worth of room in all.
+  Scenario scenario = rolling();
+  scenario.memory_gib = 12;
+  scenario.faults.slow_after_patch = "h2";
+  const End end = run_to_end(scenario);
+  expect_hosts(
+      end, {"run paused\nh1 done version 2", "h2 done-old version 1", "h3 draining", "h4 pending"});
+  EXPECT_EQ(end.cluster.guests.size(), 8U);
+}
+
+TEST(RollingRefill, AsManyHostsAsTheClusterCanDoWithout) {
+  Scenario scenario = rolling();
+  scenario.plan = "parallel = 0\n" + scenario.plan;
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"run done\n", "h1 done", "h2 done", "h3 done", "h4 done"});
+  EXPECT_LE(moves_of(end.cluster), 10U);
+}
+
 struct BadPatch {
   const char* name;
   Faults faults;
@@ -289,6 +404,34 @@ TEST_P(BadPatchTest, LetsTheRunGoOnWithinItsBudget) {
                      "h3 done version 2", "h4 done version 2"});
 }
 
+TEST_P(BadPatchTest, OfARollingRefillStaysOnOneHostAndStopsTheRun) {
+  Scenario scenario = rolling();
+  scenario.faults = GetParam().faults;
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"run paused\nh1 done version 2", std::string("h2 ") + GetParam().end_of_h2,
+                     " version 1 up true", "h4 pending"});
+  EXPECT_EQ(end.cluster.hook_runs.count("patch@h3"), 0U);
+  EXPECT_EQ(end.cluster.guests.size(), 8U);
+  for (const auto& [name, guest] : end.cluster.guests)
+    EXPECT_TRUE(guest.host != "h2" || end.text.find("h2 done-old") != std::string::npos) << name;
+}
+
+TEST_P(BadPatchTest, OfARollingRefillLetsTheRunGoOnWithinItsBudget) {
+  for (const char* const parallel : {"1", "2", "0"}) {
+    Scenario scenario = rolling();
+    scenario.faults = GetParam().faults;
+    const bool stays_out = std::string(GetParam().end_of_h2).starts_with("quarantined");
+    // A host in quarantine is all that may be out of service.
+    if (stays_out && std::string(parallel) == "1") continue;
+    // All guests fit the first host, so that nobody ever comes to h2.
+    if (!scenario.faults.slow_after_patch.empty() && std::string(parallel) == "0") continue;
+    scenario.plan = fmt::format("failures = 1\nparallel = {}\n", parallel) + scenario.plan;
+    const End end = run_to_end(scenario);
+    expect_hosts(end, {"run done\n", "h1 done version 2", std::string("h2 ") + GetParam().end_of_h2,
+                       "h3 done version 2", "h4 done version 2"});
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Kinds, BadPatchTest,
     testing::Values(
@@ -302,11 +445,14 @@ INSTANTIATE_TEST_SUITE_P(
                  "quarantined version 1 up true cordoned"}),
     [](const auto& kind) { return std::string(kind.param.name); });
 
-// The controller dies at each record in turn.
-void sweep(const Scenario& scenario) {
+// The controller dies at each record in turn, which is written and lost, or in turn one of them.
+enum class Losses : std::uint8_t { kBoth = 1, kInTurn };
+
+void sweep(const Scenario& scenario, Losses losses = Losses::kBoth) {
   const End undisturbed = run_to_end(scenario);
   for (std::uint64_t records = 1; records <= undisturbed.records; ++records) {
     for (const bool written : {true, false}) {
+      if (losses == Losses::kInTurn && written == (records % 2 == 0)) continue;
       const End end = run_to_end(scenario, {records, written});
       ASSERT_EQ(end.text, undisturbed.text)
           << "killed at record " << records << (written ? "" : ", which was lost");
@@ -330,10 +476,18 @@ TEST(KillSweep, AlsoWhenAHostDoesNotComeBack) {
   sweep(scenario);
 }
 
-TEST(Abort, LeavesEveryGuestRunningAndNoCordonInEveryState) {
-  const End whole = run_to_end({});
+TEST(KillSweep, AlsoOfARollingRefill) { sweep(rolling()); }
+
+TEST(KillSweep, AlsoWhenARollingRefillIsRolledBack) {
+  Scenario scenario = rolling();
+  scenario.plan = "failures = 1\nparallel = 2\n" + scenario.plan;
+  scenario.faults.slow_after_patch = "h2";
+  sweep(scenario, Losses::kInTurn);
+}
+
+void abort_at_every_record(Scenario scenario) {
+  const End whole = run_to_end(scenario);
   for (std::size_t records = 2; records < whole.records; ++records) {
-    Scenario scenario;
     scenario.abort_after = records;
     const End end = run_to_end(scenario);
     ASSERT_EQ(end.cluster.guests.size(), 8U) << "aborted after record " << records;
@@ -345,6 +499,9 @@ TEST(Abort, LeavesEveryGuestRunningAndNoCordonInEveryState) {
         << end.text;
   }
 }
+
+TEST(Abort, LeavesEveryGuestRunningAndNoCordonInEveryState) { abort_at_every_record({}); }
+TEST(Abort, AlsoOfARollingRefill) { abort_at_every_record(rolling()); }
 
 TEST(Lease, AnOldControllerIsRefusedByJournalAndAgents) {
   const std::string path = journal_path();

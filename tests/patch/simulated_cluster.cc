@@ -7,7 +7,6 @@ namespace sluice::patch::sim {
 namespace {
 
 constexpr TimeMs kSecondMs = 1000;
-constexpr TimeMs kRebootMs = 60 * kSecondMs;
 
 std::string boot_id(const std::string& host, const SimHost& about) {
   return fmt::format("{}-boot-{}", host, about.boot);
@@ -22,6 +21,7 @@ Facts Cluster::facts() const {
   for (const auto& [name, host] : hosts) {
     HostFacts& out = facts.hosts[name];
     out.reachable = host.up;
+    out.silent_ms = host.up ? 0 : now_ms_ - host.down_since_ms;
     out.boot_id = boot_id(name, host);
     out.kernel = "6.1";
     out.hooks = {"patch", "version", "rollback", "before", "after"};
@@ -118,7 +118,9 @@ void Cluster::migrate(const Intent& intent, const std::string& key) {
   moving_[intent.guest] = key;
   incoming_[intent.guest] = intent.to;
   check_room(intent.to);
-  const TimeMs duration_ms = static_cast<TimeMs>(guest->second.memory_gib) * 4 * kSecondMs;
+  const TimeMs duration_ms = durations_.migration_ms
+                                 ? durations_.migration_ms(intent)
+                                 : static_cast<TimeMs>(guest->second.memory_gib) * 4 * kSecondMs;
   after(duration_ms, [this, intent, key, duration_ms] {
     moving_.erase(intent.guest);
     incoming_.erase(intent.guest);
@@ -166,7 +168,8 @@ void Cluster::run_hook(const Intent& intent, const std::string& key) {
     return;
   }
   ++hook_runs[intent.purpose + "@" + intent.host];
-  after(2 * kSecondMs, [this, intent, key] {
+  const bool patches = intent.hook.name == "patch";
+  after(patches ? durations_.patch_hook_ms : 2 * kSecondMs, [this, intent, key] {
     begun_[key] = hook_result(intent);
     tell(*begun_[key]);
   });
@@ -180,6 +183,7 @@ void Cluster::reboot(const Intent& intent, const std::string& key) {
     }
     ++reboots[intent.host];
     host.up = false;
+    host.down_since_ms = now_ms_;
     if (faults_.never_returns != intent.host) {
       after(kRebootMs, [this, name = intent.host] {
         SimHost& returned = hosts.at(name);

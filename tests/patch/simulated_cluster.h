@@ -3,6 +3,7 @@
 // controller may die at any moment; what it had begun goes on.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -16,6 +17,8 @@
 
 namespace sluice::patch::sim {
 
+inline constexpr TimeMs kRebootMs = 60'000;
+
 // What goes wrong.
 struct Faults {
   std::string bad_version_on{};    // the patch leaves the old version there
@@ -27,14 +30,20 @@ struct Faults {
   std::map<std::string, std::uint32_t> migration_failures{};  // guest: so many attempts fail
 };
 
+// How long things take.
+struct Durations {
+  std::function<TimeMs(const Intent&)> migration_ms{};  // none: 4 s a GiB
+  TimeMs patch_hook_ms = 2000;
+};
+
 struct SimHost {
   std::uint64_t memory_gib = 32;
   std::uint32_t boot = 1;
   std::string version = "1";
-  std::string old_version;
+  std::string old_version{};
   bool patched = false;  // at its last boot
   bool up = true;
-  TimeMs up_at_ms = 0;  // while it reboots; -1: never
+  TimeMs down_since_ms = 0;  // while it is not up
   std::uint64_t epoch = 0;
 };
 
@@ -46,7 +55,8 @@ struct SimGuest {
 
 class Cluster {
  public:
-  explicit Cluster(Faults faults = {}) : faults_(std::move(faults)) {}
+  explicit Cluster(Faults faults = {}, Durations durations = {})
+      : faults_(std::move(faults)), durations_(std::move(durations)) {}
 
   std::map<std::string, SimHost> hosts;
   std::map<std::string, SimGuest> guests;
@@ -59,6 +69,11 @@ class Cluster {
   // Stands for the agents: what `epoch` asks for. False, and nothing happens, when a newer one was
   // seen.
   bool begin(std::uint64_t epoch, const Run& run, const Intent& intent, bool again);
+  // Something else happens at this very moment.
+  [[nodiscard]] bool more_at_once() const {
+    return std::any_of(pending_.begin(), pending_.end(),
+                       [this](const Pending& other) { return other.at_ms <= now_ms_; });
+  }
   // To the next event; false when nothing will ever happen again before `limit_ms`.
   bool advance(TimeMs limit_ms);
 
@@ -84,6 +99,7 @@ class Cluster {
   [[nodiscard]] Outcome hook_result(const Intent& intent);
 
   Faults faults_;
+  Durations durations_;
   TimeMs now_ms_ = 1'000'000;
   std::uint64_t order_ = 0;
   std::vector<Pending> pending_;

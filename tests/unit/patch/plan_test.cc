@@ -17,6 +17,7 @@ TEST(PlanFile, HasDefaultsForEverythingButNameHostsAndPatch) {
   ASSERT_TRUE(plan) << plan.error().message;
   EXPECT_EQ(plan->patch, (Hook{"apply", false, 600, false}));
   EXPECT_EQ(plan->refill_percent, (std::vector<std::uint32_t>{5, 25, 50, 100}));
+  EXPECT_EQ(plan->placement, Placement::kHome);
   EXPECT_TRUE(plan->reboot);
   EXPECT_EQ(plan->failures_max, 0U);
   EXPECT_EQ(plan->parallel, 1U);
@@ -52,6 +53,7 @@ kernel = "6.1"
 [canary]
 definition = "name = 'c'"
 [refill]
+placement = "rolling"
 percent = [10, 100]
 gate_s = 1
 [soak]
@@ -67,6 +69,7 @@ goodput_ratio_min = 0.5
   EXPECT_EQ(plan->window.not_after_ms, 1'796'065'200'000);
   EXPECT_FALSE(plan->reboot);
   EXPECT_EQ(plan->refill_percent, (std::vector<std::uint32_t>{10, 100}));
+  EXPECT_EQ(plan->placement, Placement::kRolling);
   EXPECT_DOUBLE_EQ(plan->goodput_ratio_min, 0.5);
   EXPECT_EQ(plan->attempts, 5U);
 }
@@ -79,6 +82,8 @@ TEST(PlanFile, ErrorsNameTheLineAndTheThing) {
   EXPECT_EQ(error_of(std::string(kMinimal) + "colour = 1\n"), "plan.toml:4:1: unknown key colour");
   EXPECT_EQ(error_of(std::string(kMinimal) + "[refill]\npercent = [50, 25]\n"),
             "plan.toml:5:16: refill.percent must grow, from above 0 to 100");
+  EXPECT_EQ(error_of(std::string(kMinimal) + "[refill]\nplacement = 'away'\n"),
+            "plan.toml:5:13: refill.placement = \"away\": expected \"home\" or \"rolling\"");
   EXPECT_EQ(error_of(std::string(kMinimal) + "[expect]\nversion = '2'\n"),
             "plan.toml:1:1: expect.version needs hooks.version, which prints it");
   EXPECT_EQ(error_of("name = 'a'\nhosts = ['h1']\nhooks.patch = '../../bin/sh'\n"),

@@ -36,6 +36,7 @@ TEST(Records, EveryKindReadsBackAsItWasWritten) {
       {2, RunStep{RunEvent::kPause, "two hosts failed"}},
       {3, HostStep{"h1", HostEvent::kCameBack, "boot id a -> b"}},
       {4, Baseline{"h1", "a", "1", "6.1", {"g1", "g2"}}},
+      {4, Baseline{"h1", "a", "1", "6.1", {}, 9'300'000'000}},
       intent_record(),
       {5, hook},
       {6, reboot},

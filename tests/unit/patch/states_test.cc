@@ -35,6 +35,7 @@ const std::map<std::pair<S, E>, S> legal_host_steps = {
     {{S::kDraining, E::kAbort}, S::kUndrain},
     {{S::kDraining, E::kFailure}, S::kUndrain},
     {{S::kEmpty, E::kDrainOnly}, S::kDone},
+    {{S::kEmpty, E::kReopened}, S::kDraining},
     {{S::kEmpty, E::kPatchStarted}, S::kPatching},
     {{S::kEmpty, E::kAbort}, S::kUndrain},
     {{S::kPatching, E::kPatched}, S::kRebooting},

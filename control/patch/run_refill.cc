@@ -1,0 +1,311 @@
+// Guests for patched hosts: their own again, or, of a rolling refill, those of the next hosts.
+#include <algorithm>
+#include <fmt/format.h>
+
+#include "control/patch/run_decide.h"
+
+namespace sluice::patch {
+namespace {
+
+constexpr TimeMs kSecondMs = 1000;
+// A host under load may miss a question or two.
+constexpr TimeMs kSilenceMsMax = 30 * kSecondMs;
+
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+bool is_unproven(HostState state) {
+  switch (state) {
+    case HostState::kPatching:
+    case HostState::kRebooting:
+    case HostState::kVerifying:
+    case HostState::kCanary:
+    case HostState::kRefill:
+    case HostState::kSoak:
+    case HostState::kRedrain:
+    case HostState::kRollback:
+    case HostState::kVerifyOld:
+    case HostState::kQuarantined:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+// ---- what a rolling refill lets others do ----
+
+// While a host has failed whose guests must go somewhere, nobody empties more hosts; nor while the
+// run is paused, or more hosts than the plan allows would be out of service.
+std::set<std::string> Run::held() const {
+  std::set<std::string> hosts;
+  if (!rolling()) return hosts;
+  // Nothing is emptied for a patch that may never come.
+  bool failing = state_ == RunState::kPaused;
+  std::uint32_t out_of_service = 0;
+  for (const auto& [name, host] : hosts_) {
+    failing = failing || host.state == HostState::kRedrain;
+    if (is_out_of_service(host.state)) ++out_of_service;
+  }
+  std::uint32_t surplus =
+      plan_.parallel == 0 || out_of_service <= plan_.parallel ? 0 : out_of_service - plan_.parallel;
+  for (auto name = plan_.hosts.rbegin(); name != plan_.hosts.rend(); ++name) {
+    const HostState state = hosts_.at(*name).state;
+    if (state != HostState::kDraining && state != HostState::kEmpty) continue;
+    if (!failing && surplus == 0) break;
+    hosts.insert(*name);
+    surplus -= std::min(surplus, 1U);
+  }
+  return hosts;
+}
+
+// No further host gets a patch that those before have not proven yet.
+bool Run::may_patch(const std::string& name) const {
+  if (state_ == RunState::kPaused) return false;
+  if (!rolling()) return true;
+  if (held().count(name) != 0) return false;
+  const auto count = [&](const auto& is) {
+    return static_cast<std::uint32_t>(std::count_if(
+        hosts_.begin(), hosts_.end(), [&](const auto& host) { return is(host.second.state); }));
+  };
+  if (plan_.parallel != 0) return count(is_unproven) < plan_.parallel;
+  return count([](HostState state) {
+           return state == HostState::kRefill || state == HostState::kSoak ||
+                  state == HostState::kRedrain;
+         }) == 0;
+}
+
+// From hosts that are emptied, or may be now.
+bool Run::more_may_come(const Decision& decision) const {
+  const auto held_hosts = held();
+  const bool emptying = std::any_of(hosts_.begin(), hosts_.end(), [&](const auto& entry) {
+    const HostState state = entry.second.state;
+    return state == HostState::kPrecheck || state == HostState::kCordoned ||
+           (state == HostState::kDraining && held_hosts.count(entry.first) == 0);
+  });
+  return emptying || !next_to_begin(decision).empty();
+}
+
+// How many guests a host may hold in a step of its refill: a share of those that it had. One that
+// had none takes the size of the largest.
+std::size_t Run::share_of(const std::string& name, std::size_t step) const {
+  const auto guests_of = [](const HostRun& host) {
+    return host.baseline ? host.baseline->guests.size() : 0;
+  };
+  std::size_t guests = guests_of(hosts_.at(name));
+  if (guests == 0) {
+    for (const auto& [other, host] : hosts_) guests = std::max(guests, guests_of(host));
+  }
+  return share(guests, step);
+}
+
+std::size_t Run::share(std::size_t guests, std::size_t step) const {
+  const auto percent = plan_.refill_percent[std::min(step, plan_.refill_percent.size() - 1)];
+  return (guests * percent + 99) / 100;
+}
+
+// Nobody but this run keeps guests from it.
+bool Run::is_ours(const Decision& decision, const std::string& name) const {
+  const HostFacts* facts = decision.host(name);
+  return facts != nullptr && facts->reachable && !facts->quarantined &&
+         (facts->cordoned_by.empty() || facts->cordoned_by == id_);
+}
+
+void Run::open_filling(const Decision& decision, MoveQuery& query) const {
+  const auto open = [&](const std::string& name, TargetRank rank) {
+    if (!is_ours(decision, name)) return;
+    query.closed.erase(name);
+    query.rank[name] = rank;
+  };
+  for (const auto& name : held()) open(name, TargetRank::kGivenBack);
+  for (const auto& [name, host] : hosts_) {
+    if (host.state == HostState::kSoak) open(name, TargetRank::kPatched);
+    if (host.state != HostState::kRefill) continue;
+    open(name, TargetRank::kFilling);
+    if (host.refill_step + 1 >= plan_.refill_percent.size()) continue;
+    const std::size_t has = decision.guests_on(name).size() + coming_to(name);
+    const std::size_t may_have = share_of(name, host.refill_step);
+    query.arrivals_max[name] = may_have > has ? may_have - has : 0;
+  }
+}
+
+// ---- one host's refill ----
+
+Run::Filling Run::taken_in(const Decision& decision, const std::string& name) const {
+  if (coming_to(name) != 0) return Filling::kWaits;
+  const auto guests = decision.guests_on(name).size();
+  if (guests >= share_of(name, hosts_.at(name).refill_step)) return Filling::kFull;
+  return more_may_come(decision) ? Filling::kWaits : Filling::kNoMoreCome;
+}
+
+std::vector<std::string> Run::home_guests(const std::string& name, const Facts& facts) const {
+  std::vector<std::string> guests;
+  for (const auto& guest : hosts_.at(name).baseline->guests) {
+    if (facts.guests.count(guest) != 0 && facts.guests.at(guest).policy != GuestPolicy::kShutdown)
+      guests.push_back(guest);
+  }
+  return guests;
+}
+
+// Moves home are decided in decide_moves; here is seen what became of them.
+Run::Filling Run::brought_home(Decision& decision, const std::string& name) const {
+  const auto guests = home_guests(name, decision.facts);
+  const std::size_t wanted = share(guests.size(), hosts_.at(name).refill_step);
+  for (std::size_t i = 0; i < wanted; ++i) {
+    if (decision.facts.guests.at(guests[i]).host == name) continue;
+    const Task moved = latest(name, "refill:" + guests[i]);
+    const bool given_up =
+        moved.outcome != nullptr && !moved.outcome->ok && moved.intent->attempt >= plan_.attempts;
+    if (given_up) {
+      decision.fail(name, fmt::format("{} could not be moved home in {} attempts: {}", guests[i],
+                                      plan_.attempts, moved.outcome->detail));
+    }
+    return Filling::kWaits;
+  }
+  return Filling::kFull;
+}
+
+// Those that were shut down here. True: they all run, or none was.
+bool Run::started_again(Decision& decision, const std::string& name) const {
+  for (const auto& guest : hosts_.at(name).baseline->guests) {
+    if (state_of(name, "shutdown:" + guest) != TaskState::kOk) continue;
+    switch (state_of(name, "start:" + guest)) {
+      case TaskState::kNone:
+        decision.intend({0, ActionKind::kStartGuest, "start:" + guest, name, guest});
+        return false;
+      case TaskState::kOpen:
+        return false;
+      case TaskState::kFailed:
+        decision.fail(name, fmt::format("{} could not be started again: {}", guest,
+                                        latest(name, "start:" + guest).outcome->detail));
+        return false;
+      case TaskState::kOk:
+        break;
+    }
+  }
+  return true;
+}
+
+// A host that falters while it takes its load.
+void Run::healthy_or_fail(Decision& decision, const std::string& name) const {
+  if (!decision.reachable(name)) {
+    const HostFacts* facts = decision.host(name);
+    if (facts == nullptr || facts->silent_ms > kSilenceMsMax)
+      decision.fail(name, "its agent stopped answering");
+    return;
+  }
+  const auto ratio = goodput_ratio(name);
+  if (ratio && *ratio < plan_.goodput_ratio_min) {
+    decision.fail(name, fmt::format("its migrations' goodput is {:.2f} of what it was before the "
+                                    "patch, the plan wants {:.2f}",
+                                    *ratio, plan_.goodput_ratio_min));
+  }
+}
+
+// The gates between the steps.
+void Run::refill(Decision& decision, const std::string& name) const {
+  healthy_or_fail(decision, name);
+  if (!decision.records.empty() || !decision.reachable(name)) return;
+  const Filling filling = rolling() ? taken_in(decision, name) : brought_home(decision, name);
+  if (filling == Filling::kWaits) return;
+  const HostRun& host = hosts_.at(name);
+  const bool last =
+      filling == Filling::kNoMoreCome || host.refill_step + 1 >= plan_.refill_percent.size();
+  // They come back with the last step.
+  if (last && !started_again(decision, name)) return;
+  if (has_open(name)) return;
+  const std::size_t home = rolling() ? 0 : home_guests(name, decision.facts).size();
+  if (last) {
+    const std::string end =
+        rolling() ? fmt::format("{} guests taken in{}", decision.guests_on(name).size(),
+                                filling == Filling::kNoMoreCome ? ", no more are on the move" : "")
+                  : fmt::format("{} guests home", home);
+    return decision.step(name, HostEvent::kRefilled, end);
+  }
+  // A step that brings nobody needs no gate.
+  const auto wanted = [&](std::uint32_t step) {
+    return rolling() ? share_of(name, step) : share(home, step);
+  };
+  const bool next_is_empty = wanted(host.refill_step) == wanted(host.refill_step + 1);
+  if (next_is_empty || decision.facts.now_ms >= host.gate_ms + plan_.gate_s * kSecondMs)
+    decision.add(RefillStep{name, host.refill_step + 1});
+}
+
+void Run::soak(Decision& decision, const std::string& name) const {
+  healthy_or_fail(decision, name);
+  if (!decision.records.empty() || !decision.reachable(name)) return;
+  if (decision.facts.now_ms < hosts_.at(name).entered_ms + plan_.soak_s * kSecondMs) return;
+  const auto ratio = goodput_ratio(name);
+  decision.step(name, HostEvent::kSoaked,
+                ratio ? fmt::format("goodput {:.2f} of that before", *ratio)
+                      : std::string("no migration to compare"));
+}
+
+// ---- what the host was like before and after ----
+
+std::vector<Task> Run::moves_away(const std::string& host) const {
+  std::vector<Task> moves;
+  const std::string prefix = "drain:";
+  for (auto at = latest_.lower_bound({host, prefix});
+       at != latest_.end() && at->first.first == host && at->first.second.starts_with(prefix);
+       ++at) {
+    const Task move = task(at->second);
+    if (move.outcome != nullptr && move.outcome->ok && move.outcome->goodput_gbps > 0)
+      moves.push_back(move);
+  }
+  return moves;
+}
+
+std::vector<Task> Run::moves_to_patched(const std::string& host) const {
+  std::vector<Task> moves;
+  const Task patched = latest(host, "patch");
+  const auto arrivals = arrivals_.find(host);
+  if (patched.intent == nullptr || arrivals == arrivals_.end()) return moves;
+  for (const auto id : arrivals->second) {
+    const Task move = task(id);
+    if (id > patched.intent->id && !is_canary(move.intent->guest) && move.outcome != nullptr &&
+        move.outcome->ok && move.outcome->goodput_gbps > 0)
+      moves.push_back(move);
+  }
+  return moves;
+}
+
+// A guest that went away and came home is compared with itself. Another's move here with those away
+// from here, as far as the link that it comes from is as fast.
+std::optional<double> Run::goodput_ratio(const std::string& host) const {
+  const auto away = moves_away(host);
+  if (away.empty()) return std::nullopt;
+  std::map<std::string, double> own;
+  std::vector<double> all;
+  for (const Task& move : away) {
+    own[move.intent->guest] = move.outcome->goodput_gbps;
+    all.push_back(move.outcome->goodput_gbps);
+  }
+  const double before = median(all);
+  const auto link_of = [&](const std::string& name) {
+    const auto found = hosts_.find(name);
+    return found == hosts_.end() || !found->second.baseline
+               ? 0.0
+               : static_cast<double>(found->second.baseline->link_bits_per_second);
+  };
+  std::vector<double> ratios;
+  for (const Task& move : moves_to_patched(host)) {
+    const double goodput = move.outcome->goodput_gbps;
+    if (const auto itself = own.find(move.intent->guest); itself != own.end()) {
+      ratios.push_back(goodput / itself->second);
+      continue;
+    }
+    const double here = link_of(host);
+    const double there = link_of(move.intent->from);
+    const double scale = here > 0 && there > 0 ? std::min(1.0, there / here) : 1.0;
+    ratios.push_back(goodput / (before * scale));
+  }
+  if (ratios.empty()) return std::nullopt;
+  return median(ratios);
+}
+
+}  // namespace sluice::patch
