@@ -37,7 +37,7 @@ class Patching:
     def one_guest_a_host(self):
         """m1 on h1 and so on; returns where they are."""
         for host in self.hosts:
-            self.memory_guest(f"m{host[1:]}", host)
+            self.memory_guest(f"m{host[1:]}", host, memory="32M")
         return self.places()
 
     def guests(self, down=()):

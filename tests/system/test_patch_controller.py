@@ -125,9 +125,11 @@ def test_an_old_controller_that_wakes_up_is_refused(lab, patching, journal_is):
         with contextlib.closing(sqlite3.connect(CONTROLLER / "journal.db")) as source, \
                 contextlib.closing(sqlite3.connect(journal_file)) as copy:
             source.backup(copy)
+            copy.execute("UPDATE lease SET until_ms = 0")  # a copy so old that its lease has run out
+            copy.commit()
     second = SecondController(lab, journal_file)
     try:
-        # The first one's lease has to run out.
+        # Of the shared one the first one's lease has to run out.
         wait_until(second.leads, 60, "the second controller to take over")
         os.kill(old, signal.SIGCONT)
         cluster.release()

@@ -39,30 +39,33 @@ def makes_the_network_slow(cluster, host):
     cluster.hook(host, "rollback", f"echo 1 >{disk(host)}/version; {shape % 'del'}")
 
 
-@pytest.mark.parametrize("bad_patch, end, word", [
-    (breaks_the_version, "done-old", "version"),
-    (breaks_the_agent, "quarantined", "did not come back"),
-    (breaks_the_network, "done-old", "canary"),
-    (makes_the_network_slow, "done-old", "goodput"),
+@pytest.mark.parametrize("bad_patch, end, word, failures", [
+    (breaks_the_version, "done-old", "version", 1),
+    (breaks_the_agent, "quarantined", "did not come back", 0),
+    (breaks_the_network, "done-old", "canary", 0),
+    (makes_the_network_slow, "done-old", "goodput", 0),
 ])
-def test_a_bad_patch_stays_on_one_host(lab, patching, bad_patch, end, word):
+def test_a_bad_patch_stays_on_one_host(lab, patching, bad_patch, end, word, failures):
+    """The run stops there, or goes on if its plan allows for so many failures."""
     cluster = patching(3)
     guests = cluster.one_guest_a_host()
     bad_patch(cluster, "h1")
-    # How long h1 may take to come back matters only where it never does.
-    plan = cluster.plan(cluster.hosts, ratio_min=0.5, reboot_timeout_s=5 if end == "quarantined" else 300)
+    # Figures of a busy machine vary: how fast h1 must be, and how soon back, matters only where it is not.
+    plan = cluster.plan(["h1", "h2"], more=f"failures = {failures}", ratio_min=0.5 if word == "goodput" else 0,
+                        reboot_timeout_s=3 if end == "quarantined" else 300)
     watched = lab.sluice("patch", "run", cluster.with_canary(plan), "--watch", timeout=400)
 
     assert watched.returncode == 1
     status = cluster.status()
-    assert status["status"] == "paused"
-    assert cluster.states() == {"h1": end, "h2": "pending", "h3": "pending"}, status
+    assert status["status"] == ("done" if failures else "paused")
+    assert cluster.states() == {"h1": end, "h2": "done" if failures else "pending"}, status
     assert word in status["hosts"][0]["failure"]
     assert f"h1: {status['hosts'][0]['failure']}" in watched.stderr, "an operator is not told why"
-    assert cluster.versions()[1:] == ["1", "1"]
+    assert cluster.versions()[1:] == ["2" if failures else "1", "1"]
     cluster.assert_running(guests, down=["h1"] if end == "quarantined" else [])
-    assert lab.sluice("patch", "abort").returncode == 0
-    wait_until(lambda: cluster.status()["status"] == "aborted", 60, "the end")
+    if not failures:
+        assert lab.sluice("patch", "abort").returncode == 0
+        wait_until(lambda: cluster.status()["status"] == "aborted", 60, "the end")
     if end == "done-old":
         assert cluster.version("h1") == "1"
         assert cluster.in_service("h1")
@@ -73,19 +76,6 @@ def test_a_bad_patch_stays_on_one_host(lab, patching, bad_patch, end, word):
     assert not cluster.in_service("h1")
     assert lab.sluice("uncordon", "h1").returncode == 0
     assert cluster.in_service("h1")
-
-
-def test_a_run_goes_on_within_its_budget(lab, patching):
-    cluster = patching(3)
-    guests = cluster.one_guest_a_host()
-    breaks_the_version(cluster, "h1")
-    result = lab.sluice("patch", "run", cluster.plan(cluster.hosts, more="failures = 1"), "--watch", timeout=400)
-    assert result.returncode == 1
-    assert cluster.status()["status"] == "done"
-    assert cluster.states() == {"h1": "done-old", "h2": "done", "h3": "done"}
-    assert cluster.versions() == ["1", "2", "2"]
-    cluster.assert_running(guests)
-    assert all(cluster.in_service(host) for host in cluster.hosts)
 
 
 class Held:
@@ -169,7 +159,7 @@ def test_abort_from_the_reboot_on(lab, patching):
     for host, purpose in ("h3", "rollback"), ("h4", "version-old"):
         held.fail_patch(host)
         held.hold(host, purpose)
-    plan = cluster.plan(cluster.hosts[:5], hooks=Held.HOOKS, more="parallel = 5\nfailures = 5", gate_s=15)
+    plan = cluster.plan(cluster.hosts[:5], hooks=Held.HOOKS, more="parallel = 5\nfailures = 5", gate_s=8)
     with open(disk("h1") / "reboot.lock", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         run = cluster.start(cluster.with_canary(plan))
