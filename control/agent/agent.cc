@@ -1,169 +1,137 @@
 #include "control/agent/agent.h"
 
 #include <algorithm>
-#include <chrono>
 #include <filesystem>
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 #include <utility>
 
 namespace sluice::agent {
-namespace {
-
-constexpr auto kSettleInterval = std::chrono::seconds(1);
-
-}  // namespace
-
-// ---- settling unknown outcomes ----
-
-Settler::Settler(AgentContext& agent)
-    : agent_(agent), thread_([this](const std::stop_token& stop) { loop(stop); }) {}
-
-void Settler::add(MigrationSource::Unsettled unsettled) {
-  if (unsettled.forgotten) unsettled.guest.set_purpose(ClaimPurpose::kForgotten);
-  {
-    const std::lock_guard lock(mutex_);
-    (unsettled.forgotten ? forgotten_ : open_).push_back(std::move(unsettled));
-  }
-  changed_.notify_all();
-}
-
-Expected<void> Settler::obey(const std::string& guest, Order order) {
-  const std::lock_guard lock(mutex_);
-  const auto found = std::find_if(forgotten_.begin(), forgotten_.end(), [&](const auto& unsettled) {
-    return unsettled.record.guest == guest;
-  });
-  if (found == forgotten_.end())
-    return fail(ErrorKind::kNotFound, fmt::format("guest {} does not wait for an operator", guest));
-  spdlog::warn("guest {}: an operator says that it is to {}", guest,
-               order == Order::kResume ? "run on here" : "end");
-  auto done = order == Order::kResume ? take_back(*found) : end(*found);
-  forgotten_.erase(found);
-  return done;
-}
-
-void Settler::loop(const std::stop_token& stop) {
-  std::unique_lock lock(mutex_);
-  while (!stop.stop_requested()) {
-    changed_.wait(lock, stop, [&] { return !open_.empty(); });
-    auto asked = std::move(open_);
-    open_.clear();
-    lock.unlock();
-    std::erase_if(asked,
-                  [&](auto& unsettled) { return stop.stop_requested() || settle(unsettled); });
-    lock.lock();
-    std::move(asked.begin(), asked.end(), std::back_inserter(open_));
-    changed_.wait_for(lock, stop, kSettleInterval, [] { return false; });
-  }
-}
-
-bool Settler::settle(MigrationSource::Unsettled& unsettled) {
-  const auto& record = unsettled.record;
-  const auto outcome = ask_outcome(record, agent_.credentials);
-  if (!outcome) return false;
-  Expected<void> done;
-  switch (*outcome) {
-    case OutcomeAnswer::kOwned:
-      spdlog::warn("guest {} is owned by {}: the copy here is ended", record.guest, record.to);
-      done = end(unsettled);
-      break;
-    case OutcomeAnswer::kNeverOwned:
-      spdlog::warn("guest {} was never owned by {}: it runs on here", record.guest, record.to);
-      done = take_back(unsettled);
-      break;
-    case OutcomeAnswer::kForgotten:
-      spdlog::error("{}", forgotten_text(record));
-      unsettled.forgotten = true;
-      add(std::move(unsettled));
-      return true;
-    case OutcomeAnswer::kUndecided:
-      return false;
-  }
-  if (!done) spdlog::error("guest {}: {}", record.guest, done.error().message);
-  return true;
-}
-
-// The guest runs on here.
-Expected<void> Settler::take_back(MigrationSource::Unsettled& unsettled) {
-  auto done = unsettled.guest.guest().cancel_handover();
-  agent_.handovers.remove(unsettled.record.session);
-  unsettled.guest.release();
-  return done;
-}
-
-Expected<void> Settler::end(MigrationSource::Unsettled& unsettled) {
-  auto done = unsettled.guest.destroy();
-  // An agent that finds a guest handed over without a record lets it run again.
-  if (done) agent_.handovers.remove(unsettled.record.session);
-  return done;
-}
-
-// ---- the agent ----
-
 Agent::Agent(const Config& config, dpdk::DataPlane& data_plane, EventRouter& router,
              GuestRegistry& registry, Drivers& drivers, HandoverRecords& handovers,
              OutcomeRecords& outcomes, const security::Credentials& credentials)
     : holds_(config.hold_dir),
-      context_{config,    data_plane, router,  registry, drivers,
-               handovers, outcomes,   floors_, holds_,   credentials},
+      owned_twins_(outcomes),
+      context_{config,   data_plane, router, registry,     drivers,    handovers,
+               outcomes, floors_,    holds_, owned_twins_, credentials},
       settler_(context_) {
   rediscover();
 }
 
 Agent::~Agent() { stop(); }
 
+// ---- what an earlier agent left ----
+
 void Agent::rediscover() {
+  const auto handovers = context_.handovers.read_all();
+  for (const auto& complaint : handovers.unreadable) spdlog::error("{}", complaint);
+  for (const auto& complaint : context_.outcomes.unreadable()) spdlog::error("{}", complaint);
   for (auto& [name, driver] : context_.drivers) {
-    for (auto& guest : driver->rediscover()) restore(std::move(guest));
+    for (auto& guest : driver->rediscover()) restore(std::move(guest), handovers);
   }
   const auto guests = context_.registry.list();
-  for (const auto& record : context_.handovers.read_all()) {
-    const auto found = std::find_if(guests.begin(), guests.end(),
-                                    [&](const auto& guest) { return guest.name == record.guest; });
-    // A QEMU that does not answer just now has its files still: a later agent must find the record.
-    if (found == guests.end() &&
-        std::filesystem::exists(context_.config.run_dir + "/guests/" + record.guest))
+  for (const auto& twin : context_.outcomes.owned_but_not_running()) {
+    if (std::any_of(guests.begin(), guests.end(),
+                    [&](const auto& guest) { return guest.name == twin.guest; }))
       continue;
-    // Its copy here went with the earlier agent, or has been let run since: what runs here is not
-    // the copy that was handed over, and must not be ended for it.
-    if (found == guests.end() || found->state != "handed-over") {
-      context_.handovers.remove(record.session);
+    if (has_files(twin.guest)) {
+      spdlog::error(
+          "guest {} was committed to this host and does not answer: its source keeps its copy "
+          "paused; make it answer and start this agent again",
+          twin.guest);
       continue;
     }
-    auto claim = context_.registry.claim(record.guest, ClaimPurpose::kMove, record.to);
-    if (!claim) continue;
-    spdlog::warn("guest {} was being handed over to {} when the agent ended: asking {}",
-                 record.guest, record.to, record.to);
-    settler_.add({std::move(*claim), record});
+    spdlog::error("guest {} was committed to this host and has exited: it may have run",
+                  twin.guest);
+    context_.outcomes.conclude(twin.guest);
+  }
+  for (const auto& record : handovers.records) ask_about(record, guests);
+}
+
+// A QEMU that does not answer just now has its files still.
+bool Agent::has_files(const std::string& guest) const {
+  return std::filesystem::exists(context_.config.run_dir + "/guests/" + guest);
+}
+
+void Agent::restore(std::unique_ptr<guest::Guest> guest, const FoundHandovers& handovers) {
+  const std::string name = guest->description().definition.name;
+  const guest::Phase phase = guest->phase();
+  std::optional<std::uint64_t> session;  // in which it was committed to this host
+  for (const auto& twin : context_.outcomes.owned_but_not_running()) {
+    if (twin.guest == name) session = twin.session;
+  }
+  if (phase == guest::Phase::kIncoming && !session && context_.outcomes.unreadable().empty()) {
+    spdlog::warn("guest {} waited for a commit that cannot come any more: its twin is ended", name);
+    if (auto ended = guest->destroy(); !ended)
+      spdlog::error("guest {}: {}", name, ended.error().message);
+    return;
+  }
+  spdlog::info("guest {} found, pid {}", name, guest->pid());
+  if (auto added = context_.registry.add(std::move(guest)); !added) {
+    spdlog::error("guest {}: {}", name, added.error().message);
+    return;
+  }
+  if (phase == guest::Phase::kIncoming) return restore_twin(name, session);
+  // It runs here, or has done so.
+  if (session) context_.outcomes.conclude(name);
+  if (phase == guest::Phase::kHandedOver) restore_handed_over(name, handovers);
+}
+
+void Agent::restore_twin(const std::string& name, std::optional<std::uint64_t> session) {
+  const auto purpose = session ? ClaimPurpose::kIncoming : ClaimPurpose::kForgotten;
+  auto claim = context_.registry.claim(name, purpose, context_.config.host);
+  if (!claim) {
+    spdlog::error("guest {}: {}", name, claim.error().message);
+  } else if (session) {
+    spdlog::warn("guest {} was committed to this host before the agent ended: it is resumed", name);
+    owned_twins_.take(std::move(*claim), *session);
+  } else {
+    spdlog::error("guest {} may have been committed to this host: it waits for an operator", name);
+    settler_.add(
+        {std::move(*claim), {0, name, context_.config.host, "", 0}, OutcomeAnswer::kForgotten});
   }
 }
 
-// Before a guest that was found is listed: what its records say must be done with it.
-void Agent::restore(std::unique_ptr<guest::Guest> guest) {
-  const std::string name = guest->description().definition.name;
-  Expected<void> done;
-  if (guest->phase() == guest::Phase::kIncoming) {
-    const auto owned = context_.outcomes.owned_but_not_running();
-    if (std::find(owned.begin(), owned.end(), name) == owned.end()) {
-      spdlog::warn("guest {} waited for a commit that cannot come any more: its twin is ended",
-                   name);
-      if (done = guest->destroy(); !done) spdlog::error("guest {}: {}", name, done.error().message);
-      return;
-    }
-    spdlog::warn("guest {} was committed to this host before the agent ended: it is resumed", name);
-    done = guest->resume();
-    if (done) context_.outcomes.conclude(name);
-  } else if (guest->phase() == guest::Phase::kHandedOver) {
-    const auto records = context_.handovers.read_all();
-    const bool handed_over = std::any_of(records.begin(), records.end(),
-                                         [&](const auto& record) { return record.guest == name; });
-    if (!handed_over) done = guest->cancel_handover();
+// Without a record it was never committed, unless its record is one of those that are unreadable.
+void Agent::restore_handed_over(const std::string& name, const FoundHandovers& handovers) {
+  if (std::any_of(handovers.records.begin(), handovers.records.end(),
+                  [&](const auto& record) { return record.guest == name; }))
+    return;
+  const bool lost = !handovers.unreadable.empty();
+  const auto purpose = lost ? ClaimPurpose::kForgotten : ClaimPurpose::kMove;
+  auto claim = context_.registry.claim(name, purpose, context_.config.host);
+  if (!claim) {
+    spdlog::error("guest {}: {}", name, claim.error().message);
+    return;
   }
-  if (!done) spdlog::error("guest {}: {}", name, done.error().message);
-  spdlog::info("guest {} found, pid {}", name, guest->pid());
-  if (auto added = context_.registry.add(std::move(guest)); !added)
-    spdlog::error("guest {}: {}", name, added.error().message);
+  if (lost) spdlog::error("guest {} may have been handed over: it waits for an operator", name);
+  settler_.add({std::move(*claim),
+                {0, name, context_.config.host, "", 0},
+                lost ? OutcomeAnswer::kForgotten : OutcomeAnswer::kNeverOwned});
 }
+
+void Agent::ask_about(const HandoverRecord& record, const std::vector<GuestView>& guests) {
+  const auto found = std::find_if(guests.begin(), guests.end(),
+                                  [&](const auto& guest) { return guest.name == record.guest; });
+  // A later agent must find the record.
+  if (found == guests.end() && has_files(record.guest)) return;
+  // Its copy here went with the earlier agent, or has been let run since: what runs here is not
+  // the copy that was handed over, and must not be ended for it.
+  if (found == guests.end() || found->state != "handed-over") {
+    context_.handovers.remove(record.session);
+    return;
+  }
+  auto claim = context_.registry.claim(record.guest, ClaimPurpose::kMove, record.to);
+  if (!claim) {
+    spdlog::error("guest {}: {}", record.guest, claim.error().message);
+    return;
+  }
+  spdlog::warn("guest {} was being handed over to {} when the agent ended: asking {}", record.guest,
+               record.to, record.to);
+  settler_.add({std::move(*claim), record, std::nullopt});
+}
+
+// ---- migrations ----
 
 Expected<MigrationRequest> Agent::check(const v1::MigrateRequest& request) const {
   const auto& config = context_.config;

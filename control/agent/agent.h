@@ -1,12 +1,11 @@
 // The agent as a whole: what the services call and what outlives their calls.
 #pragma once
 
-#include <condition_variable>
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <mutex>
-#include <stop_token>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -14,36 +13,10 @@
 #include "control/agent/context.h"
 #include "control/agent/migration.h"
 #include "control/agent/migration_source.h"
+#include "control/agent/owned_twins.h"
+#include "control/agent/settler.h"
 
 namespace sluice::agent {
-
-// An operator's word on a guest that its destination has forgotten.
-enum class Order : std::uint8_t { kResume = 1, kEnd };
-
-// Goes on asking destinations about handovers whose outcome is unknown, until one of both hosts is
-// known to own the guest or an operator has decided. Any thread.
-class Settler {
- public:
-  explicit Settler(AgentContext& agent);
-
-  void add(MigrationSource::Unsettled unsettled);
-  // kNotFound if no such guest waits for an operator.
-  [[nodiscard]] Expected<void> obey(const std::string& guest, Order order);
-
- private:
-  void loop(const std::stop_token& stop);
-  // True when it is settled.
-  [[nodiscard]] bool settle(MigrationSource::Unsettled& unsettled);
-  [[nodiscard]] Expected<void> take_back(MigrationSource::Unsettled& unsettled);
-  [[nodiscard]] Expected<void> end(MigrationSource::Unsettled& unsettled);
-
-  AgentContext& agent_;
-  std::mutex mutex_;
-  std::condition_variable_any changed_;
-  std::vector<MigrationSource::Unsettled> open_;
-  std::vector<MigrationSource::Unsettled> forgotten_;
-  std::jthread thread_;  // last: it uses all of the above
-};
 
 class Agent {
  public:
@@ -64,7 +37,7 @@ class Agent {
   [[nodiscard]] Expected<std::shared_ptr<Migration>> migrate(const v1::MigrateRequest& request);
   // The migration of this guest that is under way; kNotFound if there is none.
   [[nodiscard]] Expected<std::shared_ptr<Migration>> migration_of(const std::string& guest);
-  // kNotFound if no such guest waits for an operator.
+  // As Settler::obey().
   [[nodiscard]] Expected<void> obey(const std::string& guest, Order order) {
     return settler_.obey(guest, order);
   }
@@ -81,11 +54,16 @@ class Agent {
 
   [[nodiscard]] Expected<MigrationRequest> check(const v1::MigrateRequest& request) const;
   void rediscover();
-  void restore(std::unique_ptr<guest::Guest> guest);
+  void restore(std::unique_ptr<guest::Guest> guest, const FoundHandovers& handovers);
+  void restore_twin(const std::string& name, std::optional<std::uint64_t> session);
+  void restore_handed_over(const std::string& name, const FoundHandovers& handovers);
+  void ask_about(const HandoverRecord& record, const std::vector<GuestView>& guests);
+  [[nodiscard]] bool has_files(const std::string& guest) const;
   void reap_finished();
 
   DowntimeFloors floors_;
   const StepHolds holds_;
+  OwnedTwins owned_twins_;
   AgentContext context_;
   Settler settler_;
   std::mutex mutex_;

@@ -9,6 +9,7 @@
 #include "control/agent/config.h"
 #include "control/agent/event_router.h"
 #include "control/agent/guest_registry.h"
+#include "control/agent/owned_twins.h"
 #include "control/agent/records.h"
 #include "control/agent/step_holds.h"
 #include "control/security/credentials.h"
@@ -50,6 +51,7 @@ struct AgentContext {
   OutcomeRecords& outcomes;
   DowntimeFloors& floors;
   const StepHolds& holds;
+  OwnedTwins& owned_twins;
   const security::Credentials& credentials;
 };
 

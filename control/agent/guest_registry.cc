@@ -74,12 +74,15 @@ void GuestClaim::set_purpose(ClaimPurpose purpose) {
 
 Expected<void> GuestClaim::destroy() {
   auto guest = registry_->take(name_);
-  auto result = guest->destroy();
+  if (auto destroyed = guest->destroy(); !destroyed) {
+    registry_->put_back(name_, std::move(guest));
+    return destroyed;
+  }
   guest.reset();
   registry_->forget(name_);
   registry_ = nullptr;
   guest_ = nullptr;
-  return result;
+  return {};
 }
 
 void GuestClaim::release() {
@@ -260,6 +263,14 @@ void GuestRegistry::release(const std::string& name) {
 std::unique_ptr<guest::Guest> GuestRegistry::take(const std::string& name) {
   const std::lock_guard lock(mutex_);
   return std::move(guests_.at(name).guest);
+}
+
+void GuestRegistry::put_back(const std::string& name, std::unique_ptr<guest::Guest> guest) {
+  {
+    const std::lock_guard lock(mutex_);
+    guests_.at(name).guest = std::move(guest);
+  }
+  wake_watcher();
 }
 
 void GuestRegistry::forget(const std::string& name) {

@@ -53,8 +53,8 @@ class GuestClaim {
   void on_exit(std::function<void()> callback);
   // What others are told that the claim is for.
   void set_purpose(ClaimPurpose purpose);
-  // Ends the guest's process and forgets it; the claim is invalid afterwards. The error is
-  // destroy()'s.
+  // Ends the guest's process and forgets it; the claim is invalid afterwards. After an error, which
+  // is destroy()'s, the guest is there still and so is the claim.
   [[nodiscard]] Expected<void> destroy();
   void release();
 
@@ -114,6 +114,7 @@ class GuestRegistry {
   void refresh(Entry& entry);
   void release(const std::string& name);
   [[nodiscard]] std::unique_ptr<guest::Guest> take(const std::string& name);
+  void put_back(const std::string& name, std::unique_ptr<guest::Guest> guest);
   void forget(const std::string& name);
   void watch(const std::stop_token& stop);
   void note_exit(const std::string& name);

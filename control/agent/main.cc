@@ -10,10 +10,12 @@
 #include <grpc/support/log.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
+#include <linux/magic.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <thread>
 #include <unistd.h>
 
@@ -102,6 +104,17 @@ Expected<void> lock_run_dir(const std::string& run_dir) {
   return {};
 }
 
+// Records are written while a guest stands still.
+void warn_unless_in_memory(const std::string& run_dir) {
+  struct statfs found {};
+  if (statfs(run_dir.c_str(), &found) != 0) return;
+  if (found.f_type == TMPFS_MAGIC || found.f_type == RAMFS_MAGIC) return;
+  spdlog::warn(
+      "run_dir {} is on a disk: every handover waits for it, and what an unclean end of the host "
+      "leaves of its records is not known; put it on tmpfs, below /run",
+      run_dir);
+}
+
 std::string read_boot_id(const std::string& path) {
   std::ifstream file(path);
   std::string id;
@@ -159,6 +172,7 @@ Expected<void> run_agent(const std::string& config_file) {
   const auto credentials = load_credentials(*config, config_file);
   if (!credentials) return tl::unexpected<Error>(credentials.error());
   if (auto locked = lock_run_dir(config->run_dir); !locked) return locked;
+  warn_unless_in_memory(config->run_dir);
   if (!config->hold_dir.empty()) {
     spdlog::critical(
         "TEST: [test] hold_dir = \"{}\": handovers can be held at any step; never use "
@@ -166,9 +180,10 @@ Expected<void> run_agent(const std::string& config_file) {
         config->hold_dir);
   }
   const sigset_t signals = block_signals();
-  auto handovers = HandoverRecords::open(config->run_dir);
+  const std::string boot_id = read_boot_id(config->boot_id_file);
+  auto handovers = HandoverRecords::open(config->run_dir, boot_id);
   if (!handovers) return tl::unexpected<Error>(handovers.error());
-  auto outcomes = OutcomeRecords::open(config->run_dir);
+  auto outcomes = OutcomeRecords::open(config->run_dir, boot_id);
   if (!outcomes) return tl::unexpected<Error>(outcomes.error());
 
   const auto epoch = ControllerFence::load(config->state_dir);
@@ -189,7 +204,7 @@ Expected<void> run_agent(const std::string& config_file) {
                                            : total_memory_bytes() / 100 * kOfferedPercent);
   Agent agent(*config, **data_plane, router, registry, drivers, *handovers, **outcomes,
               **credentials);
-  AgentService agent_service(agent, read_boot_id(config->boot_id_file), *epoch);
+  AgentService agent_service(agent, boot_id, *epoch);
   PeerService peer_service(agent.context());
   auto server = serve(*config, **credentials, agent_service, peer_service);
   if (!server) return tl::unexpected<Error>(server.error());

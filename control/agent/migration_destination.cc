@@ -330,12 +330,11 @@ Expected<void> MigrationDestination::resume_guest() {
 void MigrationDestination::discard_twin(const std::string& reason) {
   const auto state = state_.load();
   if (state == model::DestinationState::kOwned) {
-    // The guest is ours whatever became of it; only its session ends.
-    agent_.outcomes.keep(session_);
+    // The guest may be ours; only its session ends here.
     spdlog::error("arrival session={:016x} guest={} from={} owned but not running: {}", session_,
                   guest_.name(), from_, reason);
     end_session();
-    guest_.release();
+    agent_.owned_twins.take(std::move(guest_), session_);
     return;
   }
   if (state != model::DestinationState::kDiscarded)

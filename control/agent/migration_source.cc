@@ -106,19 +106,28 @@ std::optional<MigrationSource::Unsettled> MigrationSource::run() {
   progress_->set_phase(model::to_string(state_.load()));
   const auto moved = move_guest();
   const bool forgotten = state_ == model::SourceState::kForgotten;
-  const bool unsettled_yet = forgotten || state_ == model::SourceState::kUnknown;
-  if (!moved && !unsettled_yet) cancel_migration(moved.error());
+  const bool unknown = forgotten || state_ == model::SourceState::kUnknown;
+  std::optional<OutcomeAnswer> answer;
+  bool settled = false;
+  if (!moved && !unknown) {
+    answer = OutcomeAnswer::kNeverOwned;
+    settled = cancel_migration(moved.error());
+  }
   fill_summary();
-  std::optional<Unsettled> unsettled;
   if (state_ == model::SourceState::kReleasing) {
-    release_guest();
-  } else if (unsettled_yet) {
+    answer = OutcomeAnswer::kOwned;
+    settled = release_guest();
+  } else if (unknown) {
+    if (forgotten) answer = OutcomeAnswer::kForgotten;
     summary_.set_status("unknown");
     summary_.set_error(moved.error().message);
     summary_.set_error_kind(static_cast<std::uint32_t>(ErrorKind::kUnknownOutcome));
     end_session();
+  }
+  std::optional<Unsettled> unsettled;
+  if (!settled) {
     const auto record = handover_record();
-    unsettled = Unsettled{std::move(guest_), record, forgotten};
+    unsettled = Unsettled{std::move(guest_), record, answer};
   }
   progress_.reset();
   guest_.release();
@@ -154,34 +163,40 @@ Expected<void> MigrationSource::move_guest() {
       .and_then([&] { return commit(); });
 }
 
-// The destination runs the guest: what is left here must go, whatever else fails.
-void MigrationSource::release_guest() {
+// The destination runs the guest: what is left here must go, whatever else fails. False if it is
+// there still.
+bool MigrationSource::release_guest() {
   end_session();
-  if (auto destroyed = guest_.destroy()) {
+  const auto destroyed = guest_.destroy();
+  if (destroyed) {
     // Not before: an agent that finds a guest handed over without a record lets it run again.
     agent_.handovers.remove(session_);
+    (void)advance(model::SourceEvent::kReleased);
   } else {
     spdlog::error("guest {} runs on {}, but its copy here could not be ended: {}", summary_.guest(),
                   request_.to, destroyed.error().message);
     summary_.add_remarks(
-        fmt::format("the source's copy could not be ended: {}", destroyed.error().message));
+        fmt::format("the source's copy could not be ended: {}; its agent tries again",
+                    destroyed.error().message));
   }
-  (void)advance(model::SourceEvent::kReleased);
   summary_.set_status("completed");
+  return destroyed.has_value();
 }
 
 // Before the commit point, or after the destination said that it never owned the guest: the guest
-// goes on here.
-void MigrationSource::cancel_migration(const Error& error) {
+// goes on here. False if it could not be made to.
+bool MigrationSource::cancel_migration(const Error& error) {
   std::string message = error.message;
   if (error.kind == ErrorKind::kUnreachable && flows_ && nothing_answered(*flows_)) {
     message += "; " + nothing_arrives(flows_->config());
   }
   if (state_ != model::SourceState::kCancelled) (void)advance(model::SourceEvent::kFailure);
+  bool settled = true;
   if (paused_ && guest_.guest().alive()) {
     if (auto resumed = guest_.guest().cancel_handover(); !resumed) {
-      message += fmt::format("; and guest {} could not be resumed: {}", guest_.name(),
-                             resumed.error().message);
+      message += fmt::format("; and guest {} could not be resumed: {}; its agent tries again",
+                             guest_.name(), resumed.error().message);
+      settled = !guest_.guest().alive();
     }
   }
   if (peer_) {
@@ -190,13 +205,14 @@ void MigrationSource::cancel_migration(const Error& error) {
     // A summary that says "failed" is read as "nothing is left on the other host".
     if (peer_->send(abort)) peer_->await_end(monotonic_now_ns() + kAbortTimeoutNs);
   }
-  agent_.handovers.remove(session_);
+  if (settled) agent_.handovers.remove(session_);
   end_session();
   summary_.set_status(cancelled_ ? "cancelled" : "failed");
   summary_.set_error(message);
   summary_.set_error_kind(static_cast<std::uint32_t>(error.kind));
   spdlog::warn("migration session={:016x} guest={} cancelled: {}", session_, guest_.name(),
                message);
+  return settled;
 }
 
 void MigrationSource::end_session() {

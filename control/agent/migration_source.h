@@ -55,11 +55,15 @@ class MigrationSource {
   MigrationSource& operator=(const MigrationSource&) = delete;
 
   // Does all of it and publishes the summary. What it returns has to be settled later: the claim on
-  // a guest whose outcome is unknown, with its record.
+  // a guest whose outcome is unknown, or of which it is known and could not be done, with its
+  // record.
   struct Unsettled {
     GuestClaim guest;
     HandoverRecord record;
-    bool forgotten = false;  // nobody can be asked any more: an operator decides
+    // What is known already and remains to be done; nothing: the destination must be asked.
+    // kForgotten: an operator decides.
+    std::optional<OutcomeAnswer> answer;
+    bool complained = false;  // of its not being done
   };
   [[nodiscard]] std::optional<Unsettled> run();
   // Any thread: ends the migration if its commit point has not been reached; the guest then runs on
@@ -104,8 +108,8 @@ class MigrationSource {
   [[nodiscard]] std::string unsettled_text(const Error& reason) const;
 
   // the end (migration_source.cc)
-  void release_guest();
-  void cancel_migration(const Error& error);
+  [[nodiscard]] bool release_guest();
+  [[nodiscard]] bool cancel_migration(const Error& error);
   void end_session();
   void fill_summary();
   void fill_flow_figures();

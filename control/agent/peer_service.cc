@@ -52,6 +52,11 @@ grpc::Status PeerService::GetOutcome(grpc::ServerContext* /*context*/,
     case Ownership::kOwned:
       reply->set_kind(v1::Outcome::OWNED);
       break;
+    case Ownership::kLost:
+      // As a host that has another store than that of the session: an operator decides.
+      reply->set_kind(v1::Outcome::NEVER_OWNED);
+      reply->set_records_id(0);
+      break;
   }
   return grpc::Status::OK;
 }

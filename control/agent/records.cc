@@ -1,12 +1,15 @@
 #include "control/agent/records.h"
 
-#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
 #include <filesystem>
 #include <fmt/format.h>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <random>
+#include <spdlog/spdlog.h>
+#include <sstream>
 #include <system_error>
 
 namespace sluice::agent {
@@ -46,43 +49,113 @@ std::string file_of(const std::string& directory, std::uint64_t session) {
   return fmt::format("{}/{:016x}.json", directory, session);
 }
 
-// The number in `path`, drawn and written there if there is none.
-Expected<std::uint64_t> read_or_draw_id(const std::string& path) {
-  std::uint64_t id = 0;
-  if (std::ifstream file(path); file >> std::hex >> id && id != 0) return id;
-  std::random_device device;
-  while (id == 0) id = static_cast<std::uint64_t>(device()) << 32 | device();
-  return write_whole(path, fmt::format("{:016x}", id)).map([&] { return id; });
+// The number in a file's name; nothing if it is none.
+std::optional<std::uint64_t> session_of(const fs::path& path) {
+  const std::string name = path.stem();
+  char* end = nullptr;
+  errno = 0;
+  const std::uint64_t session = std::strtoull(name.c_str(), &end, 16);
+  if (name.empty() || *end != '\0' || errno != 0 || session == 0) return std::nullopt;
+  return session;
 }
 
 struct FoundObject {
   std::uint64_t session = 0;
   Json content;
 };
-
-// Every file of the directory that holds an object with these texts; its name is the session.
-std::vector<FoundObject> read_objects(const std::string& directory,
-                                      std::initializer_list<const char*> texts) {
+struct UnreadableFile {
+  std::string path;
+  std::string reason;
+  std::optional<std::uint64_t> session;
+};
+struct FoundFiles {
   std::vector<FoundObject> objects;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(directory, error)) {
-    if (entry.path().extension() != ".json") continue;
-    std::ifstream file(entry.path());
-    Json object = Json::parse(file, nullptr, /*allow_exceptions=*/false);
-    bool complete = object.is_object();
-    for (const char* key : texts)
-      complete = complete && object.contains(key) && object[key].is_string();
-    if (!complete) continue;
-    objects.push_back({std::strtoull(entry.path().stem().c_str(), nullptr, 16), std::move(object)});
+  std::vector<UnreadableFile> unreadable;
+};
+
+// An object with these texts.
+Expected<Json> read_object(const fs::path& path, std::initializer_list<const char*> texts) {
+  errno = 0;
+  const std::ifstream file(path);
+  if (!file) return fail(ErrorKind::kFailed, std::system_category().message(errno));
+  std::ostringstream text;
+  text << file.rdbuf();
+  Json object = Json::parse(text.str(), nullptr, /*allow_exceptions=*/false);
+  if (!object.is_object()) return fail(ErrorKind::kFailed, "it holds no JSON object");
+  for (const char* key : texts) {
+    if (!object.contains(key) || !object[key].is_string())
+      return fail(ErrorKind::kFailed, fmt::format("it has no text \"{}\"", key));
   }
-  return objects;
+  return object;
+}
+
+// Every *.json of the directory: its name is the session.
+FoundFiles read_objects(const std::string& directory, std::initializer_list<const char*> texts) {
+  FoundFiles found;
+  std::error_code error;
+  fs::directory_iterator entry(directory, error);
+  for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
+    const fs::path& path = entry->path();
+    if (path.extension() != ".json") continue;
+    const auto session = session_of(path);
+    auto object = read_object(path, texts);
+    if (object && session) {
+      found.objects.push_back({*session, std::move(*object)});
+    } else {
+      found.unreadable.push_back(
+          {path, object ? "its name is no session" : object.error().message, session});
+    }
+  }
+  if (error) found.unreadable.push_back({directory, error.message(), std::nullopt});
+  return found;
+}
+
+void remove_records(const std::string& directory) {
+  std::error_code error;
+  std::vector<fs::path> records;
+  for (const auto& entry : fs::directory_iterator(directory, error)) {
+    if (entry.path().extension() == ".json") records.push_back(entry.path());
+  }
+  for (const auto& record : records) fs::remove(record, error);
+}
+
+// The number of the store of records in `directory`, which belongs to this boot of the host: no
+// guest outlives a boot, so its records must not either, wherever RUN_DIR is.
+Expected<std::uint64_t> open_store(const std::string& directory, const std::string& boot_id) {
+  const std::string path = directory + "/store";
+  std::error_code error;
+  if (fs::exists(path, error) || error) {
+    std::uint64_t id = 0;
+    std::string boot;
+    std::ifstream file(path);
+    file >> std::hex >> id;
+    if (!file || id == 0) {
+      return fail(
+          ErrorKind::kFailed,
+          fmt::format("{} cannot be read: make it readable; if it is damaged, stop this "
+                      "host's guests or move them away, then remove {} (hosts that wait for "
+                      "an answer about a handover will ask an operator)",
+                      path, directory));
+    }
+    file >> boot;
+    if (boot == boot_id) return id;
+    spdlog::warn("the records in {} are of an earlier boot of this host: dropped", directory);
+    remove_records(directory);
+  }
+  std::uint64_t id = 0;
+  std::random_device device;
+  while (id == 0) id = static_cast<std::uint64_t>(device()) << 32 | device();
+  return write_whole(path, fmt::format("{:016x} {}\n", id, boot_id)).map([&] { return id; });
 }
 
 }  // namespace
 
-Expected<HandoverRecords> HandoverRecords::open(const std::string& run_dir) {
-  return make_directory(run_dir, "handover").map([](std::string directory) {
-    return HandoverRecords(std::move(directory));
+Expected<HandoverRecords> HandoverRecords::open(const std::string& run_dir,
+                                                const std::string& boot_id) {
+  return make_directory(run_dir, "handover").and_then([&](const std::string& directory) {
+    return open_store(directory, boot_id).map([&](std::uint64_t /*id*/) {
+      return HandoverRecords(directory);
+    });
   });
 }
 
@@ -97,7 +170,7 @@ Expected<void> HandoverRecords::write(const HandoverRecord& record) const {
                                  .dump());
   if (!written) return written;
   // What became of an earlier copy of the guest says nothing about this one.
-  for (const auto& earlier : read_all()) {
+  for (const auto& earlier : read_all().records) {
     if (earlier.guest == record.guest && earlier.session != record.session) remove(earlier.session);
   }
   return {};
@@ -108,23 +181,31 @@ void HandoverRecords::remove(std::uint64_t session) const {
   fs::remove(file_of(directory_, session), error);
 }
 
-std::vector<HandoverRecord> HandoverRecords::read_all() const {
-  std::vector<HandoverRecord> found;
-  for (const auto& [session, object] :
-       read_objects(directory_, {"session", "guest", "to", "address"})) {
+FoundHandovers HandoverRecords::read_all() const {
+  const FoundFiles files = read_objects(directory_, {"session", "guest", "to", "address"});
+  FoundHandovers found;
+  for (const auto& [session, object] : files.objects) {
     // No store has the number 0: of a record without one only an operator can say the outcome.
     const auto records = object.find("records");
     const std::string records_id =
         records != object.end() && records->is_string() ? records->get<std::string>() : "";
-    found.push_back({session, object["guest"], object["to"], object["address"],
-                     std::strtoull(records_id.c_str(), nullptr, 16)});
+    found.records.push_back({session, object["guest"], object["to"], object["address"],
+                             std::strtoull(records_id.c_str(), nullptr, 16)});
+  }
+  for (const auto& file : files.unreadable) {
+    found.unreadable.push_back(fmt::format(
+        "{} cannot be read ({}): a guest that was handed over without another record stays paused, "
+        "as \"forgotten\"; make it readable and restart the agent, or remove it once sluice guest "
+        "resume or sluice guest stop has settled its guest",
+        file.path, file.reason));
   }
   return found;
 }
 
-Expected<std::unique_ptr<OutcomeRecords>> OutcomeRecords::open(const std::string& run_dir) {
-  return make_directory(run_dir, "outcome").and_then([](const std::string& directory) {
-    return read_or_draw_id(directory + "/store").map([&](std::uint64_t id) {
+Expected<std::unique_ptr<OutcomeRecords>> OutcomeRecords::open(const std::string& run_dir,
+                                                               const std::string& boot_id) {
+  return make_directory(run_dir, "outcome").and_then([&](const std::string& directory) {
+    return open_store(directory, boot_id).map([&](std::uint64_t id) {
       return std::unique_ptr<OutcomeRecords>(new OutcomeRecords(directory, id));
     });
   });
@@ -132,8 +213,17 @@ Expected<std::unique_ptr<OutcomeRecords>> OutcomeRecords::open(const std::string
 
 OutcomeRecords::OutcomeRecords(std::string directory, std::uint64_t store_id)
     : directory_(std::move(directory)), store_id_(store_id) {
-  for (const auto& [session, object] : read_objects(directory_, {"guest", "state"})) {
-    if (object["state"] == "owned") not_running_.emplace(object["guest"], session);
+  const FoundFiles files = read_objects(directory_, {"guest", "state"});
+  for (const auto& [session, object] : files.objects) {
+    if (object["state"] == "owned") not_running_.emplace(session, object["guest"]);
+  }
+  for (const auto& file : files.unreadable) {
+    if (file.session) lost_.insert(*file.session);
+    unreadable_.push_back(fmt::format(
+        "{} cannot be read ({}): a twin that waits to run without another record is \"forgotten\"; "
+        "make it readable and restart the agent, or say sluice guest resume or sluice guest stop. "
+        "Do not remove it alone: its source would take the guest for one that never ran here",
+        file.path, file.reason));
   }
 }
 
@@ -141,9 +231,15 @@ std::string OutcomeRecords::path(std::uint64_t session) const {
   return file_of(directory_, session);
 }
 
+// What cannot be looked up counts as there: it is not known to be absent.
+bool OutcomeRecords::on_file(std::uint64_t session) const {
+  std::error_code error;
+  return fs::exists(path(session), error) || error;
+}
+
 bool OutcomeRecords::begin(std::uint64_t session) {
   const std::lock_guard lock(mutex_);
-  return !fs::exists(path(session)) && undecided_.insert(session).second;
+  return !on_file(session) && undecided_.insert(session).second;
 }
 
 Expected<void> OutcomeRecords::own(std::uint64_t session, const std::string& guest) {
@@ -156,41 +252,34 @@ Expected<void> OutcomeRecords::own(std::uint64_t session, const std::string& gue
       !written)
     return written;
   undecided_.erase(session);
-  resuming_.insert(session);
-  not_running_.emplace(guest, session);
+  not_running_.emplace(session, guest);
   return {};
-}
-
-void OutcomeRecords::keep(std::uint64_t session) {
-  const std::lock_guard lock(mutex_);
-  resuming_.erase(session);
 }
 
 void OutcomeRecords::mark_running(std::uint64_t session, const std::string& guest) {
   const std::lock_guard lock(mutex_);
-  const auto [begin, end] = not_running_.equal_range(guest);
-  const auto found =
-      std::find_if(begin, end, [&](const auto& entry) { return entry.second == session; });
-  if (found != end) not_running_.erase(found);
+  not_running_.erase(session);
   write_running(session, guest);
 }
 
 void OutcomeRecords::conclude(const std::string& guest) {
   const std::lock_guard lock(mutex_);
-  const auto [begin, end] = not_running_.equal_range(guest);
-  for (auto it = begin; it != end; ++it) write_running(it->second, guest);
-  not_running_.erase(begin, end);
+  for (const auto& [session, owned] : not_running_) {
+    if (owned == guest) write_running(session, guest);
+  }
+  std::erase_if(not_running_, [&](const auto& entry) { return entry.second == guest; });
 }
 
 void OutcomeRecords::write_running(std::uint64_t session, const std::string& guest) {
-  resuming_.erase(session);
   // A failure leaves "owned", which asks a restarted agent for a resume that changes nothing.
   (void)write_whole(path(session), Json{{"guest", guest}, {"state", "running"}}.dump());
 }
 
 void OutcomeRecords::disown(std::uint64_t session) {
   const std::lock_guard lock(mutex_);
-  std::erase_if(not_running_, [&](const auto& entry) { return entry.second == session; });
+  undecided_.erase(session);
+  not_running_.erase(session);
+  ending_.insert(session);
   std::error_code error;
   fs::remove(path(session), error);
 }
@@ -198,21 +287,22 @@ void OutcomeRecords::disown(std::uint64_t session) {
 void OutcomeRecords::discard(std::uint64_t session) {
   disown(session);
   const std::lock_guard lock(mutex_);
-  undecided_.erase(session);
-  resuming_.erase(session);
+  ending_.erase(session);
 }
 
 Ownership OutcomeRecords::outcome(std::uint64_t session) const {
   const std::lock_guard lock(mutex_);
-  if (undecided_.contains(session) || resuming_.contains(session)) return Ownership::kUndecided;
-  return fs::exists(path(session)) ? Ownership::kOwned : Ownership::kNever;
+  if (undecided_.contains(session) || not_running_.contains(session) || ending_.contains(session))
+    return Ownership::kUndecided;
+  if (lost_.contains(session)) return Ownership::kLost;
+  return on_file(session) ? Ownership::kOwned : Ownership::kNever;
 }
 
-std::vector<std::string> OutcomeRecords::owned_but_not_running() const {
+std::vector<OwnedTwin> OutcomeRecords::owned_but_not_running() const {
   const std::lock_guard lock(mutex_);
-  std::vector<std::string> guests;
-  for (const auto& [guest, session] : not_running_) guests.push_back(guest);
-  return guests;
+  std::vector<OwnedTwin> twins;
+  for (const auto& [session, guest] : not_running_) twins.push_back({session, guest});
+  return twins;
 }
 
 }  // namespace sluice::agent

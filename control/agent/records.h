@@ -27,17 +27,25 @@ struct HandoverRecord {
   std::uint64_t records_id = 0;
 };
 
+// What is on file. A record that is there and cannot be read is not one that is absent: its guest
+// was handed over.
+struct FoundHandovers {
+  std::vector<HandoverRecord> records;
+  std::vector<std::string> unreadable;  // for the log: the file, why, and what to do
+};
+
 // RUN_DIR/handover/SESSION.json. Any thread.
 class HandoverRecords {
  public:
-  // Makes the directory; kPermission if that fails.
-  [[nodiscard]] static Expected<HandoverRecords> open(const std::string& run_dir);
+  // Makes the directory; kPermission if that fails. Records of another boot than `boot_id` are
+  // dropped, with a line in the log: their guests are gone.
+  [[nodiscard]] static Expected<HandoverRecords> open(const std::string& run_dir,
+                                                      const std::string& boot_id);
 
   // Takes the place of what earlier sessions of the same guest left.
   [[nodiscard]] Expected<void> write(const HandoverRecord& record) const;
   void remove(std::uint64_t session) const;
-  // Those that can be read; others are skipped.
-  [[nodiscard]] std::vector<HandoverRecord> read_all() const;
+  [[nodiscard]] FoundHandovers read_all() const;
 
  private:
   explicit HandoverRecords(std::string directory) : directory_(std::move(directory)) {}
@@ -48,16 +56,28 @@ enum class Ownership : std::uint8_t {
   kNever = 1,  // not here, and a late commit will be refused
   kUndecided,  // a twin waits for its commit, or for its first run after it
   kOwned,
+  kLost,  // there is a record that cannot be read: only operators can say
+};
+
+// A guest that was committed to this host and is not known to have run here.
+struct OwnedTwin {
+  std::uint64_t session = 0;
+  std::string guest;
 };
 
 // Destination: what became of each session; RUN_DIR/outcome/SESSION.json for those that were owned.
 // Any thread.
 class OutcomeRecords {
  public:
-  [[nodiscard]] static Expected<std::unique_ptr<OutcomeRecords>> open(const std::string& run_dir);
+  // Makes the directory; kPermission if that fails, kFailed names a store that cannot be read.
+  // Records of another boot than `boot_id` are dropped, with a line in the log.
+  [[nodiscard]] static Expected<std::unique_ptr<OutcomeRecords>> open(const std::string& run_dir,
+                                                                      const std::string& boot_id);
 
   // Drawn when the store was made: a host that has lost its records, by a reboot, has another one.
   [[nodiscard]] std::uint64_t store_id() const { return store_id_; }
+  // For the log: records that could not be read, why, and what to do. Any twin may be theirs.
+  [[nodiscard]] const std::vector<std::string>& unreadable() const { return unreadable_; }
 
   // A twin is being made. False if this session was seen before.
   [[nodiscard]] bool begin(std::uint64_t session);
@@ -65,10 +85,8 @@ class OutcomeRecords {
   // guest is known to have run or never to run, since who hears "owned" ends its own copy. kFailed
   // if the session was discarded or never began.
   [[nodiscard]] Expected<void> own(std::uint64_t session, const std::string& guest);
-  // The guest stays here although it is not known to run: the outcome is "owned" from now on, and a
-  // restarted agent lets it run.
-  void keep(std::uint64_t session);
-  // The guest has run here: after a restart nothing has to be done for it.
+  // The guest has run here, or may have run and is gone: after a restart nothing has to be done for
+  // it.
   void mark_running(std::uint64_t session, const std::string& guest);
   // As mark_running(), for whichever earlier session of this guest is not known to run. A later
   // twin of the same name must not be taken for one that was committed.
@@ -80,21 +98,23 @@ class OutcomeRecords {
   void discard(std::uint64_t session);
 
   [[nodiscard]] Ownership outcome(std::uint64_t session) const;
-  // Guests that were owned but not yet known to run when the agent ended: their kept twins must be
-  // let run.
-  [[nodiscard]] std::vector<std::string> owned_but_not_running() const;
+  // Also those of earlier agents, whose kept twins must be let run.
+  [[nodiscard]] std::vector<OwnedTwin> owned_but_not_running() const;
 
  private:
   OutcomeRecords(std::string directory, std::uint64_t store_id);
   [[nodiscard]] std::string path(std::uint64_t session) const;
+  [[nodiscard]] bool on_file(std::uint64_t session) const;
   void write_running(std::uint64_t session, const std::string& guest);
 
   std::string directory_;
   const std::uint64_t store_id_;
+  std::vector<std::string> unreadable_;
+  std::set<std::uint64_t> lost_;  // sessions of the unreadable files
   mutable std::mutex mutex_;
   std::set<std::uint64_t> undecided_;
-  std::set<std::uint64_t> resuming_;                       // owned by this agent, not yet run
-  std::multimap<std::string, std::uint64_t> not_running_;  // guest: sessions that own it
+  std::map<std::uint64_t, std::string> not_running_;  // owned, by session: their guests
+  std::set<std::uint64_t> ending_;                    // disowned, the twin is there still
 };
 
 }  // namespace sluice::agent

@@ -20,11 +20,12 @@
  *   - The control stream keeps order and duplicates nothing (gRPC), and may break at any time: what was in transit
  *     then is read or lost. Questions about the outcome travel beside it; an answer may be acted on much later.
  *   - Time: any wait may run out, any step before the commit may fail, a question may be asked at any moment.
- *   - One copy of the guest may be killed (KILLS), also a paused one, and a twin may refuse to run.
+ *   - One copy of the guest may be killed (KILLS), also a paused one, and a twin may refuse to run, also when a later
+ *     agent tells it to.
  *   - A host may reboot (REBOOTS): its agent, its copy and all its records are gone, and its store of records is another
  *     one than the one that the source has noted. An operator then decides about the source's copy.
  *
- * What is not: a QEMU that does not answer its agent, records that cannot be written, memory and its proof (a mismatch is just a failure).
+ * What is not: a QEMU that does not answer its agent for ever, records that cannot be written, memory and its proof (a mismatch is just a failure).
  *
  * Kept in step with control/model/handover.cc: every T_SRC and T_DST below is a row of its tables and every row
  * is here; tests/model compares them. Names are those of handover.h. Each M_ switch breaks one rule; tests/model
@@ -207,6 +208,19 @@ inline release() {
 
 /* ---- destination: control/agent/migration_destination.cc ---- */
 
+/* Whatever was owned here has run, or may have and is gone. */
+inline conclude() {
+#ifndef M_OLD_OWNERSHIP_STANDS
+  for (k : 1 .. SESSIONS) {
+    if
+    :: outcome_record[AT(h, k)] == OUT_OWNED -> outcome_record[AT(h, k)] = OUT_RUNNING
+    :: else
+    fi
+  }
+#endif
+  k = 0
+}
+
 inline make_twin() {
   atomic {
     destination_state[h] = kPreparing;
@@ -217,18 +231,8 @@ inline make_twin() {
     outrun[h] = false;
     killed[h] = false
   }
-#ifndef M_OLD_OWNERSHIP_STANDS
   /* Earlier visits are over: the name was free. */
-  d_step {
-    for (k : 1 .. SESSIONS) {
-      if
-      :: outcome_record[AT(h, k)] == OUT_OWNED -> outcome_record[AT(h, k)] = OUT_RUNNING
-      :: else
-      fi
-    }
-    k = 0
-  }
-#endif
+  d_step { conclude() }
 }
 
 inline end_arrival() {
@@ -244,6 +248,23 @@ inline own() {
 #ifdef M_OWNED_BEFORE_IT_RUNS
     undecided[AT(h, s)] = false
 #endif
+  }
+}
+
+/* The session whose twin an earlier agent left. */
+inline owned_session() {
+  d_step {
+    for (k : 1 .. SESSIONS) {
+      if
+      :: outcome_record[AT(h, k)] == OUT_OWNED ->
+        s = k;
+#ifndef M_SILENT_TWIN_IS_OWNED
+        undecided[AT(h, k)] = true
+#endif
+      :: else
+      fi
+    }
+    k = 0
   }
 }
 
@@ -266,8 +287,8 @@ inline restore() {
     fi
   :: record[h] == REC_KEPT && process[h] != GONE ->
     if
-    :: process[h] == RUNS -> record[h] = REC_RUNNING
-    :: process[h] != RUNS && OWNED_HERE(h) -> let_run(h); record[h] = REC_RUNNING
+    :: process[h] == RUNS -> record[h] = REC_RUNNING; d_step { conclude() }
+    :: process[h] != RUNS && OWNED_HERE(h) -> skip /* owned_twin, below */
     :: else -> destroy(h)
     fi
   :: record[h] == REC_HANDED_OVER && process[h] != GONE ->
@@ -291,7 +312,8 @@ boot:
       if
       :: handover[h] != 0 && record[h] != NO_RECORD -> s = handover[h]; source_state[h] = kUnknown; goto unknown
       :: handover[h] != 0 && record[h] == NO_RECORD -> handover[h] = 0
-      :: else
+      :: record[h] == REC_KEPT -> owned_session(); destination_state[h] = kOwned; goto owned_twin
+      :: else -> d_step { conclude() } /* a twin that has exited */
       fi
     }
 
@@ -451,11 +473,19 @@ destination:
     :: true
 #endif
     fi;
+
+    /* It is told to run, again and again while it does not answer: by this agent or by later ones (OwnedTwins). */
+owned_twin:
     if
     :: atomic { process[h] != GONE -> let_run(h) }
+#ifndef M_REFUSAL_IS_LEFT_ALONE
     :: process[h] == WAITING -> goto never_ran /* it refuses */
+#else
+    :: process[h] == WAITING -> end_arrival(); goto end_idle
+#endif
     :: process[h] == GONE -> /* it may have run */
       record[h] = NO_RECORD;
+      d_step { conclude() }
       end_arrival();
       goto end_idle
     fi;

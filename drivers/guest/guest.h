@@ -102,8 +102,8 @@ class Guest {
   // From here on the twin outlives this agent (until then it dies with it). Called before the
   // commit point.
   [[nodiscard]] virtual Expected<void> keep_after_agent_exit() = 0;
-  // Lets the twin run; at the return it runs. Phase: kRunning. kUnreachable: it may have run. Any
-  // other error: it certainly did not.
+  // Lets the twin run; at the return it has run. Phase: kRunning. kUnreachable: it may have run,
+  // and can be told again. Any other error: it certainly did not.
   [[nodiscard]] virtual Expected<void> resume() = 0;
   // Announces the guest's addresses on its networks (gratuitous ARP), a few times, without blocking
   // long.

@@ -14,6 +14,10 @@ constexpr TimeNs kResumeTimeoutNs = 10 * kSecondNs;
 
 }  // namespace
 
+bool never_ran_in(std::string_view run_state) {
+  return run_state == "prelaunch" || run_state == "inmigrate" || run_state == "paused";
+}
+
 QemuGuest::~QemuGuest() {
   if (parts_.record.phase == RecordedPhase::kIncoming) (void)destroy();
 }
@@ -110,12 +114,14 @@ Expected<void> QemuGuest::settle_after_restart() {
   const bool runs = *state == "running";
   switch (parts_.record.phase) {
     case RecordedPhase::kKept:
+      if (!never_ran_in(*state)) break;
+      parts_.phase = Phase::kIncoming;
+      return {};
     case RecordedPhase::kHandedOver:
-      // A source runs again by itself only if its state never got out: its stream broke when the
-      // agent died.
+      // It runs again by itself only if its state never got out: its stream broke when the agent
+      // died.
       if (runs) break;
-      parts_.phase =
-          parts_.record.phase == RecordedPhase::kKept ? Phase::kIncoming : Phase::kHandedOver;
+      parts_.phase = Phase::kHandedOver;
       return {};
     default: {
       const auto active = migration_is_active();
@@ -126,7 +132,7 @@ Expected<void> QemuGuest::settle_after_restart() {
       return {};
     }
   }
-  parts_.phase = Phase::kRunning;
+  parts_.phase = runs ? Phase::kRunning : Phase::kPaused;
   return record_phase(RecordedPhase::kRunning);
 }
 

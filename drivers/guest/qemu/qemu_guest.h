@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "drivers/base/file_descriptor.h"
@@ -111,9 +112,14 @@ class QemuGuest final : public Guest {
   [[nodiscard]] Error with_qemu_reason(Error error);
 
   GuestParts parts_;
+  bool told_to_run_ = false;  // a twin, by this object: from then on its silence says nothing
   std::unique_ptr<StateReader>
       state_reader_;  // from pause_for_switchover() to the end of save_state() or cancel
 };
+
+// Whether a kept twin that QEMU calls so has never run: one that runs, or that an error, a panic or
+// the guest itself has stopped, has. Nobody but the agent stops a guest that runs, and not a twin.
+[[nodiscard]] bool never_ran_in(std::string_view run_state);
 
 // Makes a paused twin listen for its device state before the guest at the source stops, so that
 // none of this counts as downtime. Returns the end to write to; nothing happens in QEMU until

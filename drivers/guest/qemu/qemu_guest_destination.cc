@@ -84,15 +84,20 @@ Expected<void> QemuGuest::resume() {
   }
   // A process that was killed counts as alive until the kernel has taken its memory apart, but it
   // answers no more. Asked before, its silence says that the guest never ran.
-  if (const auto asked = run_state(); !asked) {
+  auto state = run_state();
+  if (!state && told_to_run_) return fail(ErrorKind::kUnreachable, state.error().message);
+  if (!state) {
     return fail(ErrorKind::kFailed,
-                "the twin of guest " + name() + " was not told to run: " + asked.error().message);
+                "the twin of guest " + name() + " was not told to run: " + state.error().message);
   }
-  if (result = continue_running(); !result) {
+  // What it was told before may have been done meanwhile.
+  if (*state != "running") {
+    told_to_run_ = true;
+    result = continue_running();
     // QEMU answers in order: what it says now is what became of the command.
-    const auto state = run_state();
+    if (!result) state = run_state();
     if (!state) return fail(ErrorKind::kUnreachable, result.error().message);
-    if (*state != "running") return fail(ErrorKind::kFailed, result.error().message);
+    if (!result && never_ran_in(*state)) return fail(ErrorKind::kFailed, result.error().message);
   }
   parts_.phase = Phase::kRunning;
   // The guest runs whether this is written or not; a restarted agent sees so by itself.

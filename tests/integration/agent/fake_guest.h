@@ -27,10 +27,12 @@ class FakeFate {
   FakeFate(const FakeFate&) = delete;
   FakeFate& operator=(const FakeFate&) = delete;
 
-  // The next call of this name fails; the guest is in `phase` afterwards.
-  void fail_at(std::string call, guest::Phase phase, ErrorKind kind = ErrorKind::kFailed) {
+  // The next calls of this name fail; the guest is in `phase` afterwards.
+  void fail_at(std::string call, guest::Phase phase, ErrorKind kind = ErrorKind::kFailed,
+               int times = 1) {
     const std::lock_guard lock(mutex_);
     failing_kind_ = kind;
+    failing_times_ = times;
     failing_call_ = std::move(call);
     failing_phase_ = phase;
   }
@@ -67,9 +69,9 @@ class FakeFate {
     const std::lock_guard lock(mutex_);
     calls_.push_back(name);
     if (name == throwing_call_) throw std::bad_alloc();
-    if (name == failing_call_) {
+    if (name == failing_call_ && failing_times_ > 0) {
       phase_ = failing_phase_;
-      failing_call_.clear();
+      --failing_times_;
       return fail(failing_kind_, name + " was told to fail");
     }
     phase_ = next;
@@ -83,6 +85,7 @@ class FakeFate {
   const int death_fd_;
   std::string throwing_call_;
   std::string failing_call_;
+  int failing_times_ = 0;
   ErrorKind failing_kind_ = ErrorKind::kFailed;
   guest::Phase failing_phase_ = guest::Phase::kGone;
   std::vector<std::string> calls_;

@@ -2,16 +2,28 @@
 // records, a real registry.
 #pragma once
 
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <thread>
 
 #include "control/agent/agent.h"
 #include "tests/integration/agent/fake_guest.h"
 #include "tests/integration/test_pki.h"
 
 namespace sluice::agent::test {
+
+inline constexpr const char* kBoot = "boot-1";
+
+// What another thread brings about; false if it does not within ten seconds.
+template <typename Condition>
+[[nodiscard]] bool becomes_true(Condition condition) {
+  for (int attempt = 0; attempt < 500 && !condition(); ++attempt)
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  return condition();
+}
 
 class TemporaryDirectory {
  public:
@@ -64,8 +76,8 @@ class FakeHost {
   FakeHost(const std::string& run_dir, const std::string& peer_address,
            std::vector<std::pair<std::string, std::shared_ptr<FakeFate>>> survivors = {},
            std::uint64_t capacity_bytes = 1UL << 30)
-      : handovers_(*HandoverRecords::open(run_dir)),
-        outcomes_(*OutcomeRecords::open(run_dir)),
+      : handovers_(*HandoverRecords::open(run_dir, kBoot)),
+        outcomes_(*OutcomeRecords::open(run_dir, kBoot)),
         registry_("here", capacity_bytes) {
     config_.host = "here";
     config_.run_dir = run_dir;

@@ -2,6 +2,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <deque>
+#include <fstream>
 #include <gtest/gtest.h>
 #include <mutex>
 #include <optional>
@@ -147,6 +148,14 @@ class DestinationHandover : public testing::Test {
     ASSERT_TRUE(prepare().has_prepared());
     ASSERT_TRUE(prove().proven().match());
     ASSERT_TRUE(load_state().has_state_loaded());
+  }
+  // As listed here; "none" if it is not.
+  std::string state() {
+    const auto guests = host_->registry().list();
+    return guests.empty() ? "none" : guests.front().state;
+  }
+  bool becomes(Ownership wanted) {
+    return becomes_true([&] { return outcome() == wanted; });
   }
   Ownership outcome() { return host_->outcomes().outcome(session_); }
   void expect_nothing_left() {
@@ -321,18 +330,31 @@ TEST_F(DestinationHandover, KeepsAGuestThatMayHaveRun) {
   fate_->fail_at("resume", Phase::kGone, ErrorKind::kUnreachable);
   ASSERT_TRUE(commit(kSession).has_failed());
   end();
-  EXPECT_EQ(outcome(), Ownership::kOwned);
+  EXPECT_TRUE(becomes(Ownership::kOwned));
 }
 
-TEST_F(DestinationHandover, KeepsAGuestWhoseResumeWasNotAnswered) {
+TEST_F(DestinationHandover, TellsAGuestAgainWhoseResumeWasNotAnswered) {
   reach_ready();
-  fate_->fail_at("resume", Phase::kIncoming, ErrorKind::kUnreachable);
+  fate_->fail_at("resume", Phase::kIncoming, ErrorKind::kUnreachable, 3);
+  ASSERT_TRUE(commit(kSession).has_failed());
+  EXPECT_EQ(outcome(), Ownership::kUndecided) << "its source would end the other copy";
+  end();
+  EXPECT_TRUE(becomes(Ownership::kOwned));
+  EXPECT_EQ(fate_->phase(), Phase::kRunning);
+  EXPECT_TRUE(becomes_true([&] { return state() == "running"; }));
+  EXPECT_FALSE(fate_->called("destroy"));
+}
+
+TEST_F(DestinationHandover, GivesTheGuestBackWhenItTurnsOutThatItNeverRan) {
+  reach_ready();
+  fate_->fail_at("resume", Phase::kIncoming, ErrorKind::kUnreachable, 1000);
   ASSERT_TRUE(commit(kSession).has_failed());
   end();
-  EXPECT_FALSE(fate_->called("destroy")) << "it may run";
-  EXPECT_EQ(outcome(), Ownership::kOwned);
-  start_agent({{"db", fate_}});
-  EXPECT_EQ(fate_->phase(), Phase::kRunning);
+  EXPECT_EQ(outcome(), Ownership::kUndecided);
+  fate_->fail_at("resume", Phase::kIncoming);
+  EXPECT_TRUE(becomes(Ownership::kNever));
+  EXPECT_EQ(fate_->phase(), Phase::kGone);
+  EXPECT_EQ(state(), "none");
 }
 
 TEST_F(DestinationHandover, RefusesAGuestThatWasMeantForAnotherHost) {
@@ -407,11 +429,73 @@ TEST_F(DestinationHandover, ARestartedAgentEndsAKeptTwinWithoutACommit) {
 TEST_F(DestinationHandover, ARestartedAgentResumesATwinThatWasCommitted) {
   EXPECT_TRUE(host_->outcomes().begin(7));
   EXPECT_TRUE(host_->outcomes().own(7, "db"));
-  end();
   start_agent({{"db", fate_}});
-  EXPECT_EQ(fate_->calls(), Calls{"resume"});
-  EXPECT_EQ(host_->registry().list().front().state, "running");
+  EXPECT_TRUE(becomes_true([&] { return state() == "running"; }));
+  EXPECT_EQ(fate_->calls(), (Calls{"resume", "announce"}));
   EXPECT_EQ(host_->outcomes().outcome(7), Ownership::kOwned);
+}
+
+TEST_F(DestinationHandover, ARestartedAgentGivesTheGuestBackWhenItsTwinRefusesToRun) {
+  EXPECT_TRUE(host_->outcomes().begin(7));
+  EXPECT_TRUE(host_->outcomes().own(7, "db"));
+  fate_->fail_at("resume", Phase::kIncoming);
+  start_agent({{"db", fate_}});
+  session_ = 7;
+  EXPECT_TRUE(becomes(Ownership::kNever)) << "the source has the only copy that can run";
+  EXPECT_EQ(fate_->calls(), (Calls{"resume", "destroy"}));
+  EXPECT_EQ(state(), "none");
+  start_agent();
+  EXPECT_EQ(outcome(), Ownership::kNever);
+}
+
+TEST_F(DestinationHandover, ARestartedAgentLeavesTheOutcomeOpenWhileATwinDoesNotAnswer) {
+  EXPECT_TRUE(host_->outcomes().begin(7));
+  EXPECT_TRUE(host_->outcomes().own(7, "db"));
+  fate_->fail_at("resume", Phase::kIncoming, ErrorKind::kUnreachable, 2);
+  session_ = 7;
+  start_agent({{"db", fate_}});
+  EXPECT_TRUE(becomes_true([&] { return fate_->called("resume"); }));
+  EXPECT_EQ(outcome(), Ownership::kUndecided);
+  EXPECT_EQ(state(), "incoming");
+  EXPECT_TRUE(becomes(Ownership::kOwned)) << "without another restart";
+  EXPECT_EQ(fate_->phase(), Phase::kRunning);
+}
+
+TEST_F(DestinationHandover, ATwinThatDiedWhileNoAgentWasThereMayHaveRun) {
+  EXPECT_TRUE(host_->outcomes().begin(7));
+  EXPECT_TRUE(host_->outcomes().own(7, "db"));
+  session_ = 7;
+  // One that does not answer has its files still.
+  std::filesystem::create_directories(directory_.path() + "/guests/db");
+  start_agent();
+  EXPECT_EQ(outcome(), Ownership::kUndecided);
+  std::filesystem::remove_all(directory_.path() + "/guests/db");
+  start_agent();
+  EXPECT_EQ(outcome(), Ownership::kOwned);
+}
+
+// The record may be that of the twin, or of a visit long ago.
+TEST_F(DestinationHandover, ATwinBesideAnUnreadableRecordWaitsForAnOperator) {
+  for (const Order order : {Order::kResume, Order::kEnd}) {
+    fate_ = std::make_shared<FakeFate>(Phase::kIncoming);
+    std::ofstream(directory_.path() + "/outcome/0000000000000007.json") << "{";
+    start_agent({{"db", fate_}});
+    session_ = 7;
+    EXPECT_EQ(state(), "forgotten");
+    EXPECT_EQ(fate_->calls(), Calls{});
+    EXPECT_EQ(outcome(), Ownership::kLost);
+    PeerService service(host_->agent().context());
+    v1::OutcomeRequest request;
+    request.set_session(7);
+    request.set_to("here");
+    v1::Outcome answer;
+    EXPECT_TRUE(service.GetOutcome(nullptr, &request, &answer).ok());
+    EXPECT_NE(answer.kind(), v1::Outcome::OWNED);
+    EXPECT_NE(answer.records_id(), host_->outcomes().store_id())
+        << "the source must ask an operator";
+    EXPECT_TRUE(host_->agent().obey("db", order));
+    EXPECT_EQ(fate_->phase(), order == Order::kResume ? Phase::kRunning : Phase::kGone);
+  }
 }
 
 TEST_F(DestinationHandover, ATwinIsNotResumedForTheCommitOfAnEarlierSession) {

@@ -1,12 +1,11 @@
 // The source's side of a handover against a destination that does what the test says.
 #include <atomic>
-#include <chrono>
+#include <fstream>
 #include <functional>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 #include <gtest/gtest.h>
-#include <thread>
 
 #include "control/model/channel.h"
 #include "control/proto/sluice.grpc.pb.h"
@@ -121,10 +120,13 @@ class SourceHandover : public testing::Test {
     return summary;
   }
 
+  // As listed here; "none" if it is not.
+  std::string state() {
+    const auto guests = host_->registry().list();
+    return guests.empty() ? "none" : guests.front().state;
+  }
   bool becomes(Phase phase) {
-    for (int attempt = 0; attempt < 500 && fate_->phase() != phase; ++attempt)
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    return fate_->phase() == phase;
+    return becomes_true([&] { return fate_->phase() == phase; });
   }
 
   TemporaryDirectory directory_;
@@ -142,7 +144,7 @@ TEST_F(SourceHandover, EndsTheGuestHereOnceItRunsThere) {
   std::size_t records_at_commit = 0;
   Calls calls_at_commit;
   peer_.on_commit = [&] {
-    records_at_commit = host_->handovers().read_all().size();
+    records_at_commit = host_->handovers().read_all().records.size();
     calls_at_commit = fate_->calls();
   };
   const auto summary = migrate();
@@ -150,7 +152,7 @@ TEST_F(SourceHandover, EndsTheGuestHereOnceItRunsThere) {
   EXPECT_EQ(records_at_commit, 1U) << "the record must stand before the commit is sent";
   EXPECT_EQ(calls_at_commit, (Calls{"pause", "save"}));
   EXPECT_EQ(fate_->calls(), (Calls{"pause", "save", "destroy"}));
-  EXPECT_TRUE(host_->handovers().read_all().empty());
+  EXPECT_TRUE(host_->handovers().read_all().records.empty());
   EXPECT_TRUE(host_->registry().list().empty());
   const auto& downtime = summary.downtime();
   EXPECT_EQ(downtime.stop_us() + downtime.final_scan_us() + downtime.final_copy_us() +
@@ -246,7 +248,7 @@ TEST_F(SourceHandover, AskedDestinationNeverOwnedTheGuest) {
     EXPECT_EQ(summary.status(), "failed");
     EXPECT_EQ(fate_->phase(), Phase::kRunning);
     EXPECT_EQ(fate_->calls().back(), "cancel");
-    EXPECT_TRUE(host_->handovers().read_all().empty());
+    EXPECT_TRUE(host_->handovers().read_all().records.empty());
   }
 }
 
@@ -256,7 +258,7 @@ TEST_F(SourceHandover, StaysPausedWhileTheOutcomeIsUnknownAndIsSettledLater) {
   const auto summary = migrate();
   EXPECT_EQ(summary.status(), "unknown");
   EXPECT_EQ(fate_->calls(), (Calls{"pause", "save"}));
-  EXPECT_EQ(host_->handovers().read_all().size(), 1U);
+  EXPECT_EQ(host_->handovers().read_all().records.size(), 1U);
   v1::MigrateRequest again;
   again.set_guest("db");
   again.set_to("there");
@@ -270,11 +272,10 @@ TEST_F(SourceHandover, ARestartedAgentGoesOnAsking) {
     fate_ = std::make_shared<FakeFate>(Phase::kHandedOver);
     peer_.outcome = v1::Outcome::UNDECIDED;
     peer_.questions = 0;
-    ASSERT_TRUE(HandoverRecords::open(directory_.path())->write({7, "db", "there", address_, 11}));
+    ASSERT_TRUE(
+        HandoverRecords::open(directory_.path(), kBoot)->write({7, "db", "there", address_, 11}));
     start_agent();
-    for (int attempt = 0; attempt < 500 && peer_.questions == 0; ++attempt)
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    EXPECT_GT(peer_.questions, 0);
+    EXPECT_TRUE(becomes_true([&] { return peer_.questions > 0; }));
     EXPECT_EQ(fate_->calls(), Calls{}) << "nothing may happen before the destination has said";
     peer_.outcome = outcome;
     EXPECT_TRUE(becomes(outcome == v1::Outcome::OWNED ? Phase::kGone : Phase::kRunning));
@@ -294,10 +295,7 @@ TEST_F(SourceHandover, OnlyAnOperatorSettlesWhatTheDestinationHasForgotten) {
     EXPECT_EQ(summary.status(), "unknown");
     EXPECT_NE(summary.error().find("sluice guest resume db"), std::string::npos) << summary.error();
     start_agent();  // also one that starts anew has only its record to go by
-    for (int attempt = 0; attempt < 500 && host_->registry().list().front().state != "forgotten";
-         ++attempt)
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    EXPECT_EQ(host_->registry().list().front().state, "forgotten");
+    EXPECT_TRUE(becomes_true([&] { return state() == "forgotten"; }));
     EXPECT_EQ(fate_->calls(), (Calls{"pause", "save"}));
     v1::MigrateRequest again;
     again.set_guest("db");
@@ -306,42 +304,117 @@ TEST_F(SourceHandover, OnlyAnOperatorSettlesWhatTheDestinationHasForgotten) {
     EXPECT_EQ(host_->agent().obey("other", order).error().kind, ErrorKind::kNotFound);
     ASSERT_TRUE(host_->agent().obey("db", order));
     EXPECT_EQ(fate_->phase(), order == Order::kResume ? Phase::kRunning : Phase::kGone);
-    EXPECT_TRUE(host_->handovers().read_all().empty());
+    EXPECT_TRUE(host_->handovers().read_all().records.empty());
     host_.reset();
   }
 }
 
 TEST_F(SourceHandover, TheRecordStaysUntilTheCopyHereHasEnded) {
   start_agent();
-  fate_->fail_at("destroy", Phase::kHandedOver);
+  fate_->fail_at("destroy", Phase::kHandedOver, ErrorKind::kFailed, 1000);
   EXPECT_EQ(migrate().status(), "completed");
-  EXPECT_EQ(host_->handovers().read_all().size(), 1U)
+  EXPECT_EQ(host_->handovers().read_all().records.size(), 1U)
       << "without it a restarted agent would let the guest run a second time";
+  fate_->fail_at("destroy", Phase::kHandedOver, ErrorKind::kFailed, 0);
+  EXPECT_TRUE(becomes(Phase::kGone)) << "the same agent must try again";
+  EXPECT_TRUE(becomes_true([&] { return host_->handovers().read_all().records.empty(); }));
+  EXPECT_EQ(state(), "none");
+  EXPECT_FALSE(fate_->called("cancel"));
+}
+
+TEST_F(SourceHandover, AGuestThatDoesNotResumeHereIsToldAgain) {
+  start_agent();
+  peer_.misbehaviour = Misbehaviour::kStateFails;
+  fate_->fail_at("cancel", Phase::kHandedOver, ErrorKind::kUnreachable, 2);
+  const auto summary = migrate();
+  EXPECT_EQ(summary.status(), "failed");
+  EXPECT_NE(summary.error().find("could not be resumed"), std::string::npos) << summary.error();
+  EXPECT_TRUE(becomes(Phase::kRunning));
+  EXPECT_TRUE(becomes_true([&] { return state() == "running"; }));
+  EXPECT_TRUE(host_->registry().claim("db", ClaimPurpose::kMove, "there"));
+}
+
+TEST_F(SourceHandover, AGuestThatIsGivenBackAndDoesNotResumeKeepsItsRecordUntilItRuns) {
+  start_agent();
+  peer_.misbehaviour = Misbehaviour::kClosesAtCommit;
+  EXPECT_EQ(migrate().status(), "unknown");
+  fate_->fail_at("cancel", Phase::kHandedOver, ErrorKind::kUnreachable, 1000);
+  peer_.outcome = v1::Outcome::NEVER_OWNED;
+  EXPECT_TRUE(becomes_true([&] { return fate_->called("cancel"); }));
+  EXPECT_EQ(host_->handovers().read_all().records.size(), 1U);
+  fate_->fail_at("cancel", Phase::kHandedOver, ErrorKind::kUnreachable, 0);
+  EXPECT_TRUE(becomes(Phase::kRunning));
+  EXPECT_TRUE(becomes_true([&] { return host_->handovers().read_all().records.empty(); }));
+}
+
+TEST_F(SourceHandover, AnOperatorsWordThatFailsCanBeSaidAgain) {
+  for (const Order order : {Order::kResume, Order::kEnd}) {
+    const std::string call = order == Order::kResume ? "cancel" : "destroy";
+    fate_ = std::make_shared<FakeFate>(Phase::kHandedOver);
+    ASSERT_TRUE(
+        HandoverRecords::open(directory_.path(), kBoot)->write({7, "db", "there", address_, 1}));
+    peer_.outcome = v1::Outcome::NEVER_OWNED;
+    start_agent();
+    ASSERT_TRUE(becomes_true([&] { return state() == "forgotten"; }));
+    fate_->fail_at(call, Phase::kHandedOver);
+    EXPECT_FALSE(host_->agent().obey("db", order));
+    EXPECT_EQ(state(), "forgotten");
+    EXPECT_EQ(host_->handovers().read_all().records.size(), 1U);
+    EXPECT_TRUE(host_->agent().obey("db", order));
+    EXPECT_EQ(fate_->phase(), order == Order::kResume ? Phase::kRunning : Phase::kGone);
+    EXPECT_TRUE(host_->handovers().read_all().records.empty());
+    host_.reset();
+  }
+}
+
+// A record that is there and cannot be read is not one that is absent.
+TEST_F(SourceHandover, AGuestWhoseRecordCannotBeReadStaysPausedUntilAnOperatorHasDecided) {
+  for (const Order order : {Order::kResume, Order::kEnd}) {
+    fate_ = std::make_shared<FakeFate>(Phase::kHandedOver);
+    std::filesystem::create_directories(directory_.path() + "/handover");
+    std::ofstream(directory_.path() + "/handover/0000000000000007.json") << R"({"guest": "d)";
+    start_agent();
+    EXPECT_EQ(state(), "forgotten");
+    EXPECT_EQ(fate_->calls(), Calls{});
+    start_agent();
+    EXPECT_EQ(state(), "forgotten") << "a restart must not change it";
+    EXPECT_EQ(fate_->calls(), Calls{});
+    EXPECT_TRUE(host_->agent().obey("db", order));
+    EXPECT_EQ(fate_->phase(), order == Order::kResume ? Phase::kRunning : Phase::kGone);
+    host_.reset();
+  }
+}
+
+TEST_F(SourceHandover, AnUnreadableRecordDoesNotKeepOthersFromBeingSettled) {
+  fate_ = std::make_shared<FakeFate>(Phase::kHandedOver);
+  const auto records = *HandoverRecords::open(directory_.path(), kBoot);
+  ASSERT_TRUE(records.write({7, "db", "there", address_, 11}));
+  std::ofstream(directory_.path() + "/handover/0000000000000008.json") << "{";
   peer_.outcome = v1::Outcome::OWNED;
   start_agent();
   EXPECT_TRUE(becomes(Phase::kGone));
-  EXPECT_FALSE(fate_->called("cancel"));
 }
 
 TEST_F(SourceHandover, AnOldRecordDoesNotEndAGuestThatRunsHere) {
   peer_.outcome = v1::Outcome::OWNED;
-  ASSERT_TRUE(HandoverRecords::open(directory_.path())->write({7, "db", "there", address_}));
+  ASSERT_TRUE(HandoverRecords::open(directory_.path(), kBoot)->write({7, "db", "there", address_}));
   start_agent();
-  EXPECT_TRUE(host_->handovers().read_all().empty());
+  EXPECT_TRUE(host_->handovers().read_all().records.empty());
   EXPECT_TRUE(host_->registry().claim("db", ClaimPurpose::kMove, "there"));
   EXPECT_EQ(fate_->calls(), Calls{});
 }
 
 TEST_F(SourceHandover, TheRecordOfAGuestThatDoesNotAnswerStays) {
-  ASSERT_TRUE(HandoverRecords::open(directory_.path())->write({7, "db", "there", address_}));
+  ASSERT_TRUE(HandoverRecords::open(directory_.path(), kBoot)->write({7, "db", "there", address_}));
   std::filesystem::create_directories(directory_.path() + "/guests/db");
   FakeHost without_guest(directory_.path(), address_);
-  EXPECT_EQ(without_guest.handovers().read_all().size(), 1U);
+  EXPECT_EQ(without_guest.handovers().read_all().records.size(), 1U);
 }
 
 TEST_F(SourceHandover, ARestartedAgentTakesBackWhatWasNeverCommitted) {
   fate_ = std::make_shared<FakeFate>(Phase::kHandedOver);
   start_agent();
+  EXPECT_TRUE(becomes(Phase::kRunning));
   EXPECT_EQ(fate_->calls(), Calls{"cancel"});
   EXPECT_EQ(peer_.questions, 0);
 }
@@ -352,9 +425,7 @@ TEST_F(SourceHandover, AGuestThatDiesOnItsWayIsForgotten) {
   fate_->fail_at("pause", Phase::kGone);
   EXPECT_EQ(migrate().status(), "failed");
   fate_->die();
-  for (int attempt = 0; attempt < 500 && !host_->registry().list().empty(); ++attempt)
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  EXPECT_TRUE(host_->registry().list().empty());
+  EXPECT_TRUE(becomes_true([&] { return host_->registry().list().empty(); }));
 }
 
 }  // namespace

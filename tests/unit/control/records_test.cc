@@ -23,10 +23,10 @@ class Records : public testing::Test {
 };
 
 TEST_F(Records, AHandoverSurvivesTheAgent) {
-  ASSERT_TRUE(HandoverRecords::open(run_dir_)->write(
-      {0xFEDCBA9876543210, "db1", "h2", "192.0.2.2:7400", 9}));
-  const auto reopened = HandoverRecords::open(run_dir_);
-  const auto found = reopened->read_all();
+  ASSERT_TRUE(HandoverRecords::open(run_dir_, "boot-1")
+                  ->write({0xFEDCBA9876543210, "db1", "h2", "192.0.2.2:7400", 9}));
+  const auto reopened = HandoverRecords::open(run_dir_, "boot-1");
+  const auto found = reopened->read_all().records;
   ASSERT_EQ(found.size(), 1U);
   EXPECT_EQ(found[0].session, 0xFEDCBA9876543210U);
   EXPECT_EQ(found[0].guest, "db1");
@@ -34,28 +34,76 @@ TEST_F(Records, AHandoverSurvivesTheAgent) {
   EXPECT_EQ(found[0].address, "192.0.2.2:7400");
   EXPECT_EQ(found[0].records_id, 9U);
   reopened->remove(found[0].session);
-  EXPECT_TRUE(reopened->read_all().empty());
+  EXPECT_TRUE(reopened->read_all().records.empty());
 }
 
 TEST_F(Records, AStoreKeepsItsNumberUntilItIsLost) {
-  const auto first = (*OutcomeRecords::open(run_dir_))->store_id();
+  const auto first = (*OutcomeRecords::open(run_dir_, "boot-1"))->store_id();
   EXPECT_NE(first, 0U);
-  EXPECT_EQ((*OutcomeRecords::open(run_dir_))->store_id(), first);
+  EXPECT_EQ((*OutcomeRecords::open(run_dir_, "boot-1"))->store_id(), first);
   std::filesystem::remove_all(run_dir_ + "/outcome");
-  EXPECT_NE((*OutcomeRecords::open(run_dir_))->store_id(), first);
+  EXPECT_NE((*OutcomeRecords::open(run_dir_, "boot-1"))->store_id(), first);
 }
 
-TEST_F(Records, FilesThatMakeNoSenseAreSkipped) {
-  const auto records = HandoverRecords::open(run_dir_);
+TEST_F(Records, RecordsOfAnEarlierBootAreDropped) {
+  std::uint64_t first = 0;
+  {
+    auto outcomes = *OutcomeRecords::open(run_dir_, "boot-1");
+    first = outcomes->store_id();
+    EXPECT_TRUE(outcomes->begin(5));
+    EXPECT_TRUE(outcomes->own(5, "db1"));
+    ASSERT_TRUE(HandoverRecords::open(run_dir_, "boot-1")->write({1, "db2", "h2", "a:1"}));
+  }
+  const auto outcomes = *OutcomeRecords::open(run_dir_, "boot-2");
+  EXPECT_NE(outcomes->store_id(), first) << "its \"never owned\" must not be believed";
+  EXPECT_EQ(outcomes->outcome(5), Ownership::kNever);
+  EXPECT_TRUE(outcomes->owned_but_not_running().empty());
+  EXPECT_TRUE(HandoverRecords::open(run_dir_, "boot-2")->read_all().records.empty());
+  EXPECT_EQ((*OutcomeRecords::open(run_dir_, "boot-2"))->store_id(), outcomes->store_id());
+}
+
+TEST_F(Records, AStoreThatCannotBeReadIsNotReplaced) {
+  std::filesystem::create_directories(run_dir_ + "/outcome");
+  std::ofstream(run_dir_ + "/outcome/store") << "!";
+  const auto outcomes = OutcomeRecords::open(run_dir_, "boot-1");
+  ASSERT_FALSE(outcomes);
+  EXPECT_NE(outcomes.error().message.find(run_dir_ + "/outcome/store"), std::string::npos);
+}
+
+TEST_F(Records, AHandoverThatCannotBeReadIsNamed) {
+  const auto records = HandoverRecords::open(run_dir_, "boot-1");
+  ASSERT_TRUE(records->write({9, "db1", "h2", "192.0.2.2:7400"}));
   std::ofstream(run_dir_ + "/handover/1.json") << "{";
   std::ofstream(run_dir_ + "/handover/2.json") << R"({"guest": 7})";
-  std::ofstream(run_dir_ + "/handover/3.json.new")
+  std::ofstream(run_dir_ + "/handover/other.json")
       << R"({"session": "1", "guest": "a", "to": "b", "address": "c"})";
-  EXPECT_TRUE(records->read_all().empty());
+  std::filesystem::create_directory(run_dir_ + "/handover/4.json");
+  std::ofstream(run_dir_ + "/handover/3.json.new") << "{";
+  const auto found = records->read_all();
+  ASSERT_EQ(found.records.size(), 1U);
+  EXPECT_EQ(found.records[0].session, 9U);
+  EXPECT_EQ(found.unreadable.size(), 4U);
+  std::string all;
+  for (const auto& line : found.unreadable) all += line;
+  for (const char* name : {"1.json", "2.json", "other.json", "4.json"})
+    EXPECT_NE(all.find(run_dir_ + "/handover/" + name), std::string::npos) << name;
+}
+
+TEST_F(Records, AnOutcomeThatCannotBeReadIsNotAbsent) {
+  {
+    auto outcomes = *OutcomeRecords::open(run_dir_, "boot-1");
+    EXPECT_TRUE(outcomes->begin(5));
+    EXPECT_TRUE(outcomes->own(5, "db1"));
+  }
+  std::ofstream(run_dir_ + "/outcome/0000000000000005.json", std::ios::trunc) << "{";
+  auto outcomes = *OutcomeRecords::open(run_dir_, "boot-1");
+  EXPECT_EQ(outcomes->unreadable().size(), 1U);
+  EXPECT_EQ(outcomes->outcome(5), Ownership::kLost);
+  EXPECT_FALSE(outcomes->begin(5));
 }
 
 TEST_F(Records, ASessionIsUndecidedThenOwned) {
-  auto outcomes = *OutcomeRecords::open(run_dir_);
+  auto outcomes = *OutcomeRecords::open(run_dir_, "boot-1");
   EXPECT_EQ(outcomes->outcome(5), Ownership::kNever);
   EXPECT_TRUE(outcomes->begin(5));
   EXPECT_FALSE(outcomes->begin(5));
@@ -68,47 +116,35 @@ TEST_F(Records, ASessionIsUndecidedThenOwned) {
   EXPECT_FALSE(outcomes->begin(5));
 }
 
-TEST_F(Records, AGuestThatIsKeptWithoutRunningIsOwnedAndResumedLater) {
-  {
-    auto outcomes = *OutcomeRecords::open(run_dir_);
-    EXPECT_TRUE(outcomes->begin(5));
-    EXPECT_TRUE(outcomes->own(5, "db1"));
-    outcomes->keep(5);
-    EXPECT_EQ(outcomes->outcome(5), Ownership::kOwned);
-  }
-  EXPECT_EQ((*OutcomeRecords::open(run_dir_))->owned_but_not_running(),
-            std::vector<std::string>{"db1"});
-}
-
 TEST_F(Records, WhatWasOwnedBeforeSaysNothingAboutALaterTwin) {
   {
-    auto outcomes = *OutcomeRecords::open(run_dir_);
+    auto outcomes = *OutcomeRecords::open(run_dir_, "boot-1");
     EXPECT_TRUE(outcomes->begin(5));
     EXPECT_TRUE(outcomes->own(5, "db1"));
   }
   {
-    auto outcomes = *OutcomeRecords::open(run_dir_);
+    auto outcomes = *OutcomeRecords::open(run_dir_, "boot-1");
     outcomes->conclude("db1");
     EXPECT_TRUE(outcomes->owned_but_not_running().empty());
     EXPECT_TRUE(outcomes->begin(6));
   }
-  auto outcomes = *OutcomeRecords::open(run_dir_);
+  auto outcomes = *OutcomeRecords::open(run_dir_, "boot-1");
   EXPECT_TRUE(outcomes->owned_but_not_running().empty());
   EXPECT_EQ(outcomes->outcome(5), Ownership::kOwned);
 }
 
 TEST_F(Records, ALaterHandoverReplacesTheRecordOfAnEarlierOne) {
-  const auto records = *HandoverRecords::open(run_dir_);
+  const auto records = *HandoverRecords::open(run_dir_, "boot-1");
   ASSERT_TRUE(records.write({1, "db1", "h2", "192.0.2.2:7400"}));
   ASSERT_TRUE(records.write({2, "db2", "h2", "192.0.2.2:7400"}));
   ASSERT_TRUE(records.write({3, "db1", "h3", "192.0.2.3:7400"}));
   std::set<std::uint64_t> sessions;
-  for (const auto& record : records.read_all()) sessions.insert(record.session);
+  for (const auto& record : records.read_all().records) sessions.insert(record.session);
   EXPECT_EQ(sessions, (std::set<std::uint64_t>{2, 3}));
 }
 
 TEST_F(Records, ACommitForADiscardedSessionIsRefused) {
-  auto outcomes = *OutcomeRecords::open(run_dir_);
+  auto outcomes = *OutcomeRecords::open(run_dir_, "boot-1");
   EXPECT_TRUE(outcomes->begin(5));
   outcomes->discard(5);
   EXPECT_EQ(outcomes->outcome(5), Ownership::kNever);
@@ -119,7 +155,7 @@ TEST_F(Records, ACommitForADiscardedSessionIsRefused) {
 
 TEST_F(Records, OwnershipSurvivesTheAgentAndSaysWhoMustStillBeResumed) {
   {
-    auto outcomes = *OutcomeRecords::open(run_dir_);
+    auto outcomes = *OutcomeRecords::open(run_dir_, "boot-1");
     EXPECT_TRUE(outcomes->begin(1));
     EXPECT_TRUE(outcomes->begin(2));
     EXPECT_TRUE(outcomes->begin(3));
@@ -127,11 +163,30 @@ TEST_F(Records, OwnershipSurvivesTheAgentAndSaysWhoMustStillBeResumed) {
     outcomes->mark_running(1, "ran");
     EXPECT_TRUE(outcomes->own(2, "waits"));
   }
-  auto outcomes = *OutcomeRecords::open(run_dir_);
+  auto outcomes = *OutcomeRecords::open(run_dir_, "boot-1");
   EXPECT_EQ(outcomes->outcome(1), Ownership::kOwned);
-  EXPECT_EQ(outcomes->outcome(2), Ownership::kOwned);
+  EXPECT_EQ(outcomes->outcome(2), Ownership::kUndecided) << "it may still refuse to run here";
   EXPECT_EQ(outcomes->outcome(3), Ownership::kNever) << "its twin died with the agent";
-  EXPECT_EQ(outcomes->owned_but_not_running(), std::vector<std::string>{"waits"});
+  const auto waiting = outcomes->owned_but_not_running();
+  ASSERT_EQ(waiting.size(), 1U);
+  EXPECT_EQ(waiting[0].guest, "waits");
+  EXPECT_EQ(waiting[0].session, 2U);
+  outcomes->conclude("waits");
+  EXPECT_EQ(outcomes->outcome(2), Ownership::kOwned);
+}
+
+TEST_F(Records, ATwinThatNeverRanIsUndecidedUntilItIsGone) {
+  {
+    auto outcomes = *OutcomeRecords::open(run_dir_, "boot-1");
+    EXPECT_TRUE(outcomes->begin(5));
+    EXPECT_TRUE(outcomes->own(5, "db1"));
+  }
+  auto outcomes = *OutcomeRecords::open(run_dir_, "boot-1");
+  outcomes->disown(5);
+  EXPECT_EQ(outcomes->outcome(5), Ownership::kUndecided);
+  EXPECT_FALSE(outcomes->own(5, "db1")) << "a late commit";
+  outcomes->discard(5);
+  EXPECT_EQ(outcomes->outcome(5), Ownership::kNever);
 }
 
 }  // namespace

@@ -1,0 +1,85 @@
+#include "control/agent/settler.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <utility>
+
+namespace sluice::agent {
+
+Settler::Settler(AgentContext& agent)
+    : agent_(agent), open_([this](auto& unsettled) { return settle(unsettled); }) {}
+
+void Settler::add(MigrationSource::Unsettled unsettled) {
+  if (unsettled.answer != OutcomeAnswer::kForgotten) return open_.add(std::move(unsettled));
+  unsettled.guest.set_purpose(ClaimPurpose::kForgotten);
+  const std::lock_guard lock(mutex_);
+  forgotten_.push_back(std::move(unsettled));
+}
+
+Expected<void> Settler::obey(const std::string& guest, Order order) {
+  const std::lock_guard lock(mutex_);
+  const auto found = std::find_if(forgotten_.begin(), forgotten_.end(), [&](const auto& unsettled) {
+    return unsettled.record.guest == guest;
+  });
+  if (found == forgotten_.end())
+    return fail(ErrorKind::kNotFound, fmt::format("guest {} does not wait for an operator", guest));
+  spdlog::warn("guest {}: an operator says that it is to {}", guest,
+               order == Order::kResume ? "run on here" : "end");
+  auto done = order == Order::kResume ? take_back(*found) : end(*found);
+  if (!done) spdlog::error("guest {}: {}", guest, done.error().message);
+  if (!found->guest.valid()) forgotten_.erase(found);
+  return done;
+}
+
+bool Settler::settle(MigrationSource::Unsettled& unsettled) {
+  const auto& record = unsettled.record;
+  const bool first_time = !unsettled.answer;
+  if (first_time) {
+    const auto answer = ask_outcome(record, agent_.credentials);
+    if (!answer || *answer == OutcomeAnswer::kUndecided) return false;
+    unsettled.answer = *answer;
+  }
+  Expected<void> done;
+  switch (*unsettled.answer) {
+    case OutcomeAnswer::kOwned:
+      if (first_time)
+        spdlog::warn("guest {} is owned by {}: the copy here is ended", record.guest, record.to);
+      done = end(unsettled);
+      break;
+    case OutcomeAnswer::kNeverOwned:
+      if (first_time)
+        spdlog::warn("guest {} was never owned by {}: it runs on here", record.guest, record.to);
+      done = take_back(unsettled);
+      break;
+    case OutcomeAnswer::kForgotten:
+      spdlog::error("{}", forgotten_text(record));
+      add(std::move(unsettled));
+      return true;
+    case OutcomeAnswer::kUndecided:
+      return false;
+  }
+  if (!done && !std::exchange(unsettled.complained, true))
+    spdlog::error("guest {}: {}; this is tried again", record.guest, done.error().message);
+  return !unsettled.guest.valid();
+}
+
+// The guest runs on here, or has exited.
+Expected<void> Settler::take_back(MigrationSource::Unsettled& unsettled) {
+  auto& guest = unsettled.guest.guest();
+  const bool is_twin = guest.phase() == guest::Phase::kIncoming;
+  auto done = is_twin ? guest.resume() : guest.cancel_handover();
+  if (!done && guest.alive()) return done;
+  agent_.handovers.remove(unsettled.record.session);
+  unsettled.guest.release();
+  return done;
+}
+
+Expected<void> Settler::end(MigrationSource::Unsettled& unsettled) {
+  auto done = unsettled.guest.destroy();
+  // An agent that finds a guest handed over without a record lets it run again.
+  if (done) agent_.handovers.remove(unsettled.record.session);
+  return done;
+}
+
+}  // namespace sluice::agent
