@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "control/agent/agent.h"
+#include "control/agent/capabilities.h"
 #include "control/agent/config.h"
 #include "control/agent/peer_service.h"
 #include "control/agent/service.h"
@@ -167,6 +168,8 @@ sigset_t block_signals() {
 }
 
 Expected<void> run_agent(const std::string& config_file) {
+  // Before any file is opened: one that root may read only by its capabilities is missed at once.
+  if (auto kept = keep_needed_capabilities(); !kept) return kept;
   const auto config = load_config(config_file);
   if (!config) return tl::unexpected<Error>(config.error());
   const auto credentials = load_credentials(*config, config_file);

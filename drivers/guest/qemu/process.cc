@@ -12,8 +12,10 @@
 #include <sstream>
 #include <string_view>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <thread>
 
 #include "drivers/base/clock.h"
 #include "drivers/guest/qemu/pidfd.h"
@@ -47,12 +49,27 @@ class SpawnSettings {
                              POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
   }
   posix_spawn_file_actions_t* actions() { return &actions_; }
+  const posix_spawn_file_actions_t* actions() const { return &actions_; }
   const posix_spawnattr_t* attributes() const { return &attributes_; }
 
  private:
   posix_spawn_file_actions_t actions_;
   posix_spawnattr_t attributes_;
 };
+
+// Returns 0 or an error number. posix_spawn cannot say that a child gets no new privileges, which
+// it inherits from the thread that makes it and which no thread gets rid of again: this one has its
+// own.
+int spawn_without_new_privileges(pid_t& pid, const SpawnSettings& settings, char* const argv[]) {
+  int status = 0;
+  std::thread([&] {
+    status =
+        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            ? posix_spawn(&pid, argv[0], settings.actions(), settings.attributes(), argv, environ)
+            : errno;
+  }).join();
+  return status;
+}
 
 }  // namespace
 
@@ -85,8 +102,7 @@ Expected<Process> Process::spawn(const SpawnRequest& request) {
     argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
   pid_t pid = 0;
-  const int status = posix_spawn(&pid, argv.front(), settings.actions(), settings.attributes(),
-                                 argv.data(), environ);
+  const int status = spawn_without_new_privileges(pid, settings, argv.data());
   if (status != 0) {
     return fail(ErrorKind::kFailed,
                 "cannot start " + request.argv.front() + ": " + std::strerror(status));

@@ -28,7 +28,8 @@ struct SpawnRequest {
 class Process {
  public:
   // Starts a program in a session of its own (a signal to the agent's terminal or group does not
-  // reach it), with default signals and with no descriptor but those named.
+  // reach it), with default signals and with no descriptor but those named. It has no more
+  // privileges than this process, root or not, and no program that it runs gets more.
   [[nodiscard]] static Expected<Process> spawn(const SpawnRequest& request);
   // A running process; kNotFound if it has gone or, with `start_time` not 0, if the number is used
   // again by another.
