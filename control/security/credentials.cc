@@ -27,6 +27,12 @@ Expected<std::string> read_file(const std::string& path) {
   return text.str();
 }
 
+std::shared_ptr<grpc::experimental::CertificateProviderInterface> watch_files(
+    const SecurityConfig& files) {
+  return std::make_shared<grpc::experimental::FileWatcherCertificateProvider>(
+      files.key, files.certificate, kReloadSeconds);
+}
+
 std::string_view view(grpc::string_ref text) { return {text.data(), text.size()}; }
 
 // Whom the CA vouches for. The reason is a sentence about "a certificate".
@@ -165,8 +171,7 @@ Expected<std::shared_ptr<const Credentials>> Credentials::load(SecurityConfig co
                 fmt::format("{} does not vouch for {}: {}; {}", files.ca, credentials->describe(),
                             verified.error().message, remedy));
   }
-  credentials->provider_ = std::make_shared<grpc::experimental::FileWatcherCertificateProvider>(
-      files.key, files.certificate, kReloadSeconds);
+  credentials->provider_ = watch_files(files);
   return credentials;
 }
 
@@ -209,7 +214,11 @@ ChannelSecurity Credentials::for_channel(const std::string& host, Role role) con
     return security;
   }
   grpc::experimental::TlsChannelCredentialsOptions options;
-  watch(options);
+  // A provider of its own: gRPC registers the first user of one before it hands out the
+  // certificate. Of channels that share one and connect at once, another may find none yet, and
+  // fails.
+  options.set_certificate_provider(watch_files(config_));
+  options.watch_identity_key_cert_pairs();
   options.set_verify_server_certs(false);  // the verifier does
   options.set_certificate_verifier(ExternalCertificateVerifier::Create<ChannelVerifier>(
       config_.ca, host, role, security.handshake));

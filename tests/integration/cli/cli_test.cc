@@ -2,13 +2,16 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <gtest/gtest.h>
+#include <latch>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <thread>
 #include <unistd.h>
 
 #include "control/cli/command_line.h"
+#include "control/client/agent_client.h"
 #include "control/model/version.h"
 #include "tests/integration/cli/fake_agent.h"
 #include "tests/integration/test_pki.h"
@@ -71,6 +74,27 @@ class CliTest : public testing::Test {
   std::ostringstream err_;
   Interrupts interrupts_;
 };
+
+TEST_F(CliTest, ChannelsThatConnectAtOnceAllPresentTheirCertificate) {
+  constexpr int kChannels = 4;
+  for (int round = 0; round < 100; ++round) {
+    const auto credentials = security::Credentials::load(security_, "");
+    ASSERT_TRUE(credentials) << credentials.error().message;
+    std::latch all_there(kChannels);
+    std::vector<std::future<Expected<v1::GuestList>>> answers;
+    for (int i = 0; i < kChannels; ++i) {
+      answers.push_back(std::async(std::launch::async, [&] {
+        client::AgentClient agent({h1_.name(), h1_.address()}, **credentials);
+        all_there.arrive_and_wait();
+        return agent.list_guests();
+      }));
+    }
+    for (auto& answer : answers) {
+      const auto listed = answer.get();
+      EXPECT_TRUE(listed) << listed.error().message;
+    }
+  }
+}
 
 TEST_F(CliTest, Version) {
   EXPECT_EQ(sluice({"--version"}), 0);
