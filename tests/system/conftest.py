@@ -116,7 +116,7 @@ class Lab:
             console.path.unlink()
         self.json("guest", "start", path, "--on", host)
         self.guests.append(name)
-        console.wait_for_more(3, 90)
+        console.wait_for_more(3, 180)
         return console
 
     def migrate(self, guest, to, *options, timeout=120):
@@ -155,7 +155,7 @@ class Lab:
         pid = self.agent_pid(host)
         assert pid, f"no agent runs on {host}"
         os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: self.agent_pid(host) is None, 10, f"the end of {host}'s agent")
+        wait_until(lambda: self.agent_pid(host) is None, 60, f"the end of {host}'s agent")
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ class Expectation:
     step: str
     fault: str
     where: str       # "source", "dest", "gone" or "asks"
-    statuses: tuple  # of `sluice migrate`; empty: nobody heard it
+    statuses: tuple  # of `sluice migrate`; None: nobody heard it
 
     def __str__(self):
         return f"{self.step}/{self.fault}"
@@ -51,7 +51,7 @@ def read_table():
             if word == ".":
                 continue
             where, status = word.split("/")
-            statuses = () if status == "-" else tuple(int(number) for number in status.split(","))
+            statuses = tuple(None if number == "-" else int(number) for number in status.split(","))
             cells.append(Expectation(words[0], fault, where, statuses))
     return cells, steps
 
@@ -398,10 +398,10 @@ class Cell:
 
     def status_wrong(self, status, said):
         wanted = self.expectation.statuses
-        if (status in wanted) if wanted else (status is None):
+        if status in wanted:
             # Who is told that the outcome is unknown is told what to do.
             return [] if status != 3 or "sluice guests" in said else [f"status 3 without what to do: {said}"]
-        return [f"exit status {status}, expected {' or '.join(map(str, wanted)) or 'none'}: {said}"]
+        return [f"exit status {status}, expected {' or '.join(map(str, wanted))}: {said}"]
 
     def left_behind(self):
         """Files, and processes that belong to the guest."""

@@ -102,7 +102,7 @@ def agent_error(lab, port, mtu="9000", namespace="sluice-h1"):
     config.write_text(f'host = "extra"\nrun_dir = "{run_dir}"\nlisten = ["unix:{run_dir}/agent.sock"]\nmemory = "1G"\n'
                       f'[security]\ntls = false\n[dataplane]\nport = "{port}"\naddress = "10.77.1.99/24"\nmtu = {mtu}\nqueues = 1\nmemory = "128M"\n')
     return subprocess.run(["ip", "netns", "exec", namespace, ROOT / "build/control/agent/sluiced", "--config", config],
-                          capture_output=True, text=True, check=False, timeout=30)
+                          capture_output=True, text=True, check=False, timeout=60)
 
 
 @pytest.mark.parametrize("port, mtu, words", [
@@ -127,7 +127,7 @@ def test_no_permission_to_trace(lab):
     subprocess.Popen(["ip", "netns", "exec", "sluice-h1", "setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace",
                       ROOT / "build/control/agent/sluiced", "--config", "/run/sluice/lab/h1/agent.toml"],
                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_until(lambda: lab.sluice("guests").returncode == 0 and lab.guest_host("traced") == "h1", 20, "the agent without ptrace")
+    wait_until(lambda: lab.sluice("guests").returncode == 0 and lab.guest_host("traced") == "h1", 60, "the agent without ptrace")
     assert_refused(lab.sluice("migrate", "traced", "--to", "h2"), 1, "trace")
     assert lab.guest_host("traced") == "h1"
     console.wait_for_more(3)

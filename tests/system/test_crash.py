@@ -40,7 +40,7 @@ def test_source_agent_killed_while_streaming(lab):
     finish(process)
     assert process.returncode != 0
     console.wait_for_more(5)
-    wait_until(lambda: lab.qemu_pids("h2", "survivor") == [], 30, "the end of the destination's twin")
+    wait_until(lambda: lab.qemu_pids("h2", "survivor") == [], 60, "the end of the destination's twin")
     lab.up(**SLOW)
     assert lab.guest_host("survivor") == "h1"
     assert lab.migrate("survivor", "h2")["status"] == "completed"
@@ -57,7 +57,7 @@ def test_destination_agent_killed_while_streaming(lab):
     assert process.returncode == 1
     assert "connection to host h2 broke off" in error_of(output), "the source did not hear of it but waited for frames in vain"
     console.wait_for_more(5)
-    wait_until(lambda: lab.qemu_pids("h2", "survivor") == [], 30, "the end of the destination's twin")
+    wait_until(lambda: lab.qemu_pids("h2", "survivor") == [], 60, "the end of the destination's twin")
     lab.up(**SLOW)
     assert lab.guest_host("survivor") == "h1"
     assert lab.migrate("survivor", "h2")["status"] == "completed"
@@ -91,5 +91,5 @@ def test_source_qemu_killed_while_streaming(lab):
     finish(process)
     assert process.returncode == 1
     # The guest is lost with its only process; what must not be left is a twin that pretends to be it.
-    wait_until(lambda: lab.qemu_pids("h2", "victim") == [], 30, "the end of the destination's twin")
+    wait_until(lambda: lab.qemu_pids("h2", "victim") == [], 60, "the end of the destination's twin")
     assert lab.guest_host("victim") is None
