@@ -407,7 +407,7 @@ class Cell:
         """Files, and processes that belong to the guest."""
         wrong = []
         for host in self.pair.hosts:
-            for pattern in ("guests/*", "handover/*", "holds/*"):
+            for pattern in ("guests/*", "handover/*.json", "holds/*"):
                 wrong += [f"left behind: {path}" for path in (LAB_RUN_DIR / host).glob(pattern)]
             if not poll(lambda host=host: not self.wardens(host)):
                 wrong.append(f"left behind on {host}: wardens {self.wardens(host)}")
