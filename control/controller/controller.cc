@@ -26,24 +26,6 @@ patch::TimeMs wall_clock_ms() {
       .count();
 }
 
-void apply_mark(patch::Mark mark, const std::string& by, std::string& cordoned_by,
-                bool& quarantined) {
-  switch (mark) {
-    case patch::Mark::kCordon:
-      cordoned_by = by;
-      break;
-    case patch::Mark::kUncordon:
-      cordoned_by.clear();
-      if (by == kOperator) quarantined = false;
-      break;
-    case patch::Mark::kQuarantine:
-      quarantined = true;
-      break;
-    default:
-      break;
-  }
-}
-
 }  // namespace
 
 Expected<std::unique_ptr<Controller>> Controller::start(const Config& config,
@@ -142,9 +124,11 @@ void Controller::renew_lease() {
 void Controller::step_runs() {
   const auto active = [](const auto& driver) { return !patch::is_final(driver->run().state()); };
   if (std::none_of(drivers_.begin(), drivers_.end(), active)) return;
+  const Hosts hosts = inventory_.hosts();
+  const patch::PlannedMover planned_mover = mover(hosts);
   for (const auto& driver : drivers_) {
     if (!active(driver)) continue;
-    const auto stepped = driver->step(facts(), mover(inventory_.hosts()));
+    const auto stepped = driver->step(facts(hosts), planned_mover);
     if (!stepped) return fatal(stepped.error().message);
     note_marks(driver->run());
     if (!active(driver)) {
@@ -165,18 +149,29 @@ void Controller::finish(const std::string& run, const patch::Outcome& outcome) {
   if (!finished) fatal(finished.error().message);
 }
 
-// A run's own marks are in its journal; this keeps what all of them come to.
-void Controller::note_marks(const patch::Run& run) {
-  for (const auto& name : run.plan().hosts) {
-    const auto& host = run.host(name);
-    Mark& mark = marks_[name];
-    if (host.cordoned_here) {
-      mark.cordoned_by = run.id();
-    } else if (mark.cordoned_by == run.id()) {
+// The one place where marks, a run's or an operator's, come to something.
+void Controller::apply_mark(const patch::MarkStep& step, const std::string& by) {
+  Mark& mark = marks_[step.host];
+  switch (step.mark) {
+    case patch::Mark::kCordon:
+      mark.cordoned_by = by;
+      break;
+    case patch::Mark::kUncordon:
       mark.cordoned_by.clear();
-    }
-    if (host.quarantined && !patch::is_final(run.state())) mark.quarantined = true;
+      if (by == kOperator) mark.quarantined = false;
+      break;
+    case patch::Mark::kQuarantine:
+      mark.quarantined = true;
+      break;
+    default:
+      break;
   }
+}
+
+// Those that the run has made since.
+void Controller::note_marks(const patch::Run& run) {
+  std::size_t& noted = marks_noted_[run.id()];
+  for (; noted < run.marks().size(); ++noted) apply_mark(run.marks()[noted], run.id());
 }
 
 // In the order in which the marks were made, over all runs.
@@ -199,25 +194,21 @@ Expected<void> Controller::restore() {
     if (auto collected = collect(run, run); !collected) return collected;
   }
   if (auto collected = collect(kClusterJournal, kOperator); !collected) return collected;
-  for (const auto& [sequence, mark] : marks) {
-    apply_mark(mark.second.mark, mark.first, marks_[mark.second.host].cordoned_by,
-               marks_[mark.second.host].quarantined);
-  }
+  for (const auto& [sequence, mark] : marks) apply_mark(mark.second, mark.first);
   // Before anything is taken up again, every host has been asked once.
   for (const auto& host : config_.hosts) inventory_.refresh(host.name);
   for (const auto& run : *runs) {
     auto driver = patch::Driver::resume(journal_, epoch_, run, executor_);
     if (!driver) return tl::unexpected<Error>(driver.error());
+    marks_noted_[run] = driver->run().marks().size();
     drivers_.push_back(std::make_unique<patch::Driver>(std::move(*driver)));
   }
   return {};
 }
 
-patch::Facts Controller::facts() const {
+patch::Facts Controller::facts(const Hosts& hosts) const {
   patch::Facts facts;
   facts.now_ms = now_ms();
-  facts.controller_hooks = hooks::HookRunner(config_.hooks_dir, config_.state_dir).names();
-  const Hosts hosts = inventory_.hosts();
   for (const auto& [name, host] : hosts) {
     auto& out = facts.hosts[name];
     out.reachable = host.reachable;
@@ -264,8 +255,6 @@ Expected<patch::Plan> Controller::check_plan(const std::string& plan_toml,
                                              const std::string& source) {
   auto plan = patch::parse_plan(plan_toml, source);
   if (!plan) return plan;
-  // A hook that was put there a moment ago is there.
-  for (const auto& host : plan->hosts) inventory_.refresh(host);
   for (const auto& driver : drivers_) {
     const patch::Run& run = driver->run();
     if (patch::is_final(run.state())) continue;
@@ -279,7 +268,10 @@ Expected<patch::Plan> Controller::check_plan(const std::string& plan_toml,
       }
     }
   }
-  if (auto admitted = patch::admit(*plan, facts(), mover(inventory_.hosts())); !admitted)
+  const Hosts hosts = inventory_.hosts();
+  patch::Facts known = facts(hosts);
+  known.controller_hooks = hooks::HookRunner(config_.hooks_dir, config_.state_dir).names();
+  if (auto admitted = patch::admit(*plan, known, mover(hosts)); !admitted)
     return tl::unexpected<Error>(admitted.error());
   return plan;
 }
@@ -328,10 +320,11 @@ Expected<void> Controller::set_mark(const std::string& host, patch::Mark mark) {
                                                 host, run.id(), patch::to_string(run.state())));
     }
   }
-  const patch::Record record{now_ms(), patch::MarkStep{host, mark}};
+  const patch::MarkStep step{host, mark};
+  const patch::Record record{now_ms(), step};
   if (auto written = journal_.append(epoch_, kClusterJournal, patch::encode(record)); !written)
     return written;
-  apply_mark(mark, kOperator, marks_[host].cordoned_by, marks_[host].quarantined);
+  apply_mark(step, kOperator);
   return {};
 }
 
@@ -343,7 +336,19 @@ Expected<void> Controller::uncordon(const std::string& host) {
   return decide([this, host] { return set_mark(host, patch::Mark::kUncordon); });
 }
 
+// A hook that was put there a moment ago is there. All are asked at once, here: a silent one keeps
+// nobody but the caller waiting.
+void Controller::ask_hosts_of(const std::string& plan_toml, const std::string& source) {
+  const auto plan = patch::parse_plan(plan_toml, source);
+  if (!plan) return;
+  std::vector<std::jthread> questions;
+  questions.reserve(plan->hosts.size());
+  for (const auto& host : plan->hosts)
+    questions.emplace_back([this, &host] { inventory_.refresh(host); });
+}
+
 Expected<v1::Preview> Controller::preview(const std::string& plan_toml, const std::string& source) {
+  ask_hosts_of(plan_toml, source);
   return decide([this, plan_toml, source]() -> Expected<v1::Preview> {
     const auto plan = check_plan(plan_toml, source);
     if (!plan) return tl::unexpected<Error>(plan.error());
@@ -382,6 +387,7 @@ Expected<v1::Preview> Controller::preview(const std::string& plan_toml, const st
 
 Expected<std::string> Controller::start_run(const std::string& plan_toml,
                                             const std::string& source) {
+  ask_hosts_of(plan_toml, source);
   return decide([this, plan_toml, source]() -> Expected<std::string> {
     const auto plan = check_plan(plan_toml, source);
     if (!plan) return tl::unexpected<Error>(plan.error());
@@ -410,7 +416,7 @@ Expected<void> Controller::command(const std::string& run, RunEvent event) {
 v1::RunList Controller::runs() {
   return decide([this] {
     v1::RunList list;
-    const auto known = facts();
+    const auto known = facts(inventory_.hosts());
     for (const auto& driver : drivers_) {
       auto status = to_status(driver->run(), known);
       status.clear_hosts();
@@ -425,7 +431,7 @@ Expected<v1::RunStatus> Controller::status(const std::string& run) {
   return decide([this, run]() -> Expected<v1::RunStatus> {
     const auto found = find(run);
     if (!found) return tl::unexpected<Error>(found.error());
-    return to_status((*found)->run(), facts());
+    return to_status((*found)->run(), facts(inventory_.hosts()));
   });
 }
 

@@ -83,13 +83,16 @@ class Controller {
   void renew_lease();
   void step_runs();
   void finish(const std::string& run, const patch::Outcome& outcome);
+  void ask_hosts_of(const std::string& plan_toml, const std::string& source);
   void fatal(const std::string& message);
 
   // ---- the deciding thread alone ----
   [[nodiscard]] Expected<void> restore();
-  [[nodiscard]] patch::Facts facts() const;
+  // Without the controller's hooks, which only an admission asks for.
+  [[nodiscard]] patch::Facts facts(const Hosts& hosts) const;
   [[nodiscard]] patch::PlannedMover mover(const Hosts& hosts) const;
   [[nodiscard]] Expected<void> set_mark(const std::string& host, patch::Mark mark);
+  void apply_mark(const patch::MarkStep& step, const std::string& by);
   void note_marks(const patch::Run& run);
   [[nodiscard]] Expected<patch::Plan> check_plan(const std::string& plan_toml,
                                                  const std::string& source);
@@ -104,6 +107,7 @@ class Controller {
   Executor executor_;
   planner::DurationModel durations_;
   std::map<std::string, Mark> marks_;
+  std::map<std::string, std::size_t> marks_noted_;       // run: how many of its marks
   std::vector<std::unique_ptr<patch::Driver>> drivers_;  // in the order in which they began
   std::int64_t renewed_ms_ = 0;
 

@@ -41,7 +41,7 @@ Executor::Executor(const Config& config, const security::Credentials& credential
 
 Executor::~Executor() {
   const std::lock_guard lock(mutex_);
-  for (auto& thread : threads_) thread.request_stop();
+  for (auto& action : actions_) action.thread.request_stop();
 }
 
 void Executor::begin(const patch::Run& run, const Intent& intent, bool again) {
@@ -50,10 +50,15 @@ void Executor::begin(const patch::Run& run, const Intent& intent, bool again) {
                intent.purpose, intent.to.empty() ? "" : " to " + intent.to,
                again ? ", taken up again" : "");
   const std::lock_guard lock(mutex_);
-  threads_.emplace_back([this, task = std::move(task)](const std::stop_token& stop) {
-    const Outcome outcome = perform(task, stop);
-    if (!stop.stop_requested()) on_end_(task.run, outcome);
-  });
+  std::erase_if(actions_, [](const Action& action) { return action.ended->load(); });
+  auto ended = std::make_unique<std::atomic<bool>>(false);
+  std::atomic<bool>& has_ended = *ended;
+  actions_.push_back({std::move(ended), std::jthread([this, task = std::move(task),
+                                                      &has_ended](const std::stop_token& stop) {
+                        const Outcome outcome = perform(task, stop);
+                        if (!stop.stop_requested()) on_end_(task.run, outcome);
+                        has_ended = true;
+                      })});
 }
 
 Outcome Executor::failed(const Task& task, const Error& error) const {
@@ -158,16 +163,11 @@ Outcome Executor::run_hook(const Task& task, const std::stop_token& stop) {
   request.set_idempotent(intent.hook.idempotent);
   for (const auto& [name, value] : environment) (*request.mutable_environment())[name] = value;
   // The agent runs it once for the key, however often it is asked.
-  auto last_heard = std::chrono::steady_clock::now();
   while (true) {
-    const auto begun = std::chrono::steady_clock::now();
     const auto result = agent(intent.host).run_hook(request);
     if (result) return {intent.id, result->ok(), result->output()};
-    if (std::chrono::steady_clock::now() - begun > std::chrono::seconds(5))
-      last_heard = std::chrono::steady_clock::now();
-    const bool silent = result.error().kind == ErrorKind::kUnreachable;
-    if (!silent || stop.stop_requested() ||
-        std::chrono::steady_clock::now() - last_heard > kSilence)
+    const bool unreachable = result.error().kind == ErrorKind::kUnreachable;
+    if (!unreachable || stop.stop_requested() || inventory_.silent_for(intent.host) > kSilence)
       return failed(task, result.error());
     std::this_thread::sleep_for(kRetry);
   }

@@ -2,6 +2,7 @@
 // thread that ends with one outcome.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -58,7 +59,11 @@ class Executor final : public patch::Actions {
   hooks::HookRunner hooks_;
   std::map<std::string, std::unique_ptr<client::AgentClient>> agents_;
   std::mutex mutex_;
-  std::vector<std::jthread> threads_;  // last: they use all of the above
+  struct Action {
+    std::unique_ptr<std::atomic<bool>> ended;
+    std::jthread thread;
+  };
+  std::vector<Action> actions_;  // last: they use all of the above
 };
 
 }  // namespace sluice::controller

@@ -60,6 +60,13 @@ void Inventory::refresh(const std::string& host) {
   if (const auto found = entries_.find(host); found != entries_.end()) ask(found->second);
 }
 
+std::chrono::steady_clock::duration Inventory::silent_for(const std::string& host) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = entries_.find(host);
+  return found == entries_.end() ? std::chrono::steady_clock::duration::max()
+                                 : std::chrono::steady_clock::now() - found->second.view.heard;
+}
+
 Hosts Inventory::hosts() const {
   const std::lock_guard lock(mutex_);
   Hosts hosts;

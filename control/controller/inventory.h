@@ -37,6 +37,9 @@ class Inventory {
   Inventory& operator=(const Inventory&) = delete;
 
   [[nodiscard]] Hosts hosts() const;
+  // Since its agent last answered, or since this controller began; for ever if there is no such
+  // host.
+  [[nodiscard]] std::chrono::steady_clock::duration silent_for(const std::string& host) const;
   // Asks one host now; what is known afterwards is no older than this call.
   void refresh(const std::string& host);
 

@@ -3,15 +3,10 @@
 #include <array>
 #include <cstddef>
 
+#include "control/model/transition_table.h"
+
 namespace sluice::model {
 namespace {
-
-template <typename State, typename Event>
-struct Transition {
-  State from;
-  Event event;
-  State to;
-};
 
 using S = SourceState;
 using E = SourceEvent;
@@ -62,15 +57,6 @@ constexpr std::array kDestination = {
     Transition<D, F>{D::kLoading, F::kFailure, D::kDiscarded},
     Transition<D, F>{D::kReady, F::kFailure, D::kDiscarded},
 };
-
-template <typename State, typename Event, std::size_t N>
-std::optional<State> find(const std::array<Transition<State, Event>, N>& table, State state,
-                          Event event) {
-  for (const auto& transition : table) {
-    if (transition.from == state && transition.event == event) return transition.to;
-  }
-  return std::nullopt;
-}
 
 }  // namespace
 

@@ -41,6 +41,7 @@ Expected<void> Run::fold(const Record& record) {
     hosts_.at(baseline->host).baseline = *baseline;
   } else if (const auto* mark = std::get_if<MarkStep>(&record.body)) {
     HostRun& host = hosts_.at(mark->host);
+    marks_.push_back(*mark);
     if (mark->mark == Mark::kQuarantine) {
       host.quarantined = true;
     } else {

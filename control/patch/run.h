@@ -147,6 +147,8 @@ class Run {
   // Those without an outcome, to be taken up after a crash, in the order of their ids.
   [[nodiscard]] std::vector<const Intent*> open_intents() const;
   [[nodiscard]] Task task(std::uint64_t id) const;
+  // In the order in which they were made.
+  [[nodiscard]] const std::vector<MarkStep>& marks() const { return marks_; }
   // Nothing is under way: every host waits, for its turn or for an operator, or is in its final
   // state.
   [[nodiscard]] bool at_rest() const;
@@ -253,6 +255,7 @@ class Run {
   std::map<std::string, HostRun> hosts_;
   std::map<std::uint64_t, Intent> intents_;
   std::map<std::uint64_t, Outcome> outcomes_;
+  std::vector<MarkStep> marks_;
   std::set<std::uint64_t> open_;                                // intents without an outcome
   std::set<std::string> canaries_;                              // names of guests
   std::map<std::string, std::vector<std::uint64_t>> arrivals_;  // host: intents of moves to it

@@ -3,15 +3,12 @@
 #include <array>
 #include <cstddef>
 
+#include "control/model/transition_table.h"
+
 namespace sluice::patch {
 namespace {
 
-template <typename State, typename Event>
-struct Transition {
-  State from;
-  Event event;
-  State to;
-};
+using model::Transition;
 
 using R = RunState;
 using Q = RunEvent;
@@ -71,15 +68,6 @@ constexpr std::array kHost = {
     Transition<S, E>{S::kVerifyOld, E::kFailure, S::kQuarantined},
 };
 
-template <typename State, typename Event, std::size_t N>
-std::optional<State> find(const std::array<Transition<State, Event>, N>& table, State state,
-                          Event event) {
-  for (const auto& transition : table) {
-    if (transition.from == state && transition.event == event) return transition.to;
-  }
-  return std::nullopt;
-}
-
 // Index is the enumerator; its 0 is never valid.
 constexpr std::array<std::string_view, static_cast<std::size_t>(RunState::kCount)> kRunStateNames =
     {"", "draft", "admitted", "running", "paused", "aborting", "done", "aborted"};
@@ -107,9 +95,11 @@ std::optional<Value> parse(const std::array<std::string_view, N>& names, std::st
 
 }  // namespace
 
-std::optional<RunState> next(RunState state, RunEvent event) { return find(kRun, state, event); }
+std::optional<RunState> next(RunState state, RunEvent event) {
+  return model::find(kRun, state, event);
+}
 std::optional<HostState> next(HostState state, HostEvent event) {
-  return find(kHost, state, event);
+  return model::find(kHost, state, event);
 }
 
 bool is_final(RunState state) { return state == R::kDone || state == R::kAborted; }
