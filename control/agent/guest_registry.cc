@@ -1,5 +1,6 @@
 #include "control/agent/guest_registry.h"
 
+#include <algorithm>
 #include <fmt/format.h>
 #include <fstream>
 #include <limits>
@@ -10,6 +11,9 @@
 
 namespace sluice::agent {
 namespace {
+
+// For all guests of a host together: whoever lists them waits for it.
+constexpr std::chrono::seconds kLookTime{1};
 
 const char* name_of(guest::Phase phase) {
   switch (phase) {
@@ -25,6 +29,19 @@ const char* name_of(guest::Phase phase) {
       return "gone";
   }
   return "?";
+}
+
+// Of a guest that nobody else may call.
+GuestView view_of(guest::Guest& guest) {
+  const auto& description = guest.description();
+  GuestView view;
+  view.name = description.definition.name;
+  view.driver = description.definition.driver;
+  view.state = name_of(guest.phase());
+  view.memory_bytes = description.definition.memory_bytes;
+  view.pid = guest.pid();
+  view.machine_type = description.machine_type;
+  return view;
 }
 
 std::string in_mebibytes(std::uint64_t bytes) { return fmt::format("{} MiB", bytes >> 20); }
@@ -118,6 +135,8 @@ std::string GuestRegistry::busy_text(const Entry& entry) {
       return fmt::format("guest {} is being started or stopped", name);
     case ClaimPurpose::kInspect:
       return fmt::format("guest {} is being checked", name);
+    case ClaimPurpose::kLook:
+      return fmt::format("guest {} exists already", name);
     case ClaimPurpose::kForgotten:
       return fmt::format(
           "guest {0} waits for an operator, since host {1} has lost its records of it; see sluice "
@@ -176,11 +195,12 @@ Expected<GuestClaim> GuestRegistry::create(const std::string& name, std::uint64_
     return tl::unexpected<Error>(made.error());
   }
   guest::Guest* guest = made->get();
+  auto view = view_of(*guest);
   {
     const std::lock_guard lock(mutex_);
     auto& entry = guests_.at(name);
     entry.guest = std::move(*made);
-    refresh(entry);
+    entry.view = std::move(view);
   }
   wake_watcher();
   return GuestClaim(this, name, guest);
@@ -188,14 +208,13 @@ Expected<GuestClaim> GuestRegistry::create(const std::string& name, std::uint64_
 
 Expected<void> GuestRegistry::add(std::unique_ptr<guest::Guest> guest) {
   const std::string name = guest->description().definition.name;
+  Entry entry;
+  entry.view = view_of(*guest);
+  entry.guest = std::move(guest);
   {
     const std::lock_guard lock(mutex_);
     if (const auto found = guests_.find(name); found != guests_.end())
       return fail(ErrorKind::kBusy, fmt::format("{} on {}", busy_text(found->second), host_));
-    Entry entry;
-    entry.view.name = name;
-    entry.guest = std::move(guest);
-    refresh(entry);
     guests_.emplace(name, std::move(entry));
   }
   wake_watcher();
@@ -204,8 +223,12 @@ Expected<void> GuestRegistry::add(std::unique_ptr<guest::Guest> guest) {
 
 Expected<GuestClaim> GuestRegistry::claim(const std::string& name, ClaimPurpose purpose,
                                           const std::string& peer) {
-  const std::lock_guard lock(mutex_);
-  const auto found = guests_.find(name);
+  std::unique_lock lock(mutex_);
+  auto found = guests_.end();
+  looked_.wait(lock, [&] {
+    found = guests_.find(name);
+    return found == guests_.end() || !is_looked_at(found->second);
+  });
   if (found == guests_.end() || found->second.exited)
     return fail(ErrorKind::kNotFound, fmt::format("no guest {} on {}", name, host_));
   Entry& entry = found->second;
@@ -216,21 +239,44 @@ Expected<GuestClaim> GuestRegistry::claim(const std::string& name, ClaimPurpose 
   return GuestClaim(this, name, entry.guest.get());
 }
 
-// Only while nobody else may call the guest.
-void GuestRegistry::refresh(Entry& entry) {
-  const auto& description = entry.guest->description();
-  entry.view.driver = description.definition.driver;
-  entry.view.memory_bytes = description.definition.memory_bytes;
-  entry.view.machine_type = description.machine_type;
-  entry.view.pid = entry.guest->pid();
-  entry.view.state = name_of(entry.guest->phase());
+GuestClaim GuestRegistry::claim_to_look(const std::string& name) {
+  const std::lock_guard lock(mutex_);
+  const auto found = guests_.find(name);
+  if (found == guests_.end() || found->second.claimed || found->second.exited) return {};
+  found->second.claimed = true;
+  found->second.purpose = ClaimPurpose::kLook;
+  return {this, name, found->second.guest.get()};
+}
+
+void GuestRegistry::look_at_unclaimed(Clock::time_point deadline) {
+  std::vector<std::string> names;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [name, entry] : guests_) names.push_back(name);
+  }
+  for (const auto& name : names) {
+    if (Clock::now() >= deadline) return;
+    // Giving a claim back is what asks.
+    claim_to_look(name).release();
+  }
+}
+
+std::size_t GuestRegistry::count() const {
+  const std::lock_guard lock(mutex_);
+  return guests_.size();
 }
 
 std::vector<GuestView> GuestRegistry::list() {
-  const std::lock_guard lock(mutex_);
+  const auto deadline = Clock::now() + kLookTime;
+  look_at_unclaimed(deadline);
+  std::unique_lock lock(mutex_);
+  // Another thread may be asking.
+  looked_.wait_until(lock, deadline, [&] {
+    return std::none_of(guests_.begin(), guests_.end(),
+                        [](const auto& named) { return is_looked_at(named.second); });
+  });
   std::vector<GuestView> views;
-  for (auto& [name, entry] : guests_) {
-    if (!entry.claimed && entry.guest) refresh(entry);
+  for (const auto& [name, entry] : guests_) {
     GuestView view = entry.view;
     if (entry.claimed && entry.purpose == ClaimPurpose::kForgotten) view.state = "forgotten";
     if (entry.claimed && entry.purpose == ClaimPurpose::kMove) {
@@ -243,21 +289,32 @@ std::vector<GuestView> GuestRegistry::list() {
 }
 
 void GuestRegistry::release(const std::string& name) {
+  guest::Guest* guest = nullptr;
   bool exited = false;
   {
     const std::lock_guard lock(mutex_);
     auto& entry = guests_.at(name);
     entry.on_exit = nullptr;
+    entry.purpose = ClaimPurpose::kLook;
+    guest = entry.guest.get();
+    exited = entry.exited;
+  }
+  if (!exited) {
+    auto view = view_of(*guest);
+    const std::lock_guard lock(mutex_);
+    auto& entry = guests_.at(name);
     exited = entry.exited;
     if (!exited) {
-      refresh(entry);
+      entry.view = std::move(view);
       entry.claimed = false;
     }
   }
-  if (!exited) return;
-  // Nobody else can claim a guest that has exited, so it is still ours.
-  if (auto guest = take(name)) (void)guest->destroy();
-  forget(name);
+  if (exited) {
+    // Nobody else can claim a guest that has exited, so it is still ours.
+    if (auto ours = take(name)) (void)ours->destroy();
+    forget(name);
+  }
+  looked_.notify_all();
 }
 
 std::unique_ptr<guest::Guest> GuestRegistry::take(const std::string& name) {

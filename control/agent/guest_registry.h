@@ -2,6 +2,9 @@
 // exited.
 #pragma once
 
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -30,8 +33,9 @@ struct GuestView {
 
 class GuestRegistry;
 
-// kForgotten: an operator must say what is to become of it; see model::SourceState.
-enum class ClaimPurpose : std::uint8_t { kMove = 1, kIncoming, kStop, kInspect, kForgotten };
+// kForgotten: an operator must say what is to become of it; see model::SourceState. kLook: the
+// registry asks how the guest is; other claims wait for that instead of failing.
+enum class ClaimPurpose : std::uint8_t { kMove = 1, kIncoming, kStop, kInspect, kForgotten, kLook };
 
 // The right to be the one thread that calls a guest; given back by its destruction. Outlived by the
 // registry.
@@ -86,17 +90,21 @@ class GuestRegistry {
   // A guest that was there before this agent. kBusy if the name is taken.
   [[nodiscard]] Expected<void> add(std::unique_ptr<guest::Guest> guest);
 
-  // kNotFound if there is no such guest here, kBusy while someone else holds it. `peer` is the
-  // other host of a move.
+  // kNotFound if there is no such guest here, kBusy while someone else holds it. Waits while list()
+  // asks the guest, so a second at most. `peer` is the other host of a move.
   [[nodiscard]] Expected<GuestClaim> claim(const std::string& name, ClaimPurpose purpose,
                                            const std::string& peer = {});
 
+  // Asks each guest that nobody has claimed how it is; those that have not answered after a second
+  // are listed as last seen. Only claims of the guest that is asked wait for the answer.
   [[nodiscard]] std::vector<GuestView> list();
+  [[nodiscard]] std::size_t count() const;
   [[nodiscard]] std::uint64_t capacity_bytes() const { return capacity_bytes_; }
   [[nodiscard]] std::uint64_t used_bytes() const;
 
  private:
   friend class GuestClaim;
+  using Clock = std::chrono::steady_clock;
   struct Entry {
     std::unique_ptr<guest::Guest> guest;  // null while it is being made
     GuestView view;                       // as last seen
@@ -111,7 +119,12 @@ class GuestRegistry {
                                        const std::string& incoming_from);
   [[nodiscard]] std::uint64_t used_bytes_locked() const;
   [[nodiscard]] static std::string busy_text(const Entry& entry);
-  void refresh(Entry& entry);
+  [[nodiscard]] static bool is_looked_at(const Entry& entry) {
+    return entry.claimed && entry.purpose == ClaimPurpose::kLook;
+  }
+  void look_at_unclaimed(Clock::time_point deadline);
+  // A claim for looking, invalid if the guest has gone or someone else holds it.
+  [[nodiscard]] GuestClaim claim_to_look(const std::string& name);
   void release(const std::string& name);
   [[nodiscard]] std::unique_ptr<guest::Guest> take(const std::string& name);
   void put_back(const std::string& name, std::unique_ptr<guest::Guest> guest);
@@ -122,7 +135,8 @@ class GuestRegistry {
 
   const std::string host_;
   const std::uint64_t capacity_bytes_;
-  mutable std::mutex mutex_;
+  mutable std::mutex mutex_;        // held for moments: never while a guest is asked
+  std::condition_variable looked_;  // a claim for looking has ended
   std::map<std::string, Entry> guests_;
   int wake_fd_;
   std::jthread watcher_;

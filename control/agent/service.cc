@@ -104,7 +104,7 @@ grpc::Status AgentService::GetHost(grpc::ServerContext* call, const v1::GetHostR
   reply->set_zero_copy(info.zero_copy);
   reply->set_memory_bytes(context.registry.capacity_bytes());
   reply->set_memory_used_bytes(context.registry.used_bytes());
-  reply->set_guests(static_cast<std::uint32_t>(context.registry.list().size()));
+  reply->set_guests(static_cast<std::uint32_t>(context.registry.count()));
   for (const auto& [host, address] : context.config.peers) reply->add_peers(host);
   for (const auto& remark : info.remarks) reply->add_remarks(remark);
   reply->set_boot_id(boot_id_);
@@ -258,7 +258,7 @@ grpc::Status AgentService::Reboot(grpc::ServerContext* context, const v1::Reboot
   if (auto admitted = admit(*context); !admitted.ok()) return admitted;
   reply->set_boot_id(boot_id_);
   if (request->boot_id() != boot_id_) return grpc::Status::OK;
-  const auto guests = agent_.context().registry.list().size();
+  const auto guests = agent_.context().registry.count();
   if (guests != 0) {
     return model::to_status(Error{
         ErrorKind::kBusy, fmt::format("{} has {} guests, which a reboot would end; move them first",

@@ -67,6 +67,7 @@ class Guest {
 
   [[nodiscard]] virtual const Description& description() const = 0;
   [[nodiscard]] virtual Memory memory() const = 0;
+  // As last seen if it does not say so within half a second.
   [[nodiscard]] virtual Phase phase() = 0;
   [[nodiscard]] virtual bool alive() const = 0;
   [[nodiscard]] virtual pid_t pid() const = 0;

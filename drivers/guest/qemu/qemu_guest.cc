@@ -11,6 +11,8 @@ namespace {
 
 constexpr TimeNs kQuitTimeoutNs = 2 * kSecondNs;
 constexpr TimeNs kResumeTimeoutNs = 10 * kSecondNs;
+// Whoever only looks waits no longer.
+constexpr TimeNs kLookTimeoutNs = 500 * kMillisecondNs;
 
 }  // namespace
 
@@ -36,8 +38,10 @@ Phase QemuGuest::phase() {
   if (parts_.warden) parts_.warden->reap();
   if (!alive()) return Phase::kGone;
   if (parts_.phase == Phase::kIncoming || parts_.phase == Phase::kHandedOver) return parts_.phase;
-  // A guest that does not answer keeps the phase it was last seen in.
-  if (const auto state = run_state())
+  // A guest that does not answer keeps the phase it was last seen in, and is not asked again before
+  // it has: it would find its socket full of questions.
+  if (qmp().owes_reply()) return parts_.phase;
+  if (const auto state = run_state(kLookTimeoutNs))
     parts_.phase = *state == "running" ? Phase::kRunning : Phase::kPaused;
   return parts_.phase;
 }
@@ -56,8 +60,10 @@ Expected<void> QemuGuest::require_phase(Phase wanted, const char* action) {
               "guest " + name() + " is not in a phase in which it can " + action);
 }
 
-Expected<std::string> QemuGuest::run_state() {
-  const auto status = qmp().execute("query-status");
+Expected<std::string> QemuGuest::run_state(TimeNs timeout_ns) {
+  const auto asked = qmp().send("query-status");
+  if (!asked) return tl::unexpected(asked.error());
+  const auto status = qmp().await_reply(*asked, timeout_ns);
   if (!status) return tl::unexpected(status.error());
   return text_at(*status, "status");
 }

@@ -98,7 +98,7 @@ class QemuGuest final : public Guest {
   [[nodiscard]] Expected<void> record_phase(RecordedPhase phase);
   [[nodiscard]] Expected<void> require_phase(Phase wanted, const char* action);
   // QEMU's run state ("running", "paused", "postmigrate", ...).
-  [[nodiscard]] Expected<std::string> run_state();
+  [[nodiscard]] Expected<std::string> run_state(TimeNs timeout_ns = QmpClient::kCommandTimeoutNs);
   [[nodiscard]] Expected<void> continue_running();
 
   [[nodiscard]] Expected<void> start_migration();

@@ -1,5 +1,6 @@
 #include "drivers/guest/qemu/qmp_client.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -161,6 +162,12 @@ Expected<Json> QmpClient::execute(const std::string& command, const Json& argume
   return reply;
 }
 
+bool QmpClient::owes_reply() {
+  while (last_answered_id_ < last_id_ && wait_for_input(monotonic_now_ns(), "a reply")) {
+  }
+  return last_answered_id_ < last_id_;
+}
+
 Expected<QmpEvent> QmpClient::wait_event(const std::function<bool(const QmpEvent&)>& wanted,
                                          TimeNs deadline_ns, std::string_view what) {
   while (true) {
@@ -238,6 +245,9 @@ Expected<void> QmpClient::take_message(std::string_view line, TimeNs received_ns
     const Json data = message.value("data", Json::object());
     events_.push_back({message["event"], data.is_object() ? data : Json::object(), received_ns});
   } else if (message.contains("return") || message.contains("error")) {
+    // QEMU answers in the order of the commands.
+    if (message.contains("id") && message["id"].is_number_unsigned())
+      last_answered_id_ = std::max<std::uint64_t>(last_answered_id_, message["id"]);
     replies_.push_back(std::move(message));
   } else {
     return fail(ErrorKind::kFailed,

@@ -65,6 +65,9 @@ class QmpClient {
   [[nodiscard]] Expected<Json> execute(const std::string& command,
                                        const Json& arguments = Json::object(), int pass_fd = -1);
 
+  // Whether QEMU has yet to answer a command whose time ran out; does not wait.
+  [[nodiscard]] bool owes_reply();
+
   // The first event, queued or to come, that `wanted` accepts; it and those before it leave the
   // queue. `what` says in an error what was waited for.
   [[nodiscard]] Expected<QmpEvent> wait_event(const std::function<bool(const QmpEvent&)>& wanted,
@@ -91,6 +94,7 @@ class QmpClient {
   std::string input_;  // bytes of a message that is not complete yet
   bool greeted_ = false;
   std::uint64_t last_id_ = 0;
+  std::uint64_t last_answered_id_ = 0;
   std::deque<QmpEvent> events_;  // bounded; the oldest go first
   Json replies_ = Json::array();
   SideChannel side_channel_;

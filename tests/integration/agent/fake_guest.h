@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -48,6 +49,29 @@ class FakeFate {
     }
     eventfd_write(death_fd_, 1);
   }
+  // From now on the guest does not say how it is.
+  void fall_silent() {
+    const std::lock_guard lock(mutex_);
+    silent_ = true;
+  }
+  void speak_again() {
+    {
+      const std::lock_guard lock(mutex_);
+      silent_ = false;
+    }
+    changed_.notify_all();
+  }
+  // Returns once somebody waits for a silent guest.
+  void await_question() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return asked_; });
+  }
+  void answer() {
+    std::unique_lock lock(mutex_);
+    asked_ = silent_;
+    changed_.notify_all();
+    changed_.wait(lock, [&] { return !silent_; });
+  }
   // Whether some of the guest's memory is populated.
   [[nodiscard]] bool has_content() const { return has_content_; }
   [[nodiscard]] guest::Phase phase() const {
@@ -80,6 +104,9 @@ class FakeFate {
 
  private:
   mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  bool silent_ = false;
+  bool asked_ = false;  // while silent
   guest::Phase phase_;
   const bool has_content_;
   const int death_fd_;
@@ -120,7 +147,10 @@ class FakeGuest final : public guest::Guest {
   guest::Memory memory() const override {
     return {fd_, 0, kFakeBytes, getpid(), reinterpret_cast<std::uint64_t>(address_)};
   }
-  guest::Phase phase() override { return fate_->phase(); }
+  guest::Phase phase() override {
+    fate_->answer();
+    return fate_->phase();
+  }
   bool alive() const override { return fate_->phase() != guest::Phase::kGone; }
   pid_t pid() const override { return getpid(); }
   int death_fd() const override { return fate_->death_fd(); }

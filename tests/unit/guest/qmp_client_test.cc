@@ -2,6 +2,7 @@
 #include "drivers/guest/qemu/qmp_client.h"
 
 #include <array>
+#include <future>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -67,6 +68,26 @@ TEST(QmpClient, ReassemblesMessagesAndSkipsRepliesThatNobodyWaitsFor) {
   ASSERT_TRUE(event) << "an event that came with a reply was lost";
   EXPECT_GE(event->received_ns, before_ns);
   EXPECT_LE(event->received_ns, monotonic_now_ns());
+}
+
+TEST(QmpClient, KnowsWhetherALateReplyIsStillToCome) {
+  std::promise<void> may_answer;
+  const ScriptedServer server([&](int fd) {
+    greet(fd);
+    read_line(fd);
+    may_answer.get_future().wait();
+    say(fd, "{\"return\": 7, \"id\": 2}\r\n");
+    read_line(fd);
+  });
+  auto client = server.connect();
+  ASSERT_TRUE(client);
+  EXPECT_FALSE((*client)->owes_reply());
+  const auto command = (*client)->send("query-x");
+  ASSERT_TRUE(command);
+  EXPECT_FALSE((*client)->await_reply(*command, 0));
+  EXPECT_TRUE((*client)->owes_reply());
+  may_answer.set_value();
+  while ((*client)->owes_reply()) usleep(1000);
 }
 
 TEST(QmpClient, RefusalCarriesQemusWords) {
