@@ -18,8 +18,7 @@
 namespace sluice::agent {
 namespace {
 
-constexpr auto kConnectTimeout = std::chrono::seconds(3);
-constexpr auto kOutcomeTimeout = std::chrono::seconds(1);
+constexpr auto kOutcomeTimeout = std::chrono::seconds(3);
 // A destination says one thing for each that it is told.
 constexpr std::size_t kRepliesWaitingMax = 2;
 
@@ -107,7 +106,7 @@ Expected<std::unique_ptr<PeerStream>> PeerStream::open(
   impl->host = host;
   impl->on_broken = std::move(on_broken);
   impl->connection = model::open_channel(host, address, credentials);
-  if (auto connected = impl->connection.connect(kConnectTimeout); !connected)
+  if (auto connected = impl->connection.connect(model::kConnectTimeout); !connected)
     return tl::unexpected<Error>(connected.error());
   impl->stub = v1::Peer::NewStub(impl->connection.channel);
   impl->stream = impl->stub->Receive(&impl->context);

@@ -22,9 +22,9 @@ class PeerStream {
     TimeNs arrived_ns = 0;  // CLOCK_MONOTONIC
   };
 
-  // Connects within three seconds, else kUnreachable; kPermission if certificates are why not.
-  // `on_broken` is called at most once, from the stream's own thread, when the destination reports
-  // a failure or the stream ends.
+  // Connects within model::kConnectTimeout, else kUnreachable; kPermission if certificates are why
+  // not. `on_broken` is called at most once, from the stream's own thread, when the destination
+  // reports a failure or the stream ends.
   [[nodiscard]] static Expected<std::unique_ptr<PeerStream>> open(
       const std::string& host, const std::string& address, const security::Credentials& credentials,
       std::function<void(const Error&)> on_broken);
@@ -61,7 +61,7 @@ enum class OutcomeAnswer : std::uint8_t {
 };
 
 // Asks the destination's agent what became of a session; kUnreachable if it does not answer within
-// a second, kInvalid if another host answers at its address: its ignorance means nothing.
+// three seconds, kInvalid if another host answers at its address: its ignorance means nothing.
 [[nodiscard]] Expected<OutcomeAnswer> ask_outcome(const HandoverRecord& record,
                                                   const security::Credentials& credentials);
 

@@ -14,7 +14,7 @@ namespace {
 using std::chrono::seconds;
 using std::chrono::steady_clock;
 
-constexpr seconds kQuestion{5};
+constexpr seconds kQuestion{10};
 // Hosts are asked, and a plan for all of them is made.
 constexpr seconds kPlanning{60};
 constexpr seconds kPatience{60};

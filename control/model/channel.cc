@@ -72,6 +72,9 @@ Connection open_channel(const std::string& host, const std::string& address,
   // A connection of its own: one that is shared would remember the peer's earlier failures and back
   // off.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  // gRPC means the time for one attempt.
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS,
+                   static_cast<int>(std::chrono::milliseconds(kConnectTimeout).count()));
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetMaxReceiveMessageSize(kMessageBytesMax);
   if (!security.server_name.empty()) arguments.SetSslTargetNameOverride(security.server_name);

@@ -14,6 +14,10 @@
 
 namespace sluice::model {
 
+// Until a connection stands, on a busy machine too. A host that is switched off refuses nothing, so
+// it takes as long to be called unreachable.
+inline constexpr std::chrono::seconds kConnectTimeout{5};
+
 // Digests of a guest of terabytes fit.
 inline constexpr int kMessageBytesMax = 64 << 20;
 
