@@ -17,8 +17,10 @@
  *   - Each step that leaves a trace outside the agent's memory (a record, a message, an order to QEMU) is a step
  *     of its own, and an agent may die (`unless`) before any of them. Then its memory and connections are lost; its
  *     records (tmpfs) and the guests' processes stay, but for a twin that was not kept: its warden kills it.
- *   - The control stream keeps order and duplicates nothing (gRPC), and may break at any time: what was in transit
- *     then is read or lost. Questions about the outcome travel beside it; an answer may be acted on much later.
+ *   - The control stream keeps order and may break at any time: what was in transit then is read or lost. A message
+ *     of it may come a second time (DUPLICATES), which gRPC promises not to let happen. Questions about the outcome travel
+ *     beside the stream and may be asked any number of times, as they change nothing; an answer belongs to its question and
+ *     may be acted on much later.
  *   - Time: any wait may run out, any step before the commit may fail, a question may be asked at any moment.
  *   - One copy of the guest may be killed (KILLS), also a paused one, and a twin may refuse to run, also when a later
  *     agent tells it to.
@@ -47,6 +49,9 @@
 
 #ifndef REBOOTS
 #define REBOOTS 0 /* of hosts */
+#endif
+#ifndef DUPLICATES
+#define DUPLICATES 0 /* messages of the streams that come twice */
 #endif
 
 mtype = {
@@ -99,8 +104,11 @@ bool undecided[EACH];     /* the answer is not final yet */
 
 /* the streams */
 bool open_stream[SESSIONS + 1];
-chan to_destination[SESSIONS + 1] = [2] of { mtype };
-chan to_source[SESSIONS + 1] = [2] of { mtype };
+chan to_destination[SESSIONS + 1] = [2 + DUPLICATES] of { mtype };
+chan to_source[SESSIONS + 1] = [2 + DUPLICATES] of { mtype };
+
+/* What comes next is something else than was waited for: the session fails. */
+#define OUT_OF_TURN(channel, wanted) (DUPLICATES > 0 && nempty(channel) && !channel?[wanted])
 
 /* for the checks alone */
 byte sessions = 0;
@@ -432,11 +440,19 @@ destination:
     if
     :: atomic { to_destination[s]?prove -> T_DST(kReceiving, kProofMatched, kProven); send(to_source[s], s, proven) }
     :: atomic { to_destination[s]?prove -> T_DST(kReceiving, kProofMismatched, kDiscarded) }; goto discarded
-    :: atomic { !open_stream[s] || process[h] == GONE -> T_DST(kReceiving, kFailure, kDiscarded) }; goto discarded
+    :: atomic {
+         !open_stream[s] || process[h] == GONE || OUT_OF_TURN(to_destination[s], prove) ->
+         T_DST(kReceiving, kFailure, kDiscarded)
+       };
+       goto discarded
     fi;
     if
     :: atomic { to_destination[s]?load_state -> T_DST(kProven, kStateArrived, kLoading) }
-    :: atomic { !open_stream[s] || process[h] == GONE -> T_DST(kProven, kFailure, kDiscarded) }; goto discarded
+    :: atomic {
+         !open_stream[s] || process[h] == GONE || OUT_OF_TURN(to_destination[s], load_state) ->
+         T_DST(kProven, kFailure, kDiscarded)
+       };
+       goto discarded
     fi;
 #ifndef M_KEPT_AFTER_COMMIT
     keep();
@@ -447,7 +463,10 @@ destination:
     fi;
     if
     :: to_destination[s]?commit
-    :: atomic { !open_stream[s] -> T_DST(kReady, kFailure, kDiscarded) }; goto discarded
+    :: atomic {
+         !open_stream[s] || OUT_OF_TURN(to_destination[s], commit) -> T_DST(kReady, kFailure, kDiscarded)
+       };
+       goto discarded
     fi;
 #ifdef M_RUNS_BEFORE_OWNED
     let_run(h);
@@ -562,7 +581,17 @@ inline reboot(h) {
 /* The warden of a twin that was not kept. */
 #define ORPHANED(h) (!up[h] && record[h] == REC_INCOMING && process[h] != GONE)
 
+/* The oldest message that was not read comes once more, last. */
+inline duplicate(channel) {
+  duplicates++;
+  channel?<again>;
+  channel!again;
+  again = 0
+}
+
 proctype World() {
+  byte duplicates = 0;
+  mtype again;
   byte crashes = 0;
   byte kills = 0;
   byte breaks = 0;
@@ -577,6 +606,16 @@ proctype World() {
   :: kills < KILLS && process[1] != GONE -> kill(1)
   :: breaks < BREAKS && sessions > 0 && open_stream[sessions] -> atomic { breaks++; open_stream[sessions] = false }
   :: breaks < BREAKS && sessions > 1 && open_stream[sessions - 1] -> atomic { breaks++; open_stream[sessions - 1] = false }
+#if DUPLICATES > 0
+  :: atomic {
+       duplicates < DUPLICATES && sessions > 0 && nempty(to_destination[sessions]) && nfull(to_destination[sessions]) ->
+       duplicate(to_destination[sessions])
+     }
+  :: atomic {
+       duplicates < DUPLICATES && sessions > 0 && nempty(to_source[sessions]) && nfull(to_source[sessions]) ->
+       duplicate(to_source[sessions])
+     }
+#endif
   :: break
   od
 }

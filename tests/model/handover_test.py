@@ -16,12 +16,13 @@ SEARCH_SECONDS_MAX = 900
 DEPTH_MAX = 100_000
 
 # Bounds that together cover: a host that reboots; the guest going there, back and there again; a copy that is killed; a third
-# crash. The longest search first.
+# crash; a message that comes twice. The longest search first.
 BOUNDS = [
     {"SESSIONS": 2, "CRASHES": 1, "KILLS": 0, "BREAKS": 1, "REBOOTS": 1},
     {"SESSIONS": 3, "CRASHES": 2, "KILLS": 0, "BREAKS": 0},
     {"SESSIONS": 2, "CRASHES": 1, "KILLS": 1, "BREAKS": 1},
     {"SESSIONS": 1, "CRASHES": 3, "KILLS": 1, "BREAKS": 1},
+    {"SESSIONS": 2, "CRASHES": 1, "KILLS": 0, "BREAKS": 0, "DUPLICATES": 1},
 ]
 
 SMALL = {"SESSIONS": 1, "CRASHES": 2, "KILLS": 0, "BREAKS": 1}
