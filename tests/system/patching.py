@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sqlite3
+import time
 from pathlib import Path
 
 from conftest import LAB_RUN_DIR, wait_until
@@ -100,12 +101,13 @@ class Patching:
 
     # ------------------------------------------------------------------------------------------------ runs
 
-    def plan(self, hosts, *, expected="2", hooks=DEFAULT_HOOKS, more="", reboot_timeout_s=300, gate_s=0, soak_s=0, ratio_min=0):
+    def plan(self, hosts, *, expected="2", hooks=DEFAULT_HOOKS, more="", placement="home", reboot_timeout_s=300, gate_s=0,
+             soak_s=0, ratio_min=0):
         path = self.lab.tmp_path / "plan.toml"
         path.write_text(
             f'name = "test"\nhosts = {json.dumps(hosts)}\n{more}\n[hooks]\n{hooks}'
             + (f'[expect]\nversion = "{expected}"\n' if expected else "")
-            + f'[reboot]\ntimeout_s = {reboot_timeout_s}\n[refill]\ngate_s = {gate_s}\n'
+            + f'[reboot]\ntimeout_s = {reboot_timeout_s}\n[refill]\nplacement = "{placement}"\ngate_s = {gate_s}\n'
             f'[soak]\nseconds = {soak_s}\ngoodput_ratio_min = {ratio_min}\n')
         return path
 
@@ -126,8 +128,21 @@ class Patching:
     def states(self, run=None):
         return {host["host"]: host["state"] for host in self.status(run)["hosts"]}
 
-    def wait_for_state(self, host, state, seconds=60):
-        wait_until(lambda: self.states()[host] == state, seconds, f"{host} to be {state}")
+    def reaches_states(self, run, states, seconds=120):
+        """Of some hosts; what became of the run instead is printed."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if states.items() <= self.states(run).items():
+                return True
+            time.sleep(0.1)
+        print(f"not reached: {states}\n{json.dumps(self.status(run), indent=1)}")
+        return False
+
+    def wait_for_states(self, run, states):
+        assert self.reaches_states(run, states), states
+
+    def wait_for_state(self, host, state):
+        self.wait_for_states(None, {host: state})
 
     def refused(self, *arguments, words):
         """One line, status 1, and no run."""

@@ -4,7 +4,7 @@ import re
 import pytest
 
 from conftest import LAB_RUN_DIR, wait_until
-from patching import HOOKS_LOG, Patching
+from patching import HOOKS_LOG, Patching, moves
 
 
 @pytest.fixture
@@ -38,6 +38,18 @@ def test_patches_every_host_under_running_guests(lab, patching):
     assert report.returncode == 0
     assert all(name in report.stdout for name in [*cluster.hosts, "linux"])
     assert lab.json("patch", "report", status["run"])
+
+
+def test_patched_hosts_take_in_the_guests_of_the_next(lab, patching):
+    cluster = patching(3)
+    guests = cluster.one_guest_a_host()
+    status = lab.json("patch", "run", cluster.with_canary(cluster.plan(cluster.hosts, placement="rolling")), "--watch", timeout=400)
+    assert status["status"] == "done"
+    assert cluster.states() == {"h1": "done", "h2": "done", "h3": "done"}
+    assert cluster.versions() == ["2", "2", "2"]
+    cluster.assert_running(guests)
+    moved = [purpose for purpose, _ in moves(status["run"]) if not purpose.startswith("canary")]
+    assert len(moved) < 2 * len(guests), f"no fewer moves than away and home again: {moved}"
 
 
 def test_drains_a_host_and_gives_it_back(lab, patching):
