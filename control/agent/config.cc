@@ -216,6 +216,20 @@ void read_test(const toml::node* node, TableReader& root, const std::string& sou
     reader.complain(table->get("hold_dir")->source(), "test.hold_dir must be an absolute path");
 }
 
+void read_qemu(TableReader& root, std::optional<Error>& error, Config& config) {
+  root.subtable("qemu", [&](TableReader& reader) {
+    reader.refuse_unknown({"binaries", "arrivals_may_run_programs"});
+    reader.boolean("arrivals_may_run_programs", config.qemu.arrivals_may_run_programs);
+    if (!reader.table().contains("binaries")) return;
+    config.qemu.binaries.clear();
+    reader.array("binaries", true, [&](const toml::node& node) {
+      config.qemu.binaries.push_back(node.value_exact<std::string>().value_or(""));
+      if (!error && !config.qemu.binaries.back().starts_with("/"))
+        reader.complain(node.source(), "qemu.binaries must hold absolute paths");
+    });
+  });
+}
+
 void read_patching(TableReader& root, std::optional<Error>& error, Config& config) {
   root.subtable("patching", [&](TableReader& reader) {
     reader.refuse_unknown({"state_dir", "hooks_dir", "reboot_command"});
@@ -243,7 +257,7 @@ Expected<Config> parse_config(std::string_view text, const std::string& source) 
   std::optional<Error> error;
   TableReader reader(root, source, "", error);
   reader.refuse_unknown({"host", "run_dir", "listen", "memory", "peers", "dataplane", "neighbours",
-                         "patching", "security", "test"});
+                         "patching", "qemu", "security", "test"});
   reader.text("host", config.host, true);
   reader.text("run_dir", config.run_dir, true);
   if (!error && config.run_dir.front() != '/')
@@ -253,6 +267,7 @@ Expected<Config> parse_config(std::string_view text, const std::string& source) 
   read_peers(root.get("peers"), reader, config);
   read_neighbours(root.get("neighbours"), reader, config);
   if (!error) read_data_plane(root.get("dataplane"), reader, source, error, config);
+  read_qemu(reader, error, config);
   read_patching(reader, error, config);
   if (!error) read_test(root.get("test"), reader, source, error, config);
   if (!error) {

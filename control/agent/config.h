@@ -10,6 +10,7 @@
 #include "control/security/config.h"
 #include "dataplane/base/expected.h"
 #include "drivers/dpdk/data_plane.h"
+#include "drivers/guest/guest.h"
 
 namespace sluice::agent {
 
@@ -23,6 +24,7 @@ struct Config {
   // Of the data plane's packets. Lower effort than everything else on the network (RFC 8622): a
   // heartbeat must never wait behind a migration.
   std::uint8_t dscp = 1;
+  guest::QemuPolicy qemu;  // [qemu]; see docs/security.md
   // [patching]: what a controller may ask of this host; see docs/patching.md.
   std::string state_dir = "/var/lib/sluice";  // outlives reboots
   std::string hooks_dir = "/etc/sluice/hooks";

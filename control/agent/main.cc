@@ -198,7 +198,7 @@ Expected<void> run_agent(const std::string& config_file) {
   if (!data_plane) return tl::unexpected<Error>(data_plane.error());
   for (const auto& remark : (*data_plane)->info().remarks) spdlog::info("data plane: {}", remark);
 
-  const guest::HostContext host{config->run_dir, config->host};
+  const guest::HostContext host{config->run_dir, config->host, config->qemu};
   Drivers drivers;
   drivers.emplace("memory", guest::make_memory_driver(host));
   drivers.emplace("qemu", guest::make_qemu_driver(host));

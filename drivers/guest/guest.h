@@ -111,10 +111,23 @@ class Guest {
   virtual void announce() = 0;
 };
 
-// Where a driver keeps what belongs to one host's guests. Paths are absolute and exist.
+// What a host runs as QEMU: a peer that offers a guest, or an operator, must not choose freely
+// which of its programs run, with an agent's rights.
+struct QemuPolicy {
+  // Absolute paths; a * stands for any part of a file's name.
+  std::vector<std::string> binaries = {"/usr/bin/qemu-system-*", "/usr/libexec/qemu-system-*",
+                                       "/usr/libexec/qemu-kvm"};
+  // Whether guests that arrive may have options that run programs: see program_option() in
+  // qemu/command_line.h.
+  bool arrivals_may_run_programs = false;
+};
+
+// Where a driver keeps what belongs to one host's guests, and what it may do there. Paths are
+// absolute and exist.
 struct HostContext {
   std::string run_dir;  // tmpfs; one directory per guest below run_dir/guests/
   std::string host;
+  QemuPolicy qemu = {};
 };
 
 // One per driver name. start, adopt and prepare_incoming leave nothing behind when they fail.

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <array>
-#include <optional>
+#include <fnmatch.h>
 
 namespace sluice::guest::qemu {
 namespace {
@@ -128,7 +128,85 @@ std::string unrepeatable(const Option& option) {
   return {};
 }
 
+// Options that run a program, load code or open QEMU's monitor: -gdb takes the monitor's commands
+// too, semihosting gives the guest system(3).
+constexpr std::array<std::string_view, 10> kProgramOptions = {
+    "plugin",   "gdb", "s",          "semihosting", "semihosting-config",
+    "incoming", "qmp", "qmp-pretty", "readconfig",  "preconfig"};
+
+bool is_network_chardev(std::string_view value) {
+  const std::string_view kind = split_properties(value).front();
+  constexpr std::array<std::string_view, 5> kNetwork = {
+      "tcp:", "telnet:", "tn3270:", "udp:", "websocket:"};
+  const bool old_style = std::any_of(kNetwork.begin(), kNetwork.end(),
+                                     [&](std::string_view name) { return kind.starts_with(name); });
+  return old_style || kind == "udp" || kind == "backend=udp" || property(value, "port") ||
+         property(value, "host");
+}
+
+bool opens_network_monitor(const Option& option, const std::vector<Option>& options) {
+  if (option.name == "monitor" && is_network_chardev(option.value)) return true;
+  // A monitor may share any of these with a serial port: mon:tcp:...
+  const std::string_view shared = "mon:";
+  if (option.value.starts_with(shared) && is_network_chardev(option.value.substr(shared.size())))
+    return true;
+  if (option.name != "mon" && option.name != "monitor") return false;
+  const std::string_view first = split_properties(option.value).front();
+  const std::string_view id = property(option.value, "chardev")
+                                  .value_or(first.starts_with("chardev:")
+                                                ? first.substr(std::string_view("chardev:").size())
+                                                : first);
+  return std::any_of(options.begin(), options.end(), [&](const Option& chardev) {
+    return chardev.name == "chardev" && property(chardev.value, "id") == id &&
+           is_network_chardev(chardev.value);
+  });
+}
+
+bool runs_program(const Option& option) {
+  if (contains(kProgramOptions, option.name)) return true;
+  if (option.name != "netdev" && option.name != "net" && option.name != "nic") return false;
+  // JSON can spell a key in many ways.
+  if (option.value.starts_with("{") && option.value.find('\\') != std::string_view::npos)
+    return true;
+  for (const std::string_view key : {"script", "downscript", "helper", "smb", "guestfwd"}) {
+    if (option.value.starts_with("{") && option.value.find(key) != std::string_view::npos)
+      return true;
+    const auto value = property(option.value, key);
+    if (value && *value != "no") return true;
+  }
+  return false;
+}
+
+// As parse_options(), but whatever looks like an option is one: what this QEMU takes for a flag or
+// a value, another version may not.
+std::vector<Option> possible_options(const std::vector<std::string>& args) {
+  std::vector<Option> options;
+  for (std::size_t i = 0; i < args.size(); ++i) {
+    const std::string_view text = args[i];
+    if (text.size() < 2 || text.front() != '-') continue;
+    const std::string_view value = i + 1 < args.size() ? std::string_view(args[i + 1]) : "";
+    options.push_back({text.substr(text.starts_with("--") ? 2 : 1), value, i, 2});
+  }
+  return options;
+}
+
 }  // namespace
+
+std::optional<std::string> program_option(const std::vector<std::string>& args) {
+  const std::vector<Option> options = possible_options(args);
+  for (const Option& option : options) {
+    if (!runs_program(option) && !opens_network_monitor(option, options)) continue;
+    return "-" + std::string(option.name) +
+           (option.value.empty() ? "" : " " + std::string(option.value));
+  }
+  return std::nullopt;
+}
+
+bool is_allowed_binary(const std::string& path, const std::vector<std::string>& allowed) {
+  return std::any_of(allowed.begin(), allowed.end(), [&](const std::string& pattern) {
+    return fnmatch(pattern.c_str(), path.c_str(), FNM_PATHNAME | FNM_NOESCAPE) == 0;
+  });
+}
 
 std::string machine_argument(const std::vector<std::string>& args) {
   std::string merged;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,6 +20,16 @@ inline constexpr std::string_view kRamBackendId = "sluice-ram";
 // or that cannot be repeated on another host (an inherited descriptor), and says what to do
 // instead.
 [[nodiscard]] Expected<void> check_user_args(const std::vector<std::string>& args);
+
+// The first option that lets QEMU run another program or load code, or that opens to the network a
+// monitor from which that can be done, as "-netdev tap,script=/x"; nothing if there is none.
+// Options that read or write files are not among them.
+[[nodiscard]] std::optional<std::string> program_option(const std::vector<std::string>& args);
+
+// Whether a host that runs these binaries, absolute paths with * for any part of a file's name,
+// runs the one at `path`, which is resolved.
+[[nodiscard]] bool is_allowed_binary(const std::string& path,
+                                     const std::vector<std::string>& allowed);
 
 struct LaunchPlan {
   std::string binary_path;

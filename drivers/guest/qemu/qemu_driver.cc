@@ -142,11 +142,36 @@ Expected<void> configure_twin(QmpClient& qmp, const Description& wanted) {
   return {};
 }
 
+// The file behind `name`, if this host runs it as QEMU.
+Expected<std::string> allowed_binary(const HostContext& context, const std::string& name) {
+  const auto found = find_executable(name);
+  if (!found) return found;
+  std::error_code error;
+  const std::string path = std::filesystem::canonical(*found, error).string();
+  if (!error && is_allowed_binary(path, context.qemu.binaries)) return path;
+  return fail(ErrorKind::kPermission, (error ? *found : path) +
+                                          " is none of the QEMU binaries that " + context.host +
+                                          " runs; name it under [qemu] binaries in its agent.toml");
+}
+
+Expected<void> check_arrival(const HostContext& context, const Definition& definition) {
+  if (context.qemu.arrivals_may_run_programs) return {};
+  const auto option = program_option(definition.qemu_args);
+  if (!option) return {};
+  return fail(ErrorKind::kPermission,
+              context.host + " takes no guest whose QEMU may run programs: " + *option +
+                  "; to allow it, write [qemu] arrivals_may_run_programs = true in its agent.toml");
+}
+
 // Starts QEMU as a new guest or, with `incoming`, as the twin of one that `record` describes.
 Expected<std::unique_ptr<Guest>> launch(const HostContext& context, Record record, bool incoming) {
   Description& description = record.description;
   const Definition& definition = description.definition;
-  const auto binary = find_executable(definition.qemu_binary);
+  if (incoming) {
+    const auto acceptable = check_arrival(context, definition);
+    if (!acceptable) return tl::unexpected(acceptable.error());
+  }
+  const auto binary = allowed_binary(context, definition.qemu_binary);
   if (!binary) return tl::unexpected(binary.error());
   if (incoming) {
     const auto offered = check_qemu_offers(*binary, description);

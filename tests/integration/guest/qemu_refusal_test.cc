@@ -96,6 +96,36 @@ TEST_F(QemuRefusal, MissingBinary) {
                  "qemu-system-none");
 }
 
+TEST_F(QemuRefusal, ProgramThatIsNoQemu) {
+  for (const char* program : {"/bin/sh", "sh", "/usr/bin/../bin/env"}) {
+    Definition definition = busy_guest(scratch_, "pc");
+    definition.qemu_binary = program;
+    definition.qemu_args = {"-c", "touch " + scratch_.path() + "/ran"};
+    expect_refused(driver_->start(definition), ErrorKind::kPermission, "[qemu] binaries");
+    Description description;
+    description.definition = definition;
+    expect_refused(driver_->prepare_incoming(description), ErrorKind::kPermission,
+                   "[qemu] binaries");
+  }
+  EXPECT_FALSE(std::filesystem::exists(scratch_.path() + "/ran"));
+}
+
+TEST_F(QemuRefusal, ArrivalThatRunsPrograms) {
+  Description description;
+  description.definition = busy_guest(scratch_, "pc");
+  description.definition.qemu_args.insert(description.definition.qemu_args.end(),
+                                          {"-netdev", "tap,id=n,script=/tmp/x"});
+  description.ram_backend_id = "sluice-ram";
+  description.qemu_version = "7.2.0";
+  description.machine_type = "no-such-machine";
+  expect_refused(driver_->prepare_incoming(description), ErrorKind::kPermission,
+                 "-netdev tap,id=n,script=/tmp/x");
+  auto host = scratch_.host("h1");
+  host.qemu.arrivals_may_run_programs = true;
+  expect_refused(make_qemu_driver(host)->prepare_incoming(description), ErrorKind::kUnsupported,
+                 "no-such-machine");
+}
+
 TEST_F(QemuRefusal, WhatQemuItselfRefusesIsReportedInItsWords) {
   Definition definition = busy_guest(scratch_, "pc");
   definition.qemu_args.insert(definition.qemu_args.end(), {"-device", "no-such-device"});

@@ -125,6 +125,24 @@ TEST(Config, HoldsNothingUnlessTold) {
   EXPECT_EQ(config->hold_dir, "/run/holds");
 }
 
+TEST(Config, SaysWhatMayRunAsQemu) {
+  const auto silent = parse_config(kGood, "agent.toml");
+  ASSERT_TRUE(silent);
+  EXPECT_FALSE(silent->qemu.binaries.empty());
+  for (const auto& binary : silent->qemu.binaries) EXPECT_TRUE(binary.starts_with("/usr/"));
+  EXPECT_FALSE(silent->qemu.arrivals_may_run_programs);
+  const auto config = parse_config(
+      std::string(kGood) + "[qemu]\nbinaries = [\"/opt/q\"]\narrivals_may_run_programs = true\n",
+      "agent.toml");
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_EQ(config->qemu.binaries, std::vector<std::string>{"/opt/q"});
+  EXPECT_TRUE(config->qemu.arrivals_may_run_programs);
+  const auto relative =
+      parse_config(std::string(kGood) + "[qemu]\nbinaries = [\"qemu\"]\n", "agent.toml");
+  ASSERT_FALSE(relative);
+  EXPECT_NE(relative.error().message.find("absolute"), std::string::npos);
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Addresses, BadConfig,
     testing::Values(

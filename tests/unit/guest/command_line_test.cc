@@ -116,5 +116,57 @@ TEST(CommandLine, AdoptionRefusesWhatATwinCannotBeGiven) {
   }
 }
 
+TEST(CommandLine, FindsWhatRunsProgramsOrOpensAMonitorToTheNetwork) {
+  const std::vector<Args> found = {
+      {"-netdev", "tap,id=n,script=/tmp/x"},
+      {"-netdev", "tap,id=n,script=no,downscript=/tmp/x"},
+      {"-nic", "tap,helper=/tmp/x"},
+      {"-net", "bridge,helper=/tmp/x"},
+      {"-netdev", "user,id=n,smb=/etc"},
+      {"-netdev", "user,id=n,guestfwd=tcp:10.0.2.1:80-cmd:id"},
+      {"-netdev", R"({"type":"tap","id":"n","script":"/tmp/x"})"},
+      {"-netdev", R"({"type":"tap","id":"n","\u0073cript":"/tmp/x"})"},
+      {"-plugin", "/tmp/x.so"},
+      {"--plugin", "file=/tmp/x.so"},
+      {"-monitor", "tcp:0.0.0.0:4444,server=on"},
+      {"-serial", "mon:telnet::4444,server=on"},
+      {"-chardev", "socket,id=m,host=0.0.0.0,port=44,server=on", "-mon", "chardev=m,mode=readline"},
+      {"-chardev", "udp,id=m,port=44", "-mon", "m"},
+      {"-gdb", "tcp::1234"},
+      {"-s"},
+      {"-semihosting-config", "enable=on"},
+      // A flag that this parser does not know must not hide what follows.
+      {"-some-new-flag", "-plugin", "/tmp/x.so"},
+      {"-some-new-flag", "-incoming", "exec:id"}};
+  for (const Args& args : found) EXPECT_TRUE(program_option(args)) << testing::PrintToString(args);
+  EXPECT_EQ(*program_option({"-nodefaults", "-netdev", "tap,script=/tmp/x"}),
+            "-netdev tap,script=/tmp/x");
+}
+
+TEST(CommandLine, LeavesOrdinaryGuestsAlone) {
+  const std::vector<Args> ordinary = {
+      {},
+      {"-machine", "q35", "-accel", "kvm", "-nographic", "-monitor", "none", "-serial",
+       "mon:stdio"},
+      {"-netdev", "tap,id=n,ifname=tap0,script=no,downscript=no", "-device", "virtio-net,netdev=n"},
+      {"-netdev", "user,id=n,hostfwd=tcp::2222-:22"},
+      {"-drive", "file=/var/lib/disk.qcow2,cache=none", "-kernel", "/boot/k", "-append", "init=/x"},
+      {"-chardev", "socket,id=s,host=192.0.2.1,port=44", "-serial", "chardev:s"},
+      {"-chardev", "socket,id=m,path=/run/m,server=on,wait=off", "-mon",
+       "chardev=m,mode=readline"}};
+  for (const Args& args : ordinary) EXPECT_FALSE(program_option(args)) << *program_option(args);
+}
+
+TEST(CommandLine, MatchesBinariesByDirectoryAndName) {
+  const std::vector<std::string> allowed = {"/usr/bin/qemu-system-*", "/opt/qemu/bin/qemu"};
+  EXPECT_TRUE(is_allowed_binary("/usr/bin/qemu-system-x86_64", allowed));
+  EXPECT_TRUE(is_allowed_binary("/opt/qemu/bin/qemu", allowed));
+  for (const char* path :
+       {"/usr/bin/python3", "/tmp/qemu-system-x86_64", "/usr/bin/qemu-system-x/../python3",
+        "/usr/bin/qemu-system-x/evil", "qemu-system-x86_64", "/opt/qemu/bin/qemu2", ""})
+    EXPECT_FALSE(is_allowed_binary(path, allowed)) << path;
+  EXPECT_FALSE(is_allowed_binary("/usr/bin/qemu-system-x86_64", {}));
+}
+
 }  // namespace
 }  // namespace sluice::guest::qemu
