@@ -264,9 +264,13 @@ grpc::Status AgentService::Reboot(grpc::ServerContext* context, const v1::Reboot
         ErrorKind::kBusy, fmt::format("{} has {} guests, which a reboot would end; move them first",
                                       agent_.context().config.host, guests)});
   }
-  spdlog::warn("rebooting: the controller asked for it");
   reply->set_begun(true);
-  return model::to_status(hooks::start_detached(agent_.context().config.reboot_command));
+  // Whoever has not heard the answer asks again.
+  if (rebooting_.exchange(true)) return grpc::Status::OK;
+  spdlog::warn("rebooting: the controller asked for it");
+  const auto begun = hooks::start_detached(agent_.context().config.reboot_command);
+  if (!begun) rebooting_ = false;
+  return model::to_status(begun);
 }
 
 }  // namespace sluice::agent

@@ -1,6 +1,8 @@
 // What the command line asks of an agent.
 #pragma once
 
+#include <atomic>
+
 #include "control/agent/agent.h"
 #include "control/agent/controller_fence.h"
 #include "control/hooks/hook_runner.h"
@@ -45,6 +47,7 @@ class AgentService final : public v1::Agent::Service {
 
   Agent& agent_;
   const std::string boot_id_;
+  std::atomic<bool> rebooting_{false};
   ControllerFence fence_;
   hooks::HookRunner hooks_;
 };

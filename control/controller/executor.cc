@@ -177,7 +177,7 @@ Outcome Executor::run_hook(const Task& task, const std::stop_token& stop) {
 Outcome Executor::reboot(const Task& task) {
   const auto result = agent(task.intent.host).reboot(task.intent.boot_id);
   if (result) return {task.intent.id, true, result->begun() ? "" : "it had rebooted already"};
-  if (task.again && result.error().kind == ErrorKind::kUnreachable)
+  if (result.error().kind == ErrorKind::kUnreachable)
     return {task.intent.id, true, "its agent does not answer: it may be rebooting"};
   return failed(task, result.error());
 }

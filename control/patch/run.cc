@@ -133,6 +133,15 @@ Run::TaskState Run::state_of(const std::string& host, const std::string& purpose
   return found.outcome->ok ? TaskState::kOk : TaskState::kFailed;
 }
 
+Run::TaskState Run::state_since(const std::string& host, const std::string& purpose,
+                                const std::string& undone_by) const {
+  const Task done = latest(host, purpose);
+  const Task undone = latest(host, undone_by);
+  const bool counts =
+      done.intent != nullptr && (undone.intent == nullptr || undone.intent->id < done.intent->id);
+  return counts ? state_of(host, purpose) : TaskState::kNone;
+}
+
 bool Run::has_open(const std::string& host) const {
   return std::any_of(open_.begin(), open_.end(),
                      [&](std::uint64_t id) { return intents_.at(id).host == host; });

@@ -175,6 +175,9 @@ class Run {
   // ---- asking ----
   [[nodiscard]] Task latest(const std::string& host, const std::string& purpose) const;
   [[nodiscard]] TaskState state_of(const std::string& host, const std::string& purpose) const;
+  // As state_of(), but what `undone_by` came after does not count any more.
+  [[nodiscard]] TaskState state_since(const std::string& host, const std::string& purpose,
+                                      const std::string& undone_by) const;
   [[nodiscard]] bool has_open(const std::string& host) const;
   [[nodiscard]] std::vector<Move> moves_under_way() const;
   [[nodiscard]] bool is_canary(const std::string& guest) const;
@@ -198,7 +201,7 @@ class Run {
   void open_filling(const Decision& decision, MoveQuery& query) const;
   [[nodiscard]] Filling taken_in(const Decision& decision, const std::string& name) const;
   Filling brought_home(Decision& decision, const std::string& name) const;
-  bool started_again(Decision& decision, const std::string& name) const;
+  bool started_again(Decision& decision, const std::string& name, std::string& failure) const;
   // That went well and were measured.
   [[nodiscard]] std::vector<Task> moves_away(const std::string& host) const;
   [[nodiscard]] std::vector<Task> moves_to_patched(const std::string& host) const;
@@ -223,6 +226,7 @@ class Run {
   void precheck(Decision& decision, const std::string& name) const;
   void cordoned(Decision& decision, const std::string& name) const;
   void draining(Decision& decision, const std::string& name) const;
+  void undrain(Decision& decision, const std::string& name) const;
   void empty(Decision& decision, const std::string& name) const;
   void patching(Decision& decision, const std::string& name) const;
   void rebooting(Decision& decision, const std::string& name) const;

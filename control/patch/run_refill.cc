@@ -169,23 +169,28 @@ Run::Filling Run::brought_home(Decision& decision, const std::string& name) cons
   return Filling::kFull;
 }
 
-// Those that were shut down here. True: they all run, or none was.
-bool Run::started_again(Decision& decision, const std::string& name) const {
+// Those that were shut down here: true once each runs, or has refused to so often that nobody will
+// try again. Those are in `failure`.
+bool Run::started_again(Decision& decision, const std::string& name, std::string& failure) const {
   for (const auto& guest : hosts_.at(name).baseline->guests) {
-    if (state_of(name, "shutdown:" + guest) != TaskState::kOk) continue;
-    switch (state_of(name, "start:" + guest)) {
-      case TaskState::kNone:
-        decision.intend({0, ActionKind::kStartGuest, "start:" + guest, name, guest});
-        return false;
-      case TaskState::kOpen:
-        return false;
-      case TaskState::kFailed:
-        decision.fail(name, fmt::format("{} could not be started again: {}", guest,
-                                        latest(name, "start:" + guest).outcome->detail));
-        return false;
-      case TaskState::kOk:
-        break;
+    const std::string stop = "shutdown:" + guest;
+    const std::string start = "start:" + guest;
+    // Also not if an operator has started it elsewhere.
+    if (state_of(name, stop) != TaskState::kOk || decision.facts.guests.count(guest) != 0) continue;
+    const TaskState started = state_since(name, start, stop);
+    if (started == TaskState::kOk) continue;
+    if (started == TaskState::kOpen) return false;
+    Intent intent{0, ActionKind::kStartGuest, start, name, guest};
+    if (started == TaskState::kFailed) {
+      const Task before = latest(name, start);
+      if (before.intent->attempt >= plan_.attempts) {
+        failure = fmt::format("{} could not be started again: {}", guest, before.outcome->detail);
+        continue;
+      }
+      intent.attempt = before.intent->attempt + 1;
     }
+    decision.intend(std::move(intent));
+    return false;
   }
   return true;
 }
@@ -216,7 +221,9 @@ void Run::refill(Decision& decision, const std::string& name) const {
   const bool last =
       filling == Filling::kNoMoreCome || host.refill_step + 1 >= plan_.refill_percent.size();
   // They come back with the last step.
-  if (last && !started_again(decision, name)) return;
+  std::string failure;
+  if (last && !started_again(decision, name, failure)) return;
+  if (!failure.empty()) return decision.fail(name, failure);
   if (has_open(name)) return;
   const std::size_t home = rolling() ? 0 : home_guests(name, decision.facts).size();
   if (last) {

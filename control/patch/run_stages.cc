@@ -52,8 +52,7 @@ void Run::decide_host(Decision& decision, const std::string& name) const {
     case HostState::kSoak:
       return soak(decision, name);
     case HostState::kUndrain:
-      if (!has_open(name)) decision.step(name, HostEvent::kGivenBack);
-      return;
+      return undrain(decision, name);
     case HostState::kRollback:
       return rollback(decision, name);
     case HostState::kVerifyOld:
@@ -158,7 +157,7 @@ void Run::draining(Decision& decision, const std::string& name) const {
     }
     if (decision.facts.guests.at(guest).policy != GuestPolicy::kShutdown) continue;
     const std::string purpose = "shutdown:" + guest;
-    switch (state_of(name, purpose)) {
+    switch (state_since(name, purpose, "start:" + guest)) {
       case TaskState::kNone: {
         Intent intent{0, ActionKind::kStopGuest, purpose, name, guest};
         intent.reason = "its policy is to be shut down";
@@ -171,6 +170,13 @@ void Run::draining(Decision& decision, const std::string& name) const {
         break;
     }
   }
+}
+
+// Given back as it was, or as near to that as can be.
+void Run::undrain(Decision& decision, const std::string& name) const {
+  std::string failure;
+  if (has_open(name) || !started_again(decision, name, failure)) return;
+  decision.step(name, HostEvent::kGivenBack, failure);
 }
 
 void Run::empty(Decision& decision, const std::string& name) const {
@@ -336,6 +342,9 @@ void Run::verify_old(Decision& decision, const std::string& name) const {
     return decision.fail(name, fmt::format("after the rollback its kernel is {}, it was {}",
                                            decision.host(name)->kernel, before.kernel));
   }
+  std::string failure;
+  if (!started_again(decision, name, failure)) return;
+  if (!failure.empty()) return decision.fail(name, failure);
   decision.step(name, HostEvent::kVerifiedOld, version.empty() ? "" : "version " + version);
 }
 

@@ -310,6 +310,18 @@ TEST(PatchRun, GuestsThatMustNotMoveLiveAreShutDownAndStartedAgain) {
   EXPECT_EQ(end.cluster.migrations.count("g1"), 0U);
 }
 
+TEST(PatchRun, GuestsThatWereShutDownRunAgainAfterARollback) {
+  // Found before they were started on the patched host, and afterwards.
+  for (const bool under_load : {false, true}) {
+    Scenario scenario;
+    scenario.policies = {{"g2", GuestPolicy::kShutdown}};
+    (under_load ? scenario.faults.slow_after_patch : scenario.faults.bad_version_on) = "h2";
+    const End end = run_to_end(scenario);
+    expect_hosts(end, {"run paused\nh1 done version 2", "h2 done-old version 1"});
+    EXPECT_EQ(end.cluster.guests.size(), 8U) << end.text;
+  }
+}
+
 TEST(PatchRun, AFailedMigrationIsTriedAgain) {
   Scenario scenario;
   scenario.faults.migration_failures = {{"g1", 2}};
@@ -501,6 +513,11 @@ void abort_at_every_record(Scenario scenario) {
 }
 
 TEST(Abort, LeavesEveryGuestRunningAndNoCordonInEveryState) { abort_at_every_record({}); }
+TEST(Abort, StartsGuestsAgainThatWereShutDown) {
+  Scenario scenario;
+  scenario.policies = {{"g1", GuestPolicy::kShutdown}, {"g3", GuestPolicy::kShutdown}};
+  abort_at_every_record(scenario);
+}
 TEST(Abort, AlsoOfARollingRefill) { abort_at_every_record(rolling()); }
 
 TEST(Lease, AnOldControllerIsRefusedByJournalAndAgents) {
