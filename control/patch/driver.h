@@ -29,7 +29,7 @@ class Actions {
 
 class Driver {
  public:
-  // A new run in state DRAFT. `epoch` is the controller's lease.
+  // A new run in state DRAFT, which step() starts. `epoch` is the controller's lease.
   [[nodiscard]] static Expected<Driver> create(store::Journal& journal, std::uint64_t epoch,
                                                const std::string& id, const std::string& plan_toml,
                                                Actions& actions, TimeMs now_ms);
@@ -42,7 +42,8 @@ class Driver {
   [[nodiscard]] Expected<void> step(const Facts& facts, const Mover& mover);
   // What became of an intent.
   [[nodiscard]] Expected<void> finish(const Outcome& outcome, TimeMs now_ms);
-  // An operator's word: kAdmit, kStart, kPause, kResume, kAbort. kInvalid where it is illegal.
+  // An operator's word: kPause, kResume, kAbort. kInvalid where it is illegal; after any other error
+  // as step().
   [[nodiscard]] Expected<void> command(RunEvent event, const std::string& reason, TimeMs now_ms);
 
   [[nodiscard]] const Run& run() const { return *run_; }

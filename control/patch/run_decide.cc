@@ -17,10 +17,10 @@ bool is_emptying(HostState state) {
 }  // namespace
 
 std::vector<Record> Run::decide(const Facts& facts, const Mover& mover) const {
-  if (!created_ || state_ == RunState::kDraft || state_ == RunState::kAdmitted ||
-      is_final(state_)) {
-    return {};
-  }
+  if (!created_ || is_final(state_)) return {};
+  // Its plan was checked before it was created.
+  if (state_ == RunState::kDraft) return {{facts.now_ms, RunStep{RunEvent::kAdmit, ""}}};
+  if (state_ == RunState::kAdmitted) return {{facts.now_ms, RunStep{RunEvent::kStart, ""}}};
   Decision decision{facts, mover, intents_.size() + 1};
   for (const auto& [name, guest] : facts.guests) {
     if (!is_canary(name)) decision.guests_by_host[guest.host].push_back(name);

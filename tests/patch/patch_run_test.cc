@@ -225,16 +225,7 @@ bool live(store::SqliteJournal& durable, Cluster& cluster, const Scenario& scena
   if (!driver) return false;
   const TimeMs limit_ms = cluster.now_ms() + 7'200'000;
   while (true) {
-    const RunState state = driver->run().state();
-    Expected<void> done;
-    if (state == RunState::kDraft) {
-      done = driver->command(RunEvent::kAdmit, "", cluster.now_ms());
-    } else if (state == RunState::kAdmitted) {
-      done = driver->command(RunEvent::kStart, "", cluster.now_ms());
-    } else {
-      done = driver->step(cluster.facts(), make_mover(cluster));
-    }
-    if (!done) return false;
+    if (!driver->step(cluster.facts(), make_mover(cluster))) return false;
     expect_contained(driver->run(), cluster);
     const RunState after = driver->run().state();
     const bool idle = after == RunState::kPaused && driver->run().at_rest();
@@ -536,7 +527,7 @@ TEST(Lease, AnOldControllerIsRefusedByJournalAndAgents) {
     const auto second = (*journal)->take_lease("b", cluster.now_ms() + kLeaseMs, kLeaseMs);
     ASSERT_TRUE(second);
     ASSERT_GT(*second, *first);
-    EXPECT_EQ(old->command(RunEvent::kAdmit, "", cluster.now_ms()).error().kind,
+    EXPECT_EQ(old->command(RunEvent::kAbort, "", cluster.now_ms()).error().kind,
               ErrorKind::kPermission);
     EXPECT_FALSE((*journal)->renew_lease(*first, cluster.now_ms(), kLeaseMs));
 

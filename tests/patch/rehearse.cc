@@ -91,9 +91,6 @@ class OneController final : public Actions {
 Expected<void> run_to_end(Driver& driver, Cluster& cluster, const PlannedMover& mover) {
   std::vector<Outcome> heard;
   cluster.listen([&heard](const Outcome& outcome) { heard.push_back(outcome); });
-  for (const RunEvent event : {RunEvent::kAdmit, RunEvent::kStart}) {
-    if (auto done = driver.command(event, "", cluster.now_ms()); !done) return done;
-  }
   constexpr TimeMs kLookAroundMs = 5'000;
   constexpr TimeMs kWeekMs = TimeMs{7} * 24 * 3'600'000;
   const TimeMs limit_ms = cluster.now_ms() + kWeekMs;
