@@ -56,6 +56,36 @@ void read_hosts(TableReader& root, Config& config) {
   });
 }
 
+// What stands in `list` of `table`: names of guests or hosts.
+std::vector<std::string> read_names(TableReader& table, std::string_view list) {
+  std::vector<std::string> names;
+  table.array(list, true, [&](const toml::node& name) {
+    names.push_back(name.value_exact<std::string>().value_or(""));
+    if (names.back().empty())
+      table.complain(name.source(), fmt::format("{} must hold names in quotes", list));
+  });
+  return names;
+}
+
+void read_domains(TableReader& root, Config& config) {
+  root.subtable("domains", [&](TableReader& domains) {
+    std::uint32_t number = 0;
+    for (const auto& [domain, node] : domains.table()) {
+      for (const auto& host : read_names(domains, domain.str())) {
+        const bool known = std::any_of(config.hosts.begin(), config.hosts.end(),
+                                       [&](const auto& other) { return other.name == host; });
+        if (!known || !config.failure_domains.emplace(host, number).second) {
+          domains.complain(node.source(),
+                           fmt::format("domains.{}: {} is not a host of [hosts], or is in two "
+                                       "domains",
+                                       std::string_view(domain.str()), host));
+        }
+      }
+      ++number;
+    }
+  });
+}
+
 void read_guests(TableReader& root, Config& config) {
   each_table(root, "guests", [&](const std::string& name, TableReader& guest) {
     guest.refuse_unknown({"policy"});
@@ -70,9 +100,7 @@ void read_guests(TableReader& root, Config& config) {
                  true);
     table.integer("limit", group.group.limit, 1, 1'000'000);
     table.integer("moving_max", group.group.moving_max, 0, 1'000'000);
-    table.array("guests", true, [&](const toml::node& guest) {
-      group.guests.push_back(guest.value_exact<std::string>().value_or(""));
-    });
+    group.guests = read_names(table, "guests");
     config.groups.push_back(std::move(group));
   });
 }
@@ -86,7 +114,7 @@ Expected<Config> parse_config(std::string_view text, const std::string& source) 
   std::optional<Error> error;
   TableReader root(*parsed, source, "", error);
   root.refuse_unknown({"name", "listen", "journal", "state_dir", "hooks_dir", "hosts", "security",
-                       "placement", "guests", "groups"});
+                       "placement", "guests", "groups", "domains"});
   root.text("name", config.name, true);
   root.array("listen", true, [&](const toml::node& node) {
     config.listen.push_back(node.value_exact<std::string>().value_or(""));
@@ -97,6 +125,7 @@ Expected<Config> parse_config(std::string_view text, const std::string& source) 
   root.text("state_dir", config.state_dir);
   root.text("hooks_dir", config.hooks_dir);
   read_hosts(root, config);
+  read_domains(root, config);
   root.subtable("placement", [&](TableReader& reader) {
     reader.refuse_unknown({"reserve", "guest_overhead"});
     reader.parsed("reserve", config.reserve_bytes, "a size as in \"1G\"", parse_bytes);

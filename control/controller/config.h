@@ -28,6 +28,8 @@ struct Config {
   std::string state_dir = "/var/lib/sluice/controller";  // what its hooks have done
   std::string hooks_dir = "/etc/sluice/controller-hooks";
   std::vector<client::HostAddress> hosts;
+  // Number of a host's failure domain; a host that is not named is one by itself.
+  std::map<std::string, std::uint32_t> failure_domains;
   security::SecurityConfig security;
   std::uint64_t reserve_bytes = 0;                     // of every host: never given to guests
   std::uint64_t guest_overhead_bytes = 0;              // what a guest costs besides its memory

@@ -107,6 +107,11 @@ planner::Cluster make_cluster(const Hosts& hosts, const Config& config) {
       *link = static_cast<planner::LinkId>(cluster.links.size());
       cluster.links.push_back({name + (link == &out.transmit ? " out" : " in"), bits / 8});
     }
+    const auto domain = config.failure_domains.find(name);
+    out.failure_domain =
+        static_cast<std::uint32_t>(domain != config.failure_domains.end()
+                                       ? domain->second
+                                       : config.failure_domains.size() + cluster.hosts.size());
     host_of[name] = static_cast<planner::HostId>(cluster.hosts.size());
     cluster.hosts.push_back(std::move(out));
   }

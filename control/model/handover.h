@@ -16,9 +16,9 @@
 //
 // What fences: the destination's store of outcomes (control/agent/records.h). It lets a session's
 // commit pass once, and only while the session's twin waits; when it says "never owned" there is no
-// twin any more, and a commit that comes late is refused. Sessions are drawn at random, and a commit
-// comes on the stream for which the twin was made: Commit names the session only against a source
-// that mixes up its streams.
+// twin any more, and a commit that comes late is refused. Sessions are drawn at random, and a
+// commit comes on the stream for which the twin was made: Commit names the session only against a
+// source that mixes up its streams.
 #pragma once
 
 #include <cstdint>

@@ -42,8 +42,8 @@ class Driver {
   [[nodiscard]] Expected<void> step(const Facts& facts, const Mover& mover);
   // What became of an intent.
   [[nodiscard]] Expected<void> finish(const Outcome& outcome, TimeMs now_ms);
-  // An operator's word: kPause, kResume, kAbort. kInvalid where it is illegal; after any other error
-  // as step().
+  // An operator's word: kPause, kResume, kAbort. kInvalid where it is illegal; after any other
+  // error as step().
   [[nodiscard]] Expected<void> command(RunEvent event, const std::string& reason, TimeMs now_ms);
 
   [[nodiscard]] const Run& run() const { return *run_; }
