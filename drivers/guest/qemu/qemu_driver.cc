@@ -144,7 +144,7 @@ Expected<void> configure_twin(QmpClient& qmp, const Description& wanted) {
 
 // The file behind `name`, if this host runs it as QEMU.
 Expected<std::string> allowed_binary(const HostContext& context, const std::string& name) {
-  const auto found = find_executable(name);
+  auto found = find_executable(name);
   if (!found) return found;
   std::error_code error;
   const std::string path = std::filesystem::canonical(*found, error).string();
