@@ -9,6 +9,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "drivers/guest/definition.h"
+
 namespace sluice::agent {
 namespace {
 
@@ -41,6 +43,7 @@ GuestView view_of(guest::Guest& guest) {
   view.memory_bytes = description.definition.memory_bytes;
   view.pid = guest.pid();
   view.machine_type = description.machine_type;
+  view.definition_toml = guest::to_toml(description.definition);
   return view;
 }
 
@@ -177,7 +180,7 @@ Expected<void> GuestRegistry::reserve(const std::string& name, std::uint64_t byt
                             in_mebibytes(bytes), host_, in_mebibytes(available)));
   }
   Entry entry;
-  entry.view = {name, "", incoming_from.empty() ? "starting" : "incoming", bytes, "", 0, ""};
+  entry.view = {name, "", incoming_from.empty() ? "starting" : "incoming", bytes, "", 0, "", ""};
   entry.claimed = true;
   entry.purpose = incoming_from.empty() ? ClaimPurpose::kStop : ClaimPurpose::kIncoming;
   entry.peer = incoming_from;

@@ -29,6 +29,7 @@ struct GuestView {
   std::string moving_to;
   pid_t pid = 0;
   std::string machine_type;
+  std::string definition_toml;  // what would start it again
 };
 
 class GuestRegistry;

@@ -126,11 +126,16 @@ grpc::Status AgentService::GetHost(grpc::ServerContext* call, const v1::GetHostR
   return grpc::Status::OK;
 }
 
-grpc::Status AgentService::ListGuests(grpc::ServerContext* /*context*/,
+grpc::Status AgentService::ListGuests(grpc::ServerContext* call,
                                       const v1::ListGuestsRequest* /*request*/,
                                       v1::GuestList* reply) {
-  for (const auto& view : agent_.context().registry.list())
-    fill(view, agent_.context().config.host, *reply->add_guests());
+  // A definition may hold what is not for every viewer's eyes.
+  const bool for_controller = may_lead(*call);
+  for (const auto& view : agent_.context().registry.list()) {
+    auto& info = *reply->add_guests();
+    fill(view, agent_.context().config.host, info);
+    if (for_controller) info.set_definition_toml(view.definition_toml);
+  }
   return grpc::Status::OK;
 }
 

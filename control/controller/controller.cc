@@ -226,8 +226,10 @@ patch::Facts Controller::facts(const Hosts& hosts) const {
   }
   for (const auto& [name, guest] : place_guests(hosts)) {
     const auto policy = config_.policies.find(name);
-    facts.guests[name] = {guest.host(), policy == config_.policies.end() ? patch::GuestPolicy::kLive
-                                                                         : policy->second};
+    auto& out = facts.guests[name];
+    out.host = guest.host();
+    if (policy != config_.policies.end()) out.policy = policy->second;
+    if (out.policy == patch::GuestPolicy::kShutdown) out.definition = guest.definition_toml();
   }
   return facts;
 }

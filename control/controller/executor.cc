@@ -204,7 +204,7 @@ Outcome Executor::stop_guest(const Task& task) {
   inventory_.refresh(host);
   if (!stopped && stopped.error().kind != ErrorKind::kNotFound)
     return failed(task, stopped.error());
-  return {intent.id, true, stopped ? stopped->definition_toml() : ""};
+  return {intent.id, true, ""};
 }
 
 }  // namespace sluice::controller

@@ -26,7 +26,7 @@ struct HostView {
 };
 using Hosts = std::map<std::string, HostView>;
 
-// Any thread. `credentials` outlive it.
+// Any thread. `config` and `credentials` outlive it.
 class Inventory {
  public:
   // Every question carries `epoch`, so that agents refuse older controllers before this one has
@@ -52,6 +52,7 @@ class Inventory {
   void ask(Entry& entry);
   void poll(const std::stop_token& stop, Entry& entry);
 
+  const Config& config_;
   mutable std::mutex mutex_;
   std::condition_variable_any stopping_;
   std::uint64_t questions_ = 0;

@@ -18,6 +18,14 @@ constexpr std::array<std::string_view, static_cast<std::size_t>(Mark::kCount)> k
 // Decoding throws std::invalid_argument or Json::exception; decode() turns both into an Error.
 [[noreturn]] void refuse(const std::string& what) { throw std::invalid_argument(what); }
 
+// To convert a fraction, or what does not fit in 64 bits, would be undefined. What does not fit in
+// `Number` shows when the record is written again.
+template <typename Number>
+Number whole(const Json& value) {
+  if (!value.is_number_integer()) refuse(value.dump() + " is no whole number");
+  return value.get<Number>();
+}
+
 template <typename Value, std::size_t N>
 Value value_of(const std::array<std::string_view, N>& names, const std::string& text) {
   for (std::size_t i = 1; i < N; ++i) {
@@ -61,6 +69,7 @@ Json to_json(const Intent& intent) {
                     {"idempotent", intent.hook.idempotent}};
   }
   if (intent.kind == ActionKind::kReboot) json["boot_id"] = intent.boot_id;
+  if (!intent.definition.empty()) json["definition"] = intent.definition;
   return json;
 }
 Json to_json(const Outcome& outcome) {
@@ -95,13 +104,14 @@ HostStep host_step(const Json& json) {
 
 Intent intent_of(const Json& json) {
   Intent intent;
-  intent.id = json.at("id");
+  intent.id = whole<std::uint64_t>(json.at("id"));
   intent.kind = value_of<ActionKind>(kActionNames, json.at("action"));
   intent.purpose = json.at("purpose");
   intent.host = json.at("host");
-  intent.attempt = json.at("attempt");
+  intent.attempt = whole<std::uint32_t>(json.at("attempt"));
   intent.reason = json.at("reason");
   intent.guest = json.value("guest", "");
+  intent.definition = json.value("definition", "");
   if (intent.kind == ActionKind::kMigrate) {
     intent.from = json.at("from");
     intent.to = json.at("to");
@@ -109,8 +119,8 @@ Intent intent_of(const Json& json) {
   }
   if (intent.kind == ActionKind::kHook) {
     const Json& hook = json.at("hook");
-    intent.hook = {hook.at("name"), hook.at("on_controller"), hook.at("timeout_s"),
-                   hook.at("idempotent")};
+    intent.hook = {hook.at("name"), hook.at("on_controller"),
+                   whole<std::uint32_t>(hook.at("timeout_s")), hook.at("idempotent")};
   }
   if (intent.kind == ActionKind::kReboot) intent.boot_id = json.at("boot_id");
   return intent;
@@ -125,18 +135,24 @@ void read_body(const Json& json, Record& record) {
   } else if (type == "host") {
     record.body = host_step(json);
   } else if (type == "baseline") {
+    const bool has_link = json.contains("link");
     record.body =
-        Baseline{json.at("host"),   json.at("boot_id"), json.at("version"),
-                 json.at("kernel"), json.at("guests"),  json.value("link", std::uint64_t{0})};
+        Baseline{json.at("host"),    json.at("boot_id"),
+                 json.at("version"), json.at("kernel"),
+                 json.at("guests"),  has_link ? whole<std::uint64_t>(json.at("link")) : 0};
   } else if (type == "intent") {
     record.body = intent_of(json);
   } else if (type == "outcome") {
-    record.body = Outcome{json.at("id"),      json.at("ok"),          json.at("detail"),
-                          json.at("seconds"), json.at("downtime_ms"), json.at("goodput_gbps")};
+    record.body = Outcome{whole<std::uint64_t>(json.at("id")),
+                          json.at("ok"),
+                          json.at("detail"),
+                          json.at("seconds"),
+                          json.at("downtime_ms"),
+                          json.at("goodput_gbps")};
   } else if (type == "mark") {
     record.body = MarkStep{json.at("host"), value_of<Mark>(kMarkNames, json.at("mark"))};
   } else if (type == "refill") {
-    record.body = RefillStep{json.at("host"), json.at("step")};
+    record.body = RefillStep{json.at("host"), whole<std::uint32_t>(json.at("step"))};
   } else {
     refuse("the type \"" + type + "\" is not known");
   }
@@ -155,7 +171,7 @@ Expected<Record> decode(const std::string& text) {
   try {
     const Json json = Json::parse(text);
     Record record;
-    record.at_ms = json.at("at_ms");
+    record.at_ms = whole<TimeMs>(json.at("at_ms"));
     read_body(json, record);
     // Conversions made something of numbers that are out of range, and nothing of unknown keys.
     if (encode(record) != json.dump()) refuse("it is not what would be written");

@@ -60,6 +60,9 @@ struct Intent {
   bool live = true;       // kMigrate: false: stop, move, resume
   Hook hook{};            // kHook
   std::string boot_id{};  // kReboot
+  // kStopGuest, if the guest is to be started again: as what. Noted before it is stopped, since
+  // nobody can be asked afterwards.
+  std::string definition{};
   std::uint32_t attempt = 1;
   std::string reason{};
 };

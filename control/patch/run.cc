@@ -195,9 +195,8 @@ bool Run::is_canary(const std::string& guest) const { return canaries_.count(gue
 
 std::string Run::definition_of(const Intent& intent) const {
   if (is_canary(intent.guest)) return plan_.canary_definition;
-  // It was shut down here: the outcome of that holds what it was.
   const Task stopped = latest(intent.host, "shutdown:" + intent.guest);
-  return stopped.outcome == nullptr ? "" : stopped.outcome->detail;
+  return stopped.intent == nullptr ? "" : stopped.intent->definition;
 }
 
 }  // namespace sluice::patch

@@ -33,6 +33,7 @@ enum class GuestPolicy : std::uint8_t {
 struct GuestFacts {
   std::string host;  // where it runs, or was last seen
   GuestPolicy policy = GuestPolicy::kLive;
+  std::string definition{};  // of one that may be shut down: what starts it again
 };
 
 struct HostFacts {

@@ -161,6 +161,7 @@ void Run::draining(Decision& decision, const std::string& name) const {
       case TaskState::kNone: {
         Intent intent{0, ActionKind::kStopGuest, purpose, name, guest};
         intent.reason = "its policy is to be shut down";
+        intent.definition = decision.facts.guests.at(guest).definition;
         return decision.intend(std::move(intent));
       }
       case TaskState::kFailed:

@@ -26,7 +26,8 @@ Facts Cluster::facts() const {
     out.kernel = "6.1";
     out.hooks = {"patch", "version", "rollback", "before", "after"};
   }
-  for (const auto& [name, guest] : guests) facts.guests[name] = {guest.host, guest.policy};
+  for (const auto& [name, guest] : guests)
+    facts.guests[name] = {guest.host, guest.policy, "definition of " + name};
   return facts;
 }
 
@@ -82,10 +83,12 @@ bool Cluster::begin(std::uint64_t epoch, const Run& run, const Intent& intent, b
       break;
     case ActionKind::kStartGuest:
     case ActionKind::kStopGuest:
-      after(kSecondMs, [this, intent, key] {
-        Outcome outcome{intent.id, true, "definition of " + intent.guest, 1};
+      after(kSecondMs, [this, intent, key, definition = run.definition_of(intent)] {
+        Outcome outcome{intent.id, true, "", 1};
         if (intent.kind == ActionKind::kStopGuest) {
           guests.erase(intent.guest);
+        } else if (definition.empty()) {
+          violations.push_back("nobody knows what " + intent.guest + " was");
         } else if (faults_.bad_canary_on == intent.host) {
           outcome.ok = false;
           outcome.detail = "the guest does not start";

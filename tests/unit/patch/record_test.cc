@@ -31,6 +31,12 @@ TEST(Records, EveryKindReadsBackAsItWasWritten) {
   reboot.kind = ActionKind::kReboot;
   reboot.host = "h1";
   reboot.boot_id = "abc";
+  Intent stop;
+  stop.id = 3;
+  stop.kind = ActionKind::kStopGuest;
+  stop.host = "h1";
+  stop.guest = "g1";
+  stop.definition = "name = 'g1'\n";
   const Record records[] = {
       {1, Created{"name = 'a'\n"}},
       {2, RunStep{RunEvent::kPause, "two hosts failed"}},
@@ -40,6 +46,7 @@ TEST(Records, EveryKindReadsBackAsItWasWritten) {
       intent_record(),
       {5, hook},
       {6, reboot},
+      {6, stop},
       {7, Outcome{7, true, "said \"yes\"\n", 1.5, 11.25, 8.5}},
       {8, MarkStep{"h1", Mark::kQuarantine}},
       {9, RefillStep{"h1", 3}},
