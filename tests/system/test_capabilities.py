@@ -58,6 +58,9 @@ def test_agents_with_the_units_capabilities_move_a_guest(lab):
                               f"--bounding-set={bounding_set()}", "--inh-caps=-all",
                               ROOT / "build/control/agent/sluiced", "--config", LAB_RUN_DIR / host / "agent.toml"],
                              stdout=log, stderr=log)
+    # Each says that it listens when it does: once before it was killed, and once now.
+    for host in ("h1", "h2"):
+        wait_until(lambda host=host: (LAB_RUN_DIR / host / "agent.log").read_text().count(" listen=") >= 2, 60, f"{host}'s agent")
     wait_until(lambda: lab.sluice("hosts").returncode == 0, 20, "both agents")
     console = lab.start_guest("confined", memory="128M", rate="0")
     lab.migrate("confined", "h2")
