@@ -166,7 +166,6 @@ class Run {
   struct Decision;
 
   // ---- folding ----
-  void fold(const Created& created, const Record& record);
   Expected<void> fold(const RunStep& step);
   Expected<void> fold(const HostStep& step, TimeMs at_ms);
   Expected<void> fold(const Intent& intent);
