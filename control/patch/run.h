@@ -30,6 +30,11 @@ enum class GuestPolicy : std::uint8_t {
   kNever,     // its host cannot be emptied
 };
 
+// Guests of the other policies stay where they are while they run.
+[[nodiscard]] constexpr bool is_moved(GuestPolicy policy) {
+  return policy == GuestPolicy::kLive || policy == GuestPolicy::kQuick;
+}
+
 struct GuestFacts {
   std::string host;  // where it runs, or was last seen
   GuestPolicy policy = GuestPolicy::kLive;
@@ -223,6 +228,7 @@ class Run {
   void decide_moves(Decision& decision) const;
   void decide_host(Decision& decision, const std::string& name) const;
   void tidy(Decision& decision, const std::string& name) const;
+  bool refuses_to_leave(Decision& decision, const std::string& name) const;
   void precheck(Decision& decision, const std::string& name) const;
   void cordoned(Decision& decision, const std::string& name) const;
   void draining(Decision& decision, const std::string& name) const;

@@ -168,7 +168,7 @@ MoveQuery Run::query_for(const Decision& decision) const {
     if (rolling() && hosts_.count(name) == 0) query.rank[name] = TargetRank::kPatched;
   }
   for (const auto& [name, guest] : decision.facts.guests) {
-    if (is_canary(name) || guest.policy == GuestPolicy::kShutdown) query.resting.insert(name);
+    if (is_canary(name) || !is_moved(guest.policy)) query.resting.insert(name);
   }
   return query;
 }

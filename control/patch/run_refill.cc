@@ -145,8 +145,8 @@ Run::Filling Run::taken_in(const Decision& decision, const std::string& name) co
 std::vector<std::string> Run::home_guests(const std::string& name, const Facts& facts) const {
   std::vector<std::string> guests;
   for (const auto& guest : hosts_.at(name).baseline->guests) {
-    if (facts.guests.count(guest) != 0 && facts.guests.at(guest).policy != GuestPolicy::kShutdown)
-      guests.push_back(guest);
+    const auto about = facts.guests.find(guest);
+    if (about != facts.guests.end() && is_moved(about->second.policy)) guests.push_back(guest);
   }
   return guests;
 }

@@ -107,16 +107,25 @@ bool Run::hook_done(Decision& decision, const std::string& name, const std::opti
   return true;
 }
 
+// A guest may also come after the precheck, or get its policy then.
+bool Run::refuses_to_leave(Decision& decision, const std::string& name) const {
+  for (const auto& guest : decision.guests_on(name)) {
+    if (decision.facts.guests.at(guest).policy != GuestPolicy::kNever) continue;
+    decision.fail(name, fmt::format("{} must never be moved (its policy): give it another policy "
+                                    "or leave {} out",
+                                    guest, name));
+    return true;
+  }
+  return false;
+}
+
 void Run::precheck(Decision& decision, const std::string& name) const {
   if (!decision.reachable(name)) return decision.fail(name, "its agent does not answer");
   const HostFacts& facts = *decision.host(name);
   if (facts.quarantined) return decision.fail(name, "it is in quarantine");
   const HostRun& host = hosts_.at(name);
   const auto& guests = decision.guests_on(name);
-  for (const auto& guest : guests) {
-    if (decision.facts.guests.at(guest).policy == GuestPolicy::kNever)
-      return decision.fail(name, guest + " must never be moved (its policy)");
-  }
+  if (refuses_to_leave(decision, name)) return;
   if (!plan_.drain_only && !hook_done(decision, name, plan_.version, "version-before")) return;
   if (!host.baseline) {
     const Task version = latest(name, "version-before");
@@ -147,6 +156,7 @@ void Run::draining(Decision& decision, const std::string& name) const {
       return tidy(decision, name);
     return decision.step(name, HostEvent::kDrained);
   }
+  if (refuses_to_leave(decision, name)) return;
   for (const auto& guest : guests) {
     const Task moved = latest(name, (first ? "drain:" : "redrain:") + guest);
     const bool given_up =

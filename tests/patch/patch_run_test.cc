@@ -106,6 +106,8 @@ struct Scenario {
   std::map<std::string, GuestPolicy> policies;
   std::optional<std::size_t> abort_after;  // so many records
   std::uint64_t memory_gib = 32;           // of each host; a guest has 4
+  // What somebody does by hand, asked after every step of the run.
+  std::function<void(const Run& run, Cluster& cluster)> by_hand{};
 };
 
 Scenario rolling() {
@@ -226,6 +228,7 @@ bool live(store::SqliteJournal& durable, Cluster& cluster, const Scenario& scena
   const TimeMs limit_ms = cluster.now_ms() + 7'200'000;
   while (true) {
     if (!driver->step(cluster.facts(), make_mover(cluster))) return false;
+    if (scenario.by_hand) scenario.by_hand(driver->run(), cluster);
     expect_contained(driver->run(), cluster);
     const RunState after = driver->run().state();
     const bool idle = after == RunState::kPaused && driver->run().at_rest();
@@ -327,6 +330,33 @@ TEST(PatchRun, AHostThatCannotBeEmptiedIsGivenBack) {
   expect_hosts(end, {"run paused\nh1 skipped version 1 up true cordoned false", "h2 pending"});
   EXPECT_EQ(end.cluster.hook_runs.count("patch@h1"), 0U);
   EXPECT_EQ(end.cluster.hook_runs.at("unsilence@h1"), 1U);
+}
+
+TEST(PatchRun, AGuestThatMustNeverMoveAndComesLateFailsTheDrain) {
+  for (const HostState state : {HostState::kCordoned, HostState::kDraining}) {
+    Scenario scenario;
+    scenario.by_hand = [state](const patch::Run& run, Cluster& cluster) {
+      if (run.host("h1").state == state)
+        cluster.guests.try_emplace("g9", SimGuest{"h1", 1, GuestPolicy::kNever});
+    };
+    const End end = run_to_end(scenario);
+    expect_hosts(end, {"h1 skipped version 1 up true cordoned false quarantined false g9 must "
+                       "never be moved"});
+    EXPECT_EQ(end.cluster.migrations.count("g9"), 0U);
+    EXPECT_EQ(end.cluster.guests.at("g9").host, "h1");
+    EXPECT_EQ(end.cluster.reboots.count("h1"), 0U);
+  }
+}
+
+TEST(PatchRun, AGuestThatGetsItsPolicyWhileItIsAwayIsNotMovedHome) {
+  Scenario scenario;
+  scenario.by_hand = [](const patch::Run& run, Cluster& cluster) {
+    if (run.host("h1").state == HostState::kPatching)
+      cluster.guests.at("g1").policy = GuestPolicy::kNever;
+  };
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"h1 done version 2"});
+  EXPECT_EQ(end.cluster.migrations.at("g1"), 1U);
 }
 
 std::uint32_t moves_of(const Cluster& cluster) {
