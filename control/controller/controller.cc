@@ -63,7 +63,8 @@ Controller::Controller(const Config& config, const security::Credentials& creden
             post([this, run, outcome] { finish(run, outcome); });
           },
           [this](const std::string& message) { fatal(message); }),
-      renewed_ms_(wall_clock_ms()),
+      began_ms_(wall_clock_ms()),
+      renewed_ms_(began_ms_),
       thread_([this](const std::stop_token& stop) { loop(stop); }) {}
 
 void Controller::resign() {
@@ -209,6 +210,7 @@ Expected<void> Controller::restore() {
 patch::Facts Controller::facts(const Hosts& hosts) const {
   patch::Facts facts;
   facts.now_ms = now_ms();
+  facts.watching_since_ms = began_ms_;
   for (const auto& [name, host] : hosts) {
     auto& out = facts.hosts[name];
     out.reachable = host.reachable;

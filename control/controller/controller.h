@@ -109,6 +109,7 @@ class Controller {
   std::map<std::string, Mark> marks_;
   std::map<std::string, std::size_t> marks_noted_;       // run: how many of its marks
   std::vector<std::unique_ptr<patch::Driver>> drivers_;  // in the order in which they began
+  const patch::TimeMs began_ms_;
   std::int64_t renewed_ms_ = 0;
 
   std::mutex mutex_;

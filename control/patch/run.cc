@@ -36,7 +36,7 @@ Expected<void> Run::fold(const Record& record) {
   } else if (const auto* intent = std::get_if<Intent>(&record.body)) {
     return fold(*intent);
   } else if (const auto* outcome = std::get_if<Outcome>(&record.body)) {
-    return fold(*outcome);
+    return fold(*outcome, record.at_ms);
   } else if (const auto* baseline = std::get_if<Baseline>(&record.body)) {
     hosts_.at(baseline->host).baseline = *baseline;
   } else if (const auto* mark = std::get_if<MarkStep>(&record.body)) {
@@ -95,12 +95,13 @@ Expected<void> Run::fold(const Intent& intent) {
   return {};
 }
 
-Expected<void> Run::fold(const Outcome& outcome) {
+Expected<void> Run::fold(const Outcome& outcome, TimeMs at_ms) {
   if (intents_.count(outcome.id) == 0 || outcomes_.count(outcome.id) != 0) {
     return fail(ErrorKind::kInvalid,
                 fmt::format("run {}: no intent {} waits for an outcome", id_, outcome.id));
   }
   outcomes_[outcome.id] = outcome;
+  ended_at_ms_[outcome.id] = at_ms;
   open_.erase(outcome.id);
   return {};
 }
@@ -116,8 +117,10 @@ Task Run::task(std::uint64_t id) const {
   Task task;
   if (const auto intent = intents_.find(id); intent != intents_.end())
     task.intent = &intent->second;
-  if (const auto outcome = outcomes_.find(id); outcome != outcomes_.end())
+  if (const auto outcome = outcomes_.find(id); outcome != outcomes_.end()) {
     task.outcome = &outcome->second;
+    task.ended_ms = ended_at_ms_.at(id);
+  }
   return task;
 }
 

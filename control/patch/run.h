@@ -56,6 +56,8 @@ struct HostFacts {
 // was applied.
 struct Facts {
   TimeMs now_ms = 0;
+  // When this controller began. Time in which nobody watched counts for no limit, gate or soak.
+  TimeMs watching_since_ms = 0;
   std::map<std::string, HostFacts> hosts;
   std::map<std::string, GuestFacts> guests;
   std::set<std::string> controller_hooks;
@@ -127,6 +129,7 @@ struct HostRun {
 struct Task {
   const Intent* intent = nullptr;
   const Outcome* outcome = nullptr;  // null: under way, or in doubt after a crash
+  TimeMs ended_ms = 0;               // with an outcome
 };
 
 class Run {
@@ -174,7 +177,7 @@ class Run {
   Expected<void> fold(const RunStep& step);
   Expected<void> fold(const HostStep& step, TimeMs at_ms);
   Expected<void> fold(const Intent& intent);
-  Expected<void> fold(const Outcome& outcome);
+  Expected<void> fold(const Outcome& outcome, TimeMs at_ms);
   Expected<void> fold(const Record& record);
 
   // ---- asking ----
@@ -184,6 +187,8 @@ class Run {
   [[nodiscard]] TaskState state_since(const std::string& host, const std::string& purpose,
                                       const std::string& undone_by) const;
   [[nodiscard]] bool has_open(const std::string& host) const;
+  // It failed, and the pause before the next attempt is not over.
+  [[nodiscard]] bool must_wait(const Decision& decision, const Task& before) const;
   [[nodiscard]] std::vector<Move> moves_under_way() const;
   [[nodiscard]] bool is_canary(const std::string& guest) const;
   // Guests on their way to it.
@@ -265,6 +270,7 @@ class Run {
   std::map<std::string, HostRun> hosts_;
   std::map<std::uint64_t, Intent> intents_;
   std::map<std::uint64_t, Outcome> outcomes_;
+  std::map<std::uint64_t, TimeMs> ended_at_ms_;  // of outcomes
   std::vector<MarkStep> marks_;
   std::set<std::uint64_t> open_;                                // intents without an outcome
   std::set<std::string> canaries_;                              // names of guests

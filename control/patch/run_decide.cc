@@ -173,6 +173,18 @@ MoveQuery Run::query_for(const Decision& decision) const {
   return query;
 }
 
+// What has failed for a moment's reason is not tried again in that moment.
+bool Run::must_wait(const Decision& decision, const Task& before) const {
+  constexpr TimeMs kFirstMs = 5 * kSecondMs;
+  constexpr TimeMs kLongestMs = 60 * kSecondMs;
+  if (before.outcome == nullptr || before.outcome->ok) return false;
+  TimeMs pause_ms = kFirstMs;
+  for (std::uint32_t attempt = 1; attempt < before.intent->attempt && pause_ms < kLongestMs;
+       ++attempt)
+    pause_ms *= 2;
+  return decision.elapsed_ms(before.ended_ms) < std::min(pause_ms, kLongestMs);
+}
+
 void Run::decide_moves(Decision& decision) const {
   MoveQuery query = query_for(decision);
   const auto held_hosts = held();
@@ -204,7 +216,9 @@ void Run::decide_moves(Decision& decision) const {
     intent.to = move.to;
     intent.live = decision.facts.guests.at(move.guest).policy != GuestPolicy::kQuick;
     const Task before = latest(host, intent.purpose);
-    intent.attempt = before.intent == nullptr ? 1 : before.intent->attempt + 1;
+    if (must_wait(decision, before)) continue;
+    const bool failed_before = before.outcome != nullptr && !before.outcome->ok;
+    intent.attempt = failed_before ? before.intent->attempt + 1 : 1;
     intent.reason = move.reason;
     decision.intend(std::move(intent));
   }

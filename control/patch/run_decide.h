@@ -1,6 +1,7 @@
 // One decide() in the making; private to run_*.cc.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <string>
 #include <utility>
@@ -9,6 +10,10 @@
 #include "control/patch/run.h"
 
 namespace sluice::patch {
+
+inline constexpr TimeMs kSecondMs = 1000;
+// For so long an agent's silence is none: a host under load may miss a question or two.
+inline constexpr TimeMs kSilenceMsMax = 30 * kSecondMs;
 
 struct Run::Decision {
   const Facts& facts;
@@ -40,6 +45,14 @@ struct Run::Decision {
     static const std::vector<std::string> kNone;
     const auto found = guests_by_host.find(name);
     return found == guests_by_host.end() ? kNone : found->second;
+  }
+  // Since `at_ms`, as far as this controller was there.
+  [[nodiscard]] TimeMs elapsed_ms(TimeMs at_ms) const {
+    return facts.now_ms - std::max(at_ms, facts.watching_since_ms);
+  }
+  [[nodiscard]] bool silent_for(const std::string& name, TimeMs limit_ms) const {
+    const HostFacts* found = host(name);
+    return found == nullptr || (!found->reachable && found->silent_ms > limit_ms);
   }
   [[nodiscard]] bool reachable(const std::string& name) const {
     const HostFacts* found = host(name);

@@ -7,10 +7,6 @@
 namespace sluice::patch {
 namespace {
 
-constexpr TimeMs kSecondMs = 1000;
-// A host under load may miss a question or two.
-constexpr TimeMs kSilenceMsMax = 30 * kSecondMs;
-
 double median(std::vector<double> values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());
@@ -172,6 +168,7 @@ Run::Filling Run::brought_home(Decision& decision, const std::string& name) cons
 // Those that were shut down here: true once each runs, or has refused to so often that nobody will
 // try again. Those are in `failure`.
 bool Run::started_again(Decision& decision, const std::string& name, std::string& failure) const {
+  bool waits = false;
   for (const auto& guest : hosts_.at(name).baseline->guests) {
     const std::string stop = "shutdown:" + guest;
     const std::string start = "start:" + guest;
@@ -187,19 +184,22 @@ bool Run::started_again(Decision& decision, const std::string& name, std::string
         failure = fmt::format("{} could not be started again: {}", guest, before.outcome->detail);
         continue;
       }
+      if (must_wait(decision, before)) {
+        waits = true;
+        continue;
+      }
       intent.attempt = before.intent->attempt + 1;
     }
     decision.intend(std::move(intent));
     return false;
   }
-  return true;
+  return !waits;
 }
 
 // A host that falters while it takes its load.
 void Run::healthy_or_fail(Decision& decision, const std::string& name) const {
   if (!decision.reachable(name)) {
-    const HostFacts* facts = decision.host(name);
-    if (facts == nullptr || facts->silent_ms > kSilenceMsMax)
+    if (decision.silent_for(name, kSilenceMsMax))
       decision.fail(name, "its agent stopped answering");
     return;
   }

@@ -8,8 +8,6 @@
 namespace sluice::patch {
 namespace {
 
-constexpr TimeMs kSecondMs = 1000;
-
 // A hook's output, without the line ends that commands print.
 std::string trimmed(const std::string& text) {
   const auto end = text.find_last_not_of(" \t\r\n");
@@ -120,7 +118,9 @@ bool Run::refuses_to_leave(Decision& decision, const std::string& name) const {
 }
 
 void Run::precheck(Decision& decision, const std::string& name) const {
-  if (!decision.reachable(name)) return decision.fail(name, "its agent does not answer");
+  if (decision.silent_for(name, kSilenceMsMax))
+    return decision.fail(name, "its agent does not answer");
+  if (!decision.reachable(name)) return;
   const HostFacts& facts = *decision.host(name);
   if (facts.quarantined) return decision.fail(name, "it is in quarantine");
   const HostRun& host = hosts_.at(name);

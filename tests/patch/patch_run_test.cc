@@ -323,6 +323,40 @@ TEST(PatchRun, AFailedMigrationIsTriedAgain) {
   expect_hosts(end, {"run done\nh1 done version 2 up true cordoned false"});
 }
 
+TEST(PatchRun, PausesBetweenTheAttemptsOfAMove) {
+  constexpr TimeMs kMoveMs = 16'000;
+  Scenario scenario;
+  scenario.plan = "attempts = 7\n" + scenario.plan;
+  scenario.faults.migration_failures = {{"g1", 6}};
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"run done\nh1 done version 2 up true cordoned false"});
+  const auto& begun_ms = end.cluster.attempts_ms.at("g1");
+  ASSERT_GE(begun_ms.size(), 7U);
+  const std::vector<TimeMs> pauses_ms = {5'000, 10'000, 20'000, 40'000, 60'000, 60'000};
+  for (std::size_t i = 0; i < pauses_ms.size(); ++i) {
+    const TimeMs pause_ms = begun_ms[i + 1] - begun_ms[i] - kMoveMs;
+    EXPECT_GE(pause_ms, pauses_ms[i]) << "after attempt " << i + 1;
+    // A controller looks around once a second, and another guest may be on the link.
+    EXPECT_LE(pause_ms, pauses_ms[i] + kMoveMs + 1000) << "after attempt " << i + 1;
+  }
+}
+
+TEST(PatchRun, AnAgentMaySayNothingForAMoment) {
+  for (const TimeMs silence_ms : {20'000, 100'000}) {
+    Scenario scenario;
+    scenario.by_hand = [silence_ms](const patch::Run& run, Cluster& cluster) {
+      SimHost& host = cluster.hosts.at("h2");
+      if (run.host("h1").state != HostState::kSoak || host.deaf_until_ms != 0) return;
+      host.down_since_ms = cluster.now_ms();
+      host.deaf_until_ms = cluster.now_ms() + silence_ms;
+    };
+    const End end = run_to_end(scenario);
+    expect_hosts(end, {silence_ms < 30'000 ? "h2 done version 2"
+                                           : "h2 skipped version 1 up true cordoned false "
+                                             "quarantined false its agent does not answer"});
+  }
+}
+
 TEST(PatchRun, AHostThatCannotBeEmptiedIsGivenBack) {
   Scenario scenario;
   scenario.faults.migration_failures = {{"g1", 100}};

@@ -17,11 +17,13 @@ std::string boot_id(const std::string& host, const SimHost& about) {
 Facts Cluster::facts() const {
   Facts facts;
   facts.now_ms = now_ms_;
+  facts.watching_since_ms = watching_since_ms_;
   facts.controller_hooks = {"silence", "unsilence"};
   for (const auto& [name, host] : hosts) {
     HostFacts& out = facts.hosts[name];
-    out.reachable = host.up;
-    out.silent_ms = host.up ? 0 : now_ms_ - host.down_since_ms;
+    out.reachable = host.up && now_ms_ >= host.deaf_until_ms;
+    const TimeMs heard_ms = std::max(host.down_since_ms, watching_since_ms_);
+    out.silent_ms = out.reachable ? 0 : now_ms_ - heard_ms;
     out.boot_id = boot_id(name, host);
     out.kernel = "6.1";
     out.hooks = {"patch", "version", "rollback", "before", "after"};
@@ -31,7 +33,10 @@ Facts Cluster::facts() const {
   return facts;
 }
 
-void Cluster::listen(Listener listener) { listener_ = std::move(listener); }
+void Cluster::listen(Listener listener) {
+  listener_ = std::move(listener);
+  watching_since_ms_ = now_ms_;
+}
 
 void Cluster::after(TimeMs delay_ms, std::function<void()> happen) {
   pending_.push_back({now_ms_ + delay_ms, order_++, std::move(happen)});
@@ -118,6 +123,7 @@ void Cluster::migrate(const Intent& intent, const std::string& key) {
     after(1, [this, refused] { tell(refused); });
     return;
   }
+  attempts_ms[intent.guest].push_back(now_ms_);
   moving_[intent.guest] = key;
   incoming_[intent.guest] = intent.to;
   check_room(intent.to);

@@ -44,6 +44,7 @@ struct SimHost {
   bool patched = false;  // at its last boot
   bool up = true;
   TimeMs down_since_ms = 0;  // while it is not up
+  TimeMs deaf_until_ms = 0;  // its agent does not answer, and everything goes on
   std::uint64_t epoch = 0;
 };
 
@@ -63,7 +64,8 @@ class Cluster {
 
   [[nodiscard]] TimeMs now_ms() const { return now_ms_; }
   [[nodiscard]] Facts facts() const;
-  // Who hears of ends from now on; an earlier listener is deaf, as a dead controller is.
+  // Who hears of ends, and watches, from now on; an earlier listener is deaf, as a dead controller
+  // is.
   using Listener = std::function<void(const Outcome&)>;
   void listen(Listener listener);
   // Stands for the agents: what `epoch` asks for. False, and nothing happens, when a newer one was
@@ -80,8 +82,9 @@ class Cluster {
   // ---- what really happened ----
   // Intent's purpose and host: how often its hook's command ran.
   std::map<std::string, std::uint32_t> hook_runs;
-  std::map<std::string, std::uint32_t> reboots;     // host
-  std::map<std::string, std::uint32_t> migrations;  // guest: completed moves
+  std::map<std::string, std::uint32_t> reboots;            // host
+  std::map<std::string, std::uint32_t> migrations;         // guest: completed moves
+  std::map<std::string, std::vector<TimeMs>> attempts_ms;  // guest: when its moves began
   std::vector<std::string> violations;
 
  private:
@@ -104,6 +107,7 @@ class Cluster {
   std::uint64_t order_ = 0;
   std::vector<Pending> pending_;
   Listener listener_;
+  TimeMs watching_since_ms_ = 0;
   std::map<std::string, std::optional<Outcome>> begun_;  // intent's key: its outcome, once known
   std::map<std::string, std::string> moving_;            // guest: the key of its migration
   std::map<std::string, std::string> incoming_;          // guest: host that holds memory for it
