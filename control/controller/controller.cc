@@ -448,7 +448,7 @@ Expected<v1::Report> Controller::report(const std::string& run) {
       if (!record) return tl::unexpected<Error>(record.error());
       records.push_back(std::move(*record));
     }
-    return to_report((*found)->run(), records);
+    return to_report((*found)->run(), facts(inventory_.hosts()), records);
   });
 }
 

@@ -42,11 +42,19 @@ std::string line_of(const patch::Run& run, const patch::Record& record) {
   return {};
 }
 
-void add_hosts(const patch::Run& run, std::string& text) {
+// Why a host did not go well, and what was left behind there.
+std::string remark_on(const patch::Run& run, const std::string& host, const patch::Facts& facts) {
+  const std::string& failure = run.host(host).failure;
+  const std::string left = run.left_over(host, facts);
+  return failure.empty() || left.empty() ? failure + left : failure + "; " + left;
+}
+
+void add_hosts(const patch::Run& run, const patch::Facts& facts, std::string& text) {
   text += "\n| host | end | remark |\n|---|---|---|\n";
   for (const auto& name : run.plan().hosts) {
     const auto& host = run.host(name);
-    text += fmt::format("| {} | {} | {} |\n", name, patch::to_string(host.state), host.failure);
+    text += fmt::format("| {} | {} | {} |\n", name, patch::to_string(host.state),
+                        remark_on(run, name, facts));
   }
 }
 
@@ -84,7 +92,7 @@ v1::RunStatus to_status(const patch::Run& run, const patch::Facts& facts) {
     out.set_host(name);
     out.set_state(std::string(patch::to_string(host.state)));
     out.set_since_ms(host.entered_ms);
-    out.set_failure(host.failure);
+    out.set_failure(remark_on(run, name, facts));
     if (host.baseline)
       out.set_guests_before(static_cast<std::uint32_t>(host.baseline->guests.size()));
     out.set_guests_now(static_cast<std::uint32_t>(
@@ -113,7 +121,8 @@ v1::RunStatus to_status(const patch::Run& run, const patch::Facts& facts) {
   return status;
 }
 
-v1::Report to_report(const patch::Run& run, const std::vector<patch::Record>& records) {
+v1::Report to_report(const patch::Run& run, const patch::Facts& facts,
+                     const std::vector<patch::Record>& records) {
   std::string text =
       fmt::format("# {} ({})\n\n{}", run.plan().name, run.id(), patch::to_string(run.state()));
   if (!run.reason().empty()) text += ": " + run.reason();
@@ -123,7 +132,7 @@ v1::Report to_report(const patch::Run& run, const std::vector<patch::Record>& re
                         static_cast<double>(run.ended_ms() - run.begun_ms()) / 1000);
   }
   text += "\n";
-  add_hosts(run, text);
+  add_hosts(run, facts, text);
   add_moves(run, text);
   text += "\n## What was decided\n\n";
   Json json = {{"run", run.id()},

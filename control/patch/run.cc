@@ -159,10 +159,10 @@ std::size_t Run::coming_to(const std::string& host) const {
 
 bool Run::is_visited(const std::string& host, const Facts& facts) const {
   return coming_to(host) != 0 ||
-         std::any_of(canaries_.begin(), canaries_.end(), [&](const std::string& canary) {
-           const auto guest = facts.guests.find(canary);
-           return guest != facts.guests.end() && guest->second.host == host &&
-                  canary != canary_name(host);
+         std::any_of(plan_.hosts.begin(), plan_.hosts.end(), [&](const std::string& owner) {
+           const auto canary = facts.guests.find(canary_name(owner));
+           return owner != host && canary != facts.guests.end() && canary->second.host == host &&
+                  !canary_is_given_up(owner);
          });
 }
 
@@ -179,6 +179,7 @@ bool Run::at_rest() const {
   const auto held_hosts = held();
   return open_.empty() && std::all_of(hosts_.begin(), hosts_.end(), [&](const auto& entry) {
            const HostState state = entry.second.state;
+           if (is_final(state) && !canary_is_over(entry.first)) return false;
            const bool waits = state_ == RunState::kPaused &&
                               (state == HostState::kEmpty || held_hosts.count(entry.first) != 0);
            return state == HostState::kPending || is_final(state) || waits;

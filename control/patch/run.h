@@ -163,6 +163,9 @@ class Run {
   [[nodiscard]] bool at_rest() const;
   // Hosts that did not go well so far.
   [[nodiscard]] std::uint32_t failures() const;
+  // What the run has left behind of its work at a host, and the remedy, in one line; empty:
+  // nothing.
+  [[nodiscard]] std::string left_over(const std::string& name, const Facts& facts) const;
   // The canary guest of a host.
   [[nodiscard]] std::string canary_name(const std::string& host) const;
   // The definition with which `intent`, a kStartGuest, starts its guest.
@@ -193,7 +196,7 @@ class Run {
   [[nodiscard]] bool is_canary(const std::string& guest) const;
   // Guests on their way to it.
   [[nodiscard]] std::size_t coming_to(const std::string& host) const;
-  // A guest is on its way to it, or another host's canary is there.
+  // A guest is on its way to it, or another host's canary is there that will be ended.
   [[nodiscard]] bool is_visited(const std::string& host, const Facts& facts) const;
 
   // ---- refill; see run_refill.cc ----
@@ -219,6 +222,15 @@ class Run {
   // nothing without both.
   [[nodiscard]] std::optional<double> goodput_ratio(const std::string& host) const;
 
+  // ---- canary; see run_canary.cc ----
+  void canary(Decision& decision, const std::string& name) const;
+  [[nodiscard]] std::string canary_target(const Decision& decision, const std::string& name) const;
+  [[nodiscard]] bool room_may_come() const;
+  [[nodiscard]] bool canary_is_over(const std::string& name) const;
+  [[nodiscard]] bool canary_is_given_up(const std::string& name) const;
+  void end_canary(Decision& decision, const std::string& name) const;
+  [[nodiscard]] std::string canary_left_on(const std::string& name, const Facts& facts) const;
+
   // ---- deciding, a stage of a host each; see run_decide.cc and run_stages.cc ----
   void decide_run(Decision& decision) const;
   void begin_hosts(Decision& decision) const;
@@ -242,9 +254,6 @@ class Run {
   void patching(Decision& decision, const std::string& name) const;
   void rebooting(Decision& decision, const std::string& name) const;
   void verifying(Decision& decision, const std::string& name) const;
-  void canary(Decision& decision, const std::string& name) const;
-  [[nodiscard]] std::string canary_target(const Decision& decision, const std::string& name) const;
-  [[nodiscard]] bool room_may_come() const;
   void refill(Decision& decision, const std::string& name) const;
   void soak(Decision& decision, const std::string& name) const;
   void rollback(Decision& decision, const std::string& name) const;

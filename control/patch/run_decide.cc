@@ -39,14 +39,17 @@ std::vector<Record> Run::decide(const Facts& facts, const Mover& mover) const {
 // The end, and the failures that an operator did not allow for.
 void Run::decide_run(Decision& decision) const {
   const bool finished = std::all_of(hosts_.begin(), hosts_.end(), [&](const auto& entry) {
-    return is_final(entry.second.state) && !has_open(entry.first);
+    return is_final(entry.second.state) && !has_open(entry.first) && canary_is_over(entry.first);
   });
   if (finished) {
     const auto failed = failures();
-    decision.add(RunStep{RunEvent::kFinished, failed == 0 ? std::string("every host went well")
-                                                          : fmt::format("{} of {} hosts failed",
-                                                                        failed, hosts_.size())});
-    return;
+    std::string reason = failed == 0 ? std::string("every host went well")
+                                     : fmt::format("{} of {} hosts failed", failed, hosts_.size());
+    for (const auto& name : plan_.hosts) {
+      const std::string left = left_over(name, decision.facts);
+      if (!left.empty()) reason += "; " + left;
+    }
+    return decision.add(RunStep{RunEvent::kFinished, reason});
   }
   if (state_ != RunState::kRunning) return;
   const auto failed = failures();

@@ -64,12 +64,8 @@ void Run::decide_host(Decision& decision, const std::string& name) const {
 // back.
 void Run::tidy(Decision& decision, const std::string& name) const {
   const HostRun& host = hosts_.at(name);
-  const std::string canary_guest = canary_name(name);
-  if (state_of(name, "canary-start") != TaskState::kNone &&
-      state_of(name, "canary-stop") == TaskState::kNone) {
-    Intent intent{0, ActionKind::kStopGuest, "canary-stop", name, canary_guest};
-    return decision.intend(std::move(intent));
-  }
+  end_canary(decision, name);
+  if (!decision.records.empty()) return;
   if (plan_.unsilence && host.touched && state_of(name, "unsilence") == TaskState::kNone) {
     Intent intent{0, ActionKind::kHook, "unsilence", name};
     intent.hook = *plan_.unsilence;
@@ -151,9 +147,9 @@ void Run::draining(Decision& decision, const std::string& name) const {
   const auto& guests = decision.guests_on(name);
   if (guests.empty()) {
     if (has_open(name) || is_visited(name, decision.facts)) return;
-    if (!first && state_of(name, "canary-start") != TaskState::kNone &&
-        state_of(name, "canary-stop") == TaskState::kNone)
-      return tidy(decision, name);
+    if (!canary_is_over(name)) return end_canary(decision, name);
+    const std::string canary = canary_left_on(name, decision.facts);
+    if (!canary.empty()) return decision.fail(name, canary + " is on it and could not be stopped");
     return decision.step(name, HostEvent::kDrained);
   }
   if (refuses_to_leave(decision, name)) return;
@@ -244,75 +240,6 @@ void Run::verifying(Decision& decision, const std::string& name) const {
   }
   decision.step(name, HostEvent::kVerified,
                 version.empty() ? "kernel " + kernel : "version " + version);
-}
-
-// Where the canary goes out to: a host in service, or if none has room one that is being proven
-// too.
-std::string Run::canary_target(const Decision& decision, const std::string& name) const {
-  MoveQuery query = query_for(decision);
-  std::string target = decision.mover.target_for(canary_name(name), query);
-  if (!target.empty()) return target;
-  for (const auto& [other, host] : hosts_) {
-    const bool patched = host.state == HostState::kCanary || host.state == HostState::kRefill ||
-                         host.state == HostState::kSoak;
-    if (other != name && patched && is_ours(decision, other)) query.closed.erase(other);
-  }
-  return decision.mover.target_for(canary_name(name), query);
-}
-
-// A move ends, or a host comes back.
-bool Run::room_may_come() const {
-  const bool returning = std::any_of(hosts_.begin(), hosts_.end(), [](const auto& entry) {
-    switch (entry.second.state) {
-      case HostState::kPatching:
-      case HostState::kRebooting:
-      case HostState::kVerifying:
-      case HostState::kUndrain:
-      case HostState::kRedrain:
-      case HostState::kRollback:
-      case HostState::kVerifyOld:
-        return true;
-      default:
-        return false;
-    }
-  });
-  return returning || !moves_under_way().empty();
-}
-
-void Run::canary(Decision& decision, const std::string& name) const {
-  if (plan_.canary_definition.empty())
-    return decision.step(name, HostEvent::kCanaryPassed, "the plan has no canary");
-  const std::string guest = canary_name(name);
-  // Out to another host, a patched one if there is one with room, and back.
-  const Task out = latest(name, "canary-out");
-  std::string partner = out.intent == nullptr ? "" : out.intent->to;
-  for (const char* purpose : {"canary-start", "canary-out", "canary-in", "canary-stop"}) {
-    const TaskState state = state_of(name, purpose);
-    if (state == TaskState::kOk) continue;
-    if (state == TaskState::kOpen) return;
-    if (state == TaskState::kFailed) {
-      return decision.fail(
-          name, fmt::format("{} failed: {}", purpose, latest(name, purpose).outcome->detail));
-    }
-    Intent intent{0, ActionKind::kMigrate, purpose, name, guest};
-    if (intent.purpose == "canary-start") {
-      intent.kind = ActionKind::kStartGuest;
-    } else if (intent.purpose == "canary-stop") {
-      intent.kind = ActionKind::kStopGuest;
-    } else if (intent.purpose == "canary-in") {
-      intent.from = partner;
-      intent.to = name;
-    } else {
-      intent.from = name;
-      intent.to = canary_target(decision, name);
-      if (intent.to.empty()) {
-        if (!room_may_come()) decision.fail(name, "no other host has room for the canary");
-        return;
-      }
-    }
-    return decision.intend(std::move(intent));
-  }
-  decision.step(name, HostEvent::kCanaryPassed, "to " + partner + " and back");
 }
 
 void Run::rollback(Decision& decision, const std::string& name) const {

@@ -143,6 +143,7 @@ Cluster make_cluster(const Scenario& scenario) {
 // Which of the others took a guest that cannot go home may depend on the moment.
 std::string describe(const Run& run, const Cluster& cluster) {
   std::string text = fmt::format("run {}\n", to_string(run.state()));
+  if (is_final(run.state())) text += "because " + run.reason() + "\n";
   for (const auto& name : run.plan().hosts) {
     const HostRun& host = run.host(name);
     const SimHost& real = cluster.hosts.at(name);
@@ -152,7 +153,7 @@ std::string describe(const Run& run, const Cluster& cluster) {
   }
   for (const auto& [name, guest] : cluster.guests) {
     // Of a rolling refill, who goes where may depend on the moment too; see expect_needed().
-    if (run.plan().placement == Placement::kRolling) {
+    if (run.plan().placement == Placement::kRolling || name.starts_with("canary")) {
       text += name + "\n";
       continue;
     }
@@ -299,7 +300,7 @@ TEST(PatchRun, GuestsThatMustNotMoveLiveAreShutDownAndStartedAgain) {
   Scenario scenario;
   scenario.policies = {{"g1", GuestPolicy::kShutdown}};
   const End end = run_to_end(scenario);
-  expect_hosts(end, {"run done\nh1 done version 2 up true cordoned false"});
+  expect_hosts(end, {"run done\n", "h1 done version 2 up true cordoned false"});
   EXPECT_EQ(end.cluster.guests.at("g1").host, "h1");
   EXPECT_EQ(end.cluster.migrations.count("g1"), 0U);
 }
@@ -311,7 +312,7 @@ TEST(PatchRun, GuestsThatWereShutDownRunAgainAfterARollback) {
     scenario.policies = {{"g2", GuestPolicy::kShutdown}};
     (under_load ? scenario.faults.slow_after_patch : scenario.faults.bad_version_on) = "h2";
     const End end = run_to_end(scenario);
-    expect_hosts(end, {"run paused\nh1 done version 2", "h2 done-old version 1"});
+    expect_hosts(end, {"run paused\n", "h1 done version 2", "h2 done-old version 1"});
     EXPECT_EQ(end.cluster.guests.size(), 8U) << end.text;
   }
 }
@@ -320,7 +321,33 @@ TEST(PatchRun, AFailedMigrationIsTriedAgain) {
   Scenario scenario;
   scenario.faults.migration_failures = {{"g1", 2}};
   const End end = run_to_end(scenario);
-  expect_hosts(end, {"run done\nh1 done version 2 up true cordoned false"});
+  expect_hosts(end, {"run done\n", "h1 done version 2 up true cordoned false"});
+}
+
+TEST(Canary, IsStoppedAgainUntilItEnds) {
+  Scenario scenario;
+  scenario.faults.stop_failures = {{"canary-r1-h1", 4}};
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"run done\nbecause every host went well\n"});
+  EXPECT_EQ(end.cluster.guests.size(), 8U) << end.text;
+}
+
+// It comes back to h1 or stays on another host, which it keeps from being emptied.
+TEST(Canary, ThatNobodyCanStopIsNamedAndNeverRebootedWithItsHost) {
+  for (const bool stays_out : {false, true}) {
+    Scenario scenario;
+    scenario.plan = "failures = 4\nparallel = 2\n" + scenario.plan;
+    scenario.faults.stop_failures = {{"canary-r1-h1", 1000}};
+    if (stays_out) scenario.faults.moves_back_failures = {"canary-r1-h1"};
+    const End end = run_to_end(scenario);
+    ASSERT_EQ(end.cluster.guests.count("canary-r1-h1"), 1U) << end.text;
+    const std::string& at = end.cluster.guests.at("canary-r1-h1").host;
+    EXPECT_EQ(at == "h1", !stays_out);
+    expect_hosts(end, {fmt::format("canary-r1-h1 on {} could not be stopped in 8 attempts: QEMU "
+                                   "does not answer; `sluice guest stop canary-r1-h1`\nh1",
+                                   at),
+                       at == "h1" ? "h1 quarantined" : at + " skipped"});
+  }
 }
 
 TEST(PatchRun, PausesBetweenTheAttemptsOfAMove) {
@@ -329,7 +356,7 @@ TEST(PatchRun, PausesBetweenTheAttemptsOfAMove) {
   scenario.plan = "attempts = 7\n" + scenario.plan;
   scenario.faults.migration_failures = {{"g1", 6}};
   const End end = run_to_end(scenario);
-  expect_hosts(end, {"run done\nh1 done version 2 up true cordoned false"});
+  expect_hosts(end, {"run done\n", "h1 done version 2 up true cordoned false"});
   const auto& begun_ms = end.cluster.attempts_ms.at("g1");
   ASSERT_GE(begun_ms.size(), 7U);
   const std::vector<TimeMs> pauses_ms = {5'000, 10'000, 20'000, 40'000, 60'000, 60'000};
@@ -361,7 +388,7 @@ TEST(PatchRun, AHostThatCannotBeEmptiedIsGivenBack) {
   Scenario scenario;
   scenario.faults.migration_failures = {{"g1", 100}};
   const End end = run_to_end(scenario);
-  expect_hosts(end, {"run paused\nh1 skipped version 1 up true cordoned false", "h2 pending"});
+  expect_hosts(end, {"run paused\n", "h1 skipped version 1 up true cordoned false", "h2 pending"});
   EXPECT_EQ(end.cluster.hook_runs.count("patch@h1"), 0U);
   EXPECT_EQ(end.cluster.hook_runs.at("unsilence@h1"), 1U);
 }
@@ -428,8 +455,8 @@ TEST(RollingRefill, GivesGuestsBackWhereNobodyElseHasRoom) {
   scenario.memory_gib = 12;
   scenario.faults.slow_after_patch = "h2";
   const End end = run_to_end(scenario);
-  expect_hosts(
-      end, {"run paused\nh1 done version 2", "h2 done-old version 1", "h3 draining", "h4 pending"});
+  expect_hosts(end, {"run paused\n", "h1 done version 2", "h2 done-old version 1", "h3 draining",
+                     "h4 pending"});
   EXPECT_EQ(end.cluster.guests.size(), 8U);
 }
 
@@ -455,7 +482,7 @@ TEST_P(BadPatchTest, StaysOnOneHostAndStopsTheRun) {
   Scenario scenario;
   scenario.faults = GetParam().faults;
   const End end = run_to_end(scenario);
-  expect_hosts(end, {"run paused\nh1 done version 2", std::string("h2 ") + GetParam().end_of_h2,
+  expect_hosts(end, {"run paused\n", "h1 done version 2", std::string("h2 ") + GetParam().end_of_h2,
                      "h3 pending", "h4 pending"});
   EXPECT_EQ(end.cluster.guests.size(), 8U);
   for (const auto& [name, guest] : end.cluster.guests)
@@ -467,7 +494,7 @@ TEST_P(BadPatchTest, LetsTheRunGoOnWithinItsBudget) {
   scenario.faults = GetParam().faults;
   scenario.plan = "failures = 1\nparallel = 2\n" + scenario.plan;
   const End end = run_to_end(scenario);
-  expect_hosts(end, {"run done\nh1 done version 2", std::string("h2 ") + GetParam().end_of_h2,
+  expect_hosts(end, {"run done\n", "h1 done version 2", std::string("h2 ") + GetParam().end_of_h2,
                      "h3 done version 2", "h4 done version 2"});
 }
 
@@ -475,7 +502,7 @@ TEST_P(BadPatchTest, OfARollingRefillStaysOnOneHostAndStopsTheRun) {
   Scenario scenario = rolling();
   scenario.faults = GetParam().faults;
   const End end = run_to_end(scenario);
-  expect_hosts(end, {"run paused\nh1 done version 2", std::string("h2 ") + GetParam().end_of_h2,
+  expect_hosts(end, {"run paused\n", "h1 done version 2", std::string("h2 ") + GetParam().end_of_h2,
                      " version 1 up true", "h4 pending"});
   EXPECT_EQ(end.cluster.hook_runs.count("patch@h3"), 0U);
   EXPECT_EQ(end.cluster.guests.size(), 8U);

@@ -90,7 +90,12 @@ bool Cluster::begin(std::uint64_t epoch, const Run& run, const Intent& intent, b
     case ActionKind::kStopGuest:
       after(kSecondMs, [this, intent, key, definition = run.definition_of(intent)] {
         Outcome outcome{intent.id, true, "", 1};
-        if (intent.kind == ActionKind::kStopGuest) {
+        auto& failures = faults_.stop_failures[intent.guest];
+        if (intent.kind == ActionKind::kStopGuest && failures > 0) {
+          --failures;
+          outcome.ok = false;
+          outcome.detail = "QEMU does not answer";
+        } else if (intent.kind == ActionKind::kStopGuest) {
           guests.erase(intent.guest);
         } else if (definition.empty()) {
           violations.push_back("nobody knows what " + intent.guest + " was");
@@ -137,8 +142,10 @@ void Cluster::migrate(const Intent& intent, const std::string& key) {
     const bool slow = hosts.at(intent.to).patched && faults_.slow_after_patch == intent.to;
     if (slow) outcome.goodput_gbps /= 2;
     auto& failures = faults_.migration_failures[intent.guest];
-    if (failures > 0) {
-      --failures;
+    const bool returns =
+        intent.purpose == "canary-in" && faults_.moves_back_failures.count(intent.guest) != 0;
+    if (failures > 0 || returns) {
+      failures -= std::min(failures, 1U);
       outcome.ok = false;
       outcome.detail = "the link went quiet";
     } else {

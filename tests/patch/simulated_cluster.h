@@ -28,6 +28,8 @@ struct Faults {
   std::string patch_hook_fails_on{};
   std::string rollback_fails_on{};
   std::map<std::string, std::uint32_t> migration_failures{};  // guest: so many attempts fail
+  std::set<std::string> moves_back_failures{};  // guests that leave their host, and never return
+  std::map<std::string, std::uint32_t> stop_failures{};  // the same of stopping it
 };
 
 // How long things take.

@@ -1,0 +1,137 @@
+// The canary: a guest that goes before all others, and is always ended.
+#include <algorithm>
+#include <fmt/format.h>
+
+#include "control/patch/run_decide.h"
+
+namespace sluice::patch {
+namespace {
+
+// Over four minutes; see must_wait().
+constexpr std::uint32_t kStopsMax = 8;
+
+}  // namespace
+
+// Where the canary goes out to: a host in service, or if none has room one that is being proven
+// too.
+std::string Run::canary_target(const Decision& decision, const std::string& name) const {
+  MoveQuery query = query_for(decision);
+  std::string target = decision.mover.target_for(canary_name(name), query);
+  if (!target.empty()) return target;
+  for (const auto& [other, host] : hosts_) {
+    const bool patched = host.state == HostState::kCanary || host.state == HostState::kRefill ||
+                         host.state == HostState::kSoak;
+    if (other != name && patched && is_ours(decision, other)) query.closed.erase(other);
+  }
+  return decision.mover.target_for(canary_name(name), query);
+}
+
+// A move ends, or a host comes back.
+bool Run::room_may_come() const {
+  const bool returning = std::any_of(hosts_.begin(), hosts_.end(), [](const auto& entry) {
+    switch (entry.second.state) {
+      case HostState::kPatching:
+      case HostState::kRebooting:
+      case HostState::kVerifying:
+      case HostState::kUndrain:
+      case HostState::kRedrain:
+      case HostState::kRollback:
+      case HostState::kVerifyOld:
+        return true;
+      default:
+        return false;
+    }
+  });
+  return returning || !moves_under_way().empty();
+}
+
+void Run::canary(Decision& decision, const std::string& name) const {
+  if (plan_.canary_definition.empty())
+    return decision.step(name, HostEvent::kCanaryPassed, "the plan has no canary");
+  const std::string guest = canary_name(name);
+  // Out to another host, a patched one if there is one with room, and back.
+  const Task out = latest(name, "canary-out");
+  std::string partner = out.intent == nullptr ? "" : out.intent->to;
+  for (const char* purpose : {"canary-start", "canary-out", "canary-in"}) {
+    const TaskState state = state_of(name, purpose);
+    if (state == TaskState::kOk) continue;
+    if (state == TaskState::kOpen) return;
+    if (state == TaskState::kFailed) {
+      return decision.fail(
+          name, fmt::format("{} failed: {}", purpose, latest(name, purpose).outcome->detail));
+    }
+    Intent intent{0, ActionKind::kMigrate, purpose, name, guest};
+    if (intent.purpose == "canary-start") {
+      intent.kind = ActionKind::kStartGuest;
+    } else if (intent.purpose == "canary-in") {
+      intent.from = partner;
+      intent.to = name;
+    } else {
+      intent.from = name;
+      intent.to = canary_target(decision, name);
+      if (intent.to.empty()) {
+        if (!room_may_come()) decision.fail(name, "no other host has room for the canary");
+        return;
+      }
+    }
+    return decision.intend(std::move(intent));
+  }
+  if (!canary_is_over(name)) return end_canary(decision, name);
+  if (canary_is_given_up(name)) {
+    return decision.fail(
+        name, "the canary could not be stopped: " + latest(name, "canary-stop").outcome->detail);
+  }
+  decision.step(name, HostEvent::kCanaryPassed, "to " + partner + " and back");
+}
+
+// Ended, or given up.
+bool Run::canary_is_over(const std::string& name) const {
+  if (state_of(name, "canary-start") == TaskState::kNone) return true;
+  const TaskState stopped = state_of(name, "canary-stop");
+  return stopped == TaskState::kOk || canary_is_given_up(name);
+}
+
+bool Run::canary_is_given_up(const std::string& name) const {
+  const Task stop = latest(name, "canary-stop");
+  return stop.outcome != nullptr && !stop.outcome->ok && stop.intent->attempt >= kStopsMax;
+}
+
+// One step towards that.
+void Run::end_canary(Decision& decision, const std::string& name) const {
+  const Task before = latest(name, "canary-stop");
+  if (canary_is_over(name) || (before.intent != nullptr && before.outcome == nullptr) ||
+      must_wait(decision, before))
+    return;
+  const std::string guest = canary_name(name);
+  const auto about = decision.facts.guests.find(guest);
+  if (before.intent != nullptr && about != decision.facts.guests.end()) {
+    // Its host may be coming back, without it.
+    const std::string& at = about->second.host;
+    if (!decision.reachable(at) && !decision.silent_for(at, plan_.reboot_timeout_s * kSecondMs))
+      return;
+  }
+  Intent intent{0, ActionKind::kStopGuest, "canary-stop", name, guest};
+  intent.attempt = before.intent == nullptr ? 1 : before.intent->attempt + 1;
+  decision.intend(std::move(intent));
+}
+
+// Any host's that is on `name` and that nobody will end any more; empty: there is none.
+std::string Run::canary_left_on(const std::string& name, const Facts& facts) const {
+  for (const auto& owner : plan_.hosts) {
+    const auto canary = facts.guests.find(canary_name(owner));
+    if (canary != facts.guests.end() && canary->second.host == name && canary_is_given_up(owner))
+      return canary->first;
+  }
+  return {};
+}
+
+std::string Run::left_over(const std::string& name, const Facts& facts) const {
+  const std::string guest = canary_name(name);
+  const auto canary = facts.guests.find(guest);
+  if (canary == facts.guests.end() || !canary_is_given_up(name)) return {};
+  return fmt::format("{} on {} could not be stopped in {} attempts: {}; `sluice guest stop {}`",
+                     guest, canary->second.host, kStopsMax,
+                     latest(name, "canary-stop").outcome->detail, guest);
+}
+
+}  // namespace sluice::patch
