@@ -190,7 +190,6 @@ grpc::Status AgentService::StopGuest(grpc::ServerContext* context,
     return obeyed ? grpc::Status::OK : model::to_status(obeyed.error());
   auto claim = agent_.context().registry.claim(request->name(), ClaimPurpose::kStop);
   if (!claim) return model::to_status(claim.error());
-  reply->set_definition_toml(guest::to_toml(claim->guest().description().definition));
   const auto destroyed = claim->destroy();
   if (destroyed) spdlog::info("guest {} stopped", request->name());
   return model::to_status(destroyed);

@@ -43,6 +43,12 @@ std::string guests_before(const v1::HostRunStatus& host) {
   return host.state() == "pending" ? "-" : std::to_string(host.guests_before());
 }
 
+std::string remark(const v1::HostRunStatus& host) {
+  std::string text = one_line(host.failure());
+  if (!host.waits_for().empty()) text += (text.empty() ? "" : "; ") + one_line(host.waits_for());
+  return text;
+}
+
 Rows host_rows(const v1::RunStatus& run) {
   Rows rows = {{"HOST", "STATE", "FOR", "GUESTS", "BEFORE", "REMARK"}};
   const std::int64_t now = run.ended_ms() > 0 ? run.ended_ms() : now_ms();
@@ -51,7 +57,7 @@ Rows host_rows(const v1::RunStatus& run) {
     const std::string how_long =
         since == 0 || since > now ? "-" : format_span(static_cast<std::uint64_t>(now - since));
     rows.push_back({host.host(), host.state(), how_long, std::to_string(host.guests_now()),
-                    guests_before(host), one_line(host.failure())});
+                    guests_before(host), remark(host)});
   }
   return rows;
 }
@@ -119,14 +125,13 @@ std::string render_run_headline(const v1::RunStatus& run) {
 std::string render_task(const v1::TaskStatus& task) {
   std::string text = what(task);
   if (task.attempt() > 1) text += fmt::format(", attempt {}", task.attempt());
-  if (task.state() == "under way") return text;
+  if (task.state() == "under way")
+    return task.detail().empty() ? text : text + ": " + one_line(task.detail());
   text += fmt::format(", {}", task.state());
   if (task.seconds() > 0)
     text += fmt::format(" {} {}", task.state() == "done" ? "in" : "after", span(task.seconds()));
   if (task.action() == "migrate" && task.state() == "done")
     text += fmt::format(", stood still for {:.1f} ms", task.downtime_ms());
-  // The definition that would start it again is for the journal.
-  if (task.action() == "stop-guest" && task.state() == "done") return text;
   const std::string detail = one_line(task.detail());
   if (!detail.empty()) text += ": " + detail;
   return text;

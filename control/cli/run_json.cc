@@ -62,6 +62,7 @@ Json to_json(const v1::RunStatus& run) {
                      {"state", host.state()},
                      {"since_ms", host.since_ms()},
                      {"failure", host.failure()},
+                     {"waits_for", host.waits_for()},
                      {"guests_before", host.guests_before()},
                      {"guests_now", host.guests_now()}});
   }

@@ -197,7 +197,9 @@ Expected<void> Controller::restore() {
   if (auto collected = collect(kClusterJournal, kOperator); !collected) return collected;
   for (const auto& [sequence, mark] : marks) apply_mark(mark.second, mark.first);
   // Before anything is taken up again, every host has been asked once.
-  for (const auto& host : config_.hosts) inventory_.refresh(host.name);
+  std::vector<std::string> names;
+  for (const auto& host : config_.hosts) names.push_back(host.name);
+  inventory_.refresh(names);
   for (const auto& run : *runs) {
     auto driver = patch::Driver::resume(journal_, epoch_, run, executor_);
     if (!driver) return tl::unexpected<Error>(driver.error());
@@ -340,15 +342,10 @@ Expected<void> Controller::uncordon(const std::string& host) {
   return decide([this, host] { return set_mark(host, patch::Mark::kUncordon); });
 }
 
-// A hook that was put there a moment ago is there. All are asked at once, here: a silent one keeps
-// nobody but the caller waiting.
+// A hook that was put there a moment ago is there. A silent host keeps nobody but the caller
+// waiting.
 void Controller::ask_hosts_of(const std::string& plan_toml, const std::string& source) {
-  const auto plan = patch::parse_plan(plan_toml, source);
-  if (!plan) return;
-  std::vector<std::jthread> questions;
-  questions.reserve(plan->hosts.size());
-  for (const auto& host : plan->hosts)
-    questions.emplace_back([this, &host] { inventory_.refresh(host); });
+  if (const auto plan = patch::parse_plan(plan_toml, source)) inventory_.refresh(plan->hosts);
 }
 
 Expected<v1::Preview> Controller::preview(const std::string& plan_toml, const std::string& source) {
@@ -419,7 +416,7 @@ v1::RunList Controller::runs() {
     v1::RunList list;
     const auto known = facts(inventory_.hosts());
     for (const auto& driver : drivers_) {
-      auto status = to_status(driver->run(), known);
+      auto status = to_status(driver->run(), known, {});
       status.clear_hosts();
       status.clear_tasks();
       *list.add_runs() = std::move(status);
@@ -432,7 +429,8 @@ Expected<v1::RunStatus> Controller::status(const std::string& run) {
   return decide([this, run]() -> Expected<v1::RunStatus> {
     const auto found = find(run);
     if (!found) return tl::unexpected<Error>(found.error());
-    return to_status((*found)->run(), facts(inventory_.hosts()));
+    const patch::Run& about = (*found)->run();
+    return to_status(about, facts(inventory_.hosts()), executor_.waiting(about.id()));
   });
 }
 

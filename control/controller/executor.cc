@@ -1,5 +1,6 @@
 #include "control/controller/executor.h"
 
+#include <algorithm>
 #include <chrono>
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
@@ -15,8 +16,32 @@ using patch::Intent;
 using patch::Outcome;
 
 constexpr std::chrono::milliseconds kRetry{500};
-// How long an agent may be silent before what it was to do has failed.
-constexpr std::chrono::seconds kSilence{60};
+
+bool runs(const std::optional<std::string>& state) {
+  return state && (*state == "running" || *state == "paused");
+}
+
+bool is_absent(const std::optional<std::string>& state) {
+  return state && (state->empty() || *state == "gone");
+}
+
+// As far as a host that does not answer is known: not at all, or as one that had it, if only as a
+// twin.
+bool may_have(const HostView& view, const std::string& guest) {
+  return view.info.name().empty() ||
+         std::any_of(view.guests.begin(), view.guests.end(),
+                     [&](const v1::GuestInfo& info) { return info.name() == guest; });
+}
+
+std::string say(const std::string& host, const std::optional<std::string>& state) {
+  if (!state) return host + " does not answer";
+  if (state->empty()) return host + " does not have it";
+  if (*state == "forgotten") {
+    return fmt::format(
+        "on {} it waits for an operator: see sluice guest resume and sluice guest stop", host);
+  }
+  return fmt::format("{} has it as \"{}\"", host, *state);
+}
 
 // A canary takes its plan's definition under a name of its own.
 Expected<std::string> rename(const std::string& definition, const std::string& name) {
@@ -30,10 +55,11 @@ Expected<std::string> rename(const std::string& definition, const std::string& n
 
 Executor::Executor(const Config& config, const security::Credentials& credentials,
                    std::uint64_t epoch, Inventory& inventory, OnEnd on_end,
-                   OnSuperseded on_superseded)
+                   OnSuperseded on_superseded, std::chrono::milliseconds silence_max)
     : inventory_(inventory),
       on_end_(std::move(on_end)),
       on_superseded_(std::move(on_superseded)),
+      silence_max_(silence_max),
       hooks_(config.hooks_dir, config.state_dir) {
   for (const auto& host : config.hosts)
     agents_[host.name] = std::make_unique<client::AgentClient>(host, credentials, epoch);
@@ -56,9 +82,28 @@ void Executor::begin(const patch::Run& run, const Intent& intent, bool again) {
   actions_.push_back({std::move(ended), std::jthread([this, task = std::move(task),
                                                       &has_ended](const std::stop_token& stop) {
                         const Outcome outcome = perform(task, stop);
+                        note(task, "");
                         if (!stop.stop_requested()) on_end_(task.run, outcome);
                         has_ended = true;
                       })});
+}
+
+void Executor::note(const Task& task, const std::string& waits_for) {
+  const std::lock_guard lock(mutex_);
+  if (waits_for.empty()) {
+    waiting_.erase({task.run, task.intent.id});
+  } else {
+    waiting_[{task.run, task.intent.id}] = waits_for;
+  }
+}
+
+std::map<std::uint64_t, std::string> Executor::waiting(const std::string& run) const {
+  const std::lock_guard lock(mutex_);
+  std::map<std::uint64_t, std::string> waiting;
+  for (const auto& [action, text] : waiting_) {
+    if (action.first == run) waiting[action.second] = text;
+  }
+  return waiting;
 }
 
 Outcome Executor::failed(const Task& task, const Error& error) const {
@@ -84,65 +129,112 @@ Outcome Executor::perform(const Task& task, const std::stop_token& stop) {
   }
 }
 
-std::string Executor::locate(const std::string& guest, bool* moving) {
-  for (const auto& [name, agent] : agents_) inventory_.refresh(name);
-  const auto placed = place_guests(inventory_.hosts());
-  const auto found = placed.find(guest);
-  if (found == placed.end()) return {};
-  *moving = found->second.state() == "moving";
-  return found->second.host();
+std::optional<std::string> Executor::state_at(const std::string& host,
+                                              const std::string& guest) const {
+  const auto hosts = inventory_.hosts();
+  const auto view = hosts.find(host);
+  if (view == hosts.end() || !view->second.reachable) return std::nullopt;
+  for (const auto& info : view->second.guests) {
+    if (info.name() == guest) return info.state();
+  }
+  return "";
 }
 
-Outcome Executor::migrate(const Task& task, const std::stop_token& stop) {
-  const Intent& intent = task.intent;
-  bool moving = false;
-  if (task.again && locate(intent.guest, &moving) == intent.to && !moving)
-    return {intent.id, true, "it had arrived already"};
+client::AgentClient::Summary Executor::follow(const Intent& intent, bool begin,
+                                              const std::stop_token& stop, bool* progress) {
+  const auto heard = [progress](const v1::MigrateUpdate&) { *progress = true; };
+  client::Interrupts interrupts;
+  const std::stop_callback stopped(stop, [&interrupts] { interrupts.raise(); });
+  if (!begin) return agent(intent.from).watch(intent.guest, heard, &interrupts);
   v1::MigrateRequest request;
   request.set_guest(intent.guest);
   request.set_to(intent.to);
   request.set_mode(intent.live ? v1::MIGRATION_MODE_LIVE : v1::MIGRATION_MODE_QUICK);
   request.set_proof(v1::PROOF_MODE_SENT);
-  const auto ignore = [](const v1::MigrateUpdate&) {};
-  client::Interrupts interrupts;
-  const std::stop_callback stopped(stop, [&interrupts] { interrupts.raise(); });
-  auto summary = agent(intent.from).migrate(request, ignore, &interrupts);
+  return agent(intent.from).migrate(request, heard, &interrupts);
+}
+
+std::optional<Outcome> Executor::outcome_of(const Intent& intent,
+                                            const v1::MigrateSummary& summary) {
+  if (summary.status() == "unknown") return std::nullopt;
+  inventory_.refresh({intent.from, intent.to});
+  return Outcome{intent.id,
+                 summary.status() == "completed",
+                 summary.error(),
+                 summary.seconds(),
+                 static_cast<double>(summary.downtime_us()) / 1000,
+                 summary.goodput_gbps()};
+}
+
+Outcome Executor::migrate(const Task& task, const std::stop_token& stop) {
+  const Intent& intent = task.intent;
+  if (task.again) {
+    inventory_.refresh({intent.from, intent.to});
+    if (runs(state_at(intent.to, intent.guest))) return {intent.id, true, "it had arrived already"};
+  }
+  bool progress = false;
+  auto summary = follow(intent, /*begin=*/true, stop, &progress);
   if (!summary && summary.error().kind == ErrorKind::kBusy)
-    summary = agent(intent.from).watch(intent.guest, ignore, &interrupts);
+    summary = follow(intent, /*begin=*/false, stop, &progress);
   if (!summary) {
-    if (summary.error().kind == ErrorKind::kUnknownOutcome ||
-        summary.error().kind == ErrorKind::kUnreachable)
+    // A source that does not have it may have given it away before.
+    const auto kind = summary.error().kind;
+    if (kind == ErrorKind::kUnknownOutcome || kind == ErrorKind::kUnreachable ||
+        kind == ErrorKind::kNotFound)
       return settle(task, summary.error().message, stop);
     return failed(task, summary.error());
   }
   if (!*summary) return settle(task, "the migration could not be followed", stop);
-  const v1::MigrateSummary& end = **summary;
-  if (end.status() == "unknown") return settle(task, end.error(), stop);
-  inventory_.refresh(intent.from);
-  inventory_.refresh(intent.to);
-  return {intent.id,
-          end.status() == "completed",
-          end.error(),
-          end.seconds(),
-          static_cast<double>(end.downtime_us()) / 1000,
-          end.goodput_gbps()};
+  if (auto outcome = outcome_of(intent, **summary)) return *outcome;
+  return settle(task, (*summary)->error(), stop);
 }
 
-// Never guessed: both hosts are asked until one of them runs the guest for certain.
+std::optional<Outcome> Executor::settled(const Intent& intent, const std::string& why,
+                                         std::string* words, bool* moving) {
+  inventory_.refresh({intent.from, intent.to});
+  const auto from = state_at(intent.from, intent.guest);
+  const auto to = state_at(intent.to, intent.guest);
+  *moving = from == "moving";
+  *words = fmt::format("where {} runs is not known: {}, {} ({})", intent.guest,
+                       say(intent.from, from), say(intent.to, to), why);
+  if (runs(to)) return Outcome{intent.id, true, "settled: " + why};
+  // Neither is guessed: a guest that is under way is on both hosts.
+  if (runs(from) || (is_absent(from) && is_absent(to))) return Outcome{intent.id, false, why};
+  if (from != "forgotten" && to != "forgotten") return std::nullopt;
+  Outcome outcome{intent.id, false, *words};
+  outcome.unsettled = true;
+  return outcome;
+}
+
+// Never guessed: both hosts are asked until one of them runs the guest for certain. The run goes on
+// without it when nobody has had a word of it for long, or it takes an operator.
 Outcome Executor::settle(const Task& task, const std::string& why, const std::stop_token& stop) {
-  spdlog::warn("{} {}: where {} is will be asked until it is known: {}", task.run, task.intent.id,
-               task.intent.guest, why);
+  using Clock = std::chrono::steady_clock;
+  const Intent& intent = task.intent;
+  auto heard = Clock::now();
+  std::string words;
+  std::string said;
   while (!stop.stop_requested()) {
     bool moving = false;
-    const std::string host = locate(task.intent.guest, &moving);
-    const auto hosts = inventory_.hosts();
-    const auto view = hosts.find(host);
-    const bool known = view != hosts.end() && view->second.reachable && !moving;
-    if (known && host == task.intent.to) return {task.intent.id, true, "settled: " + why};
-    if (known && host == task.intent.from) return {task.intent.id, false, why};
+    if (auto outcome = settled(intent, why, &words, &moving)) return *outcome;
+    if (said != words) spdlog::warn("{} {}: {}", task.run, intent.id, words);
+    said = words;
+    note(task, words);
+    // It may be under way still, or its agent says so while it asks the other one.
+    bool progress = false;
+    if (moving) {
+      const auto summary = follow(intent, /*begin=*/false, stop, &progress);
+      if (summary && *summary) {
+        if (auto outcome = outcome_of(intent, **summary)) return *outcome;
+      }
+    }
+    if (progress) heard = Clock::now();
+    if (Clock::now() - heard > silence_max_) break;
     std::this_thread::sleep_for(kRetry);
   }
-  return {task.intent.id, false, why};
+  Outcome outcome{intent.id, false, words};
+  outcome.unsettled = true;
+  return outcome;
 }
 
 Outcome Executor::run_hook(const Task& task, const std::stop_token& stop) {
@@ -167,8 +259,9 @@ Outcome Executor::run_hook(const Task& task, const std::stop_token& stop) {
     const auto result = agent(intent.host).run_hook(request);
     if (result) return {intent.id, result->ok(), result->output()};
     const bool unreachable = result.error().kind == ErrorKind::kUnreachable;
-    if (!unreachable || stop.stop_requested() || inventory_.silent_for(intent.host) > kSilence)
+    if (!unreachable || stop.stop_requested() || inventory_.silent_for(intent.host) > silence_max_)
       return failed(task, result.error());
+    note(task, result.error().message);
     std::this_thread::sleep_for(kRetry);
   }
 }
@@ -187,21 +280,33 @@ Outcome Executor::start_guest(const Task& task) {
   const auto definition = rename(task.definition, intent.guest);
   if (!definition) return failed(task, definition.error());
   const auto started = agent(intent.host).start_guest(*definition, "guest " + intent.guest);
-  inventory_.refresh(intent.host);
+  inventory_.refresh({intent.host});
   if (started) return {intent.id, true, ""};
-  bool moving = false;
-  if (task.again && locate(intent.guest, &moving) == intent.host)
+  if (task.again && runs(state_at(intent.host, intent.guest)))
     return {intent.id, true, "it ran already"};
   return failed(task, started.error());
 }
 
 Outcome Executor::stop_guest(const Task& task) {
   const Intent& intent = task.intent;
-  bool moving = false;
-  const std::string host = locate(intent.guest, &moving);
-  if (host.empty()) return {intent.id, true, "it is not there"};
+  std::vector<std::string> names;
+  for (const auto& [name, agent] : agents_) names.push_back(name);
+  inventory_.refresh(names);
+  const auto hosts = inventory_.hosts();
+  const auto placed = place_guests(hosts);
+  const auto found = placed.find(intent.guest);
+  if (found == placed.end()) {
+    const auto silent = std::find_if(hosts.begin(), hosts.end(), [&](const auto& host) {
+      return !host.second.reachable && may_have(host.second, intent.guest);
+    });
+    if (silent == hosts.end()) return {intent.id, true, "it is not there"};
+    return {
+        intent.id, false,
+        fmt::format("where {} runs is not known: {} does not answer", intent.guest, silent->first)};
+  }
+  const std::string& host = found->second.host();
   const auto stopped = agent(host).stop_guest(intent.guest);
-  inventory_.refresh(host);
+  inventory_.refresh({host});
   if (!stopped && stopped.error().kind != ErrorKind::kNotFound)
     return failed(task, stopped.error());
   return {intent.id, true, ""};

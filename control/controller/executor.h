@@ -3,13 +3,17 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "control/controller/config.h"
@@ -19,6 +23,9 @@
 
 namespace sluice::controller {
 
+// How long nobody may say what became of an action before the run goes on without knowing.
+inline constexpr std::chrono::milliseconds kSilenceMax{60'000};
+
 class Executor final : public patch::Actions {
  public:
   // Told from an action's own thread, after the places of the guests it moved are known.
@@ -27,11 +34,16 @@ class Executor final : public patch::Actions {
   using OnSuperseded = std::function<void(const std::string& message)>;
 
   Executor(const Config& config, const security::Credentials& credentials, std::uint64_t epoch,
-           Inventory& inventory, OnEnd on_end, OnSuperseded on_superseded);
+           Inventory& inventory, OnEnd on_end, OnSuperseded on_superseded,
+           std::chrono::milliseconds silence_max = kSilenceMax);
   // Lets go of what is under way: agents go on with it.
   ~Executor() override;
 
   void begin(const patch::Run& run, const patch::Intent& intent, bool again) override;
+
+  // What actions of this run that are under way wait for, by their intent, where it is not just
+  // their end. Any thread.
+  [[nodiscard]] std::map<std::uint64_t, std::string> waiting(const std::string& run) const;
 
  private:
   struct Task {
@@ -42,23 +54,39 @@ class Executor final : public patch::Actions {
   };
   [[nodiscard]] patch::Outcome perform(const Task& task, const std::stop_token& stop);
   [[nodiscard]] patch::Outcome migrate(const Task& task, const std::stop_token& stop);
+  // Begins the migration (false: only watches it) and follows it to its end. `progress`: it was
+  // heard of.
+  [[nodiscard]] client::AgentClient::Summary follow(const patch::Intent& intent, bool begin,
+                                                    const std::stop_token& stop, bool* progress);
+  // Nothing: where the guest is must be found out.
+  [[nodiscard]] std::optional<patch::Outcome> outcome_of(const patch::Intent& intent,
+                                                         const v1::MigrateSummary& summary);
   [[nodiscard]] patch::Outcome settle(const Task& task, const std::string& why,
                                       const std::stop_token& stop);
+  // What both hosts of a move say now; nothing if that does not settle it, with `words` for people.
+  [[nodiscard]] std::optional<patch::Outcome> settled(const patch::Intent& intent,
+                                                      const std::string& why, std::string* words,
+                                                      bool* moving);
   [[nodiscard]] patch::Outcome run_hook(const Task& task, const std::stop_token& stop);
   [[nodiscard]] patch::Outcome reboot(const Task& task);
   [[nodiscard]] patch::Outcome start_guest(const Task& task);
   [[nodiscard]] patch::Outcome stop_guest(const Task& task);
   [[nodiscard]] client::AgentClient& agent(const std::string& host) { return *agents_.at(host); }
-  // Where the guest runs, asked now; empty: nowhere that is known.
-  [[nodiscard]] std::string locate(const std::string& guest, bool* moving);
+  // What the host says of the guest when it is asked now: its state, empty if it does not have it.
+  // Nothing: it does not answer.
+  [[nodiscard]] std::optional<std::string> state_at(const std::string& host,
+                                                    const std::string& guest) const;
+  void note(const Task& task, const std::string& waits_for);
   [[nodiscard]] patch::Outcome failed(const Task& task, const Error& error) const;
 
   Inventory& inventory_;
   const OnEnd on_end_;
   const OnSuperseded on_superseded_;
+  const std::chrono::milliseconds silence_max_;
   hooks::HookRunner hooks_;
   std::map<std::string, std::unique_ptr<client::AgentClient>> agents_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
+  std::map<std::pair<std::string, std::uint64_t>, std::string> waiting_;  // by run and intent
   struct Action {
     std::unique_ptr<std::atomic<bool>> ended;
     std::jthread thread;

@@ -63,8 +63,14 @@ void Inventory::ask(Entry& entry) {
   }
 }
 
-void Inventory::refresh(const std::string& host) {
-  if (const auto found = entries_.find(host); found != entries_.end()) ask(found->second);
+void Inventory::refresh(const std::vector<std::string>& hosts) {
+  std::vector<std::jthread> questions;
+  questions.reserve(hosts.size());
+  for (const auto& host : hosts) {
+    const auto found = entries_.find(host);
+    if (found == entries_.end()) continue;
+    questions.emplace_back([this, &asked = found->second] { ask(asked); });
+  }
 }
 
 std::chrono::steady_clock::duration Inventory::silent_for(const std::string& host) const {

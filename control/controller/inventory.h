@@ -40,8 +40,9 @@ class Inventory {
   // Since its agent last answered, or since this controller began; for ever if there is no such
   // host.
   [[nodiscard]] std::chrono::steady_clock::duration silent_for(const std::string& host) const;
-  // Asks one host now; what is known afterwards is no older than this call.
-  void refresh(const std::string& host);
+  // Asks these hosts now, all at once; what is known afterwards is no older than this call. A host
+  // that is silent makes it last some seconds.
+  void refresh(const std::vector<std::string>& hosts);
 
  private:
   struct Entry {

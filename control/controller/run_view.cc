@@ -34,10 +34,9 @@ std::string line_of(const patch::Run& run, const patch::Record& record) {
     return fmt::format("{}: refill to {} %", step->host, run.plan().refill_percent.at(step->step));
   if (const auto* outcome = std::get_if<patch::Outcome>(&record.body)) {
     const auto task = run.task(outcome->id);
-    std::string detail = outcome->detail.substr(0, outcome->detail.find('\n'));
     return reasoned(fmt::format("{}: {} {}", task.intent->host, task.intent->purpose,
                                 outcome->ok ? "done" : "failed"),
-                    task.intent->kind == patch::ActionKind::kStopGuest ? "" : detail);
+                    outcome->detail.substr(0, outcome->detail.find('\n')));
   }
   return {};
 }
@@ -75,7 +74,8 @@ void add_moves(const patch::Run& run, std::string& text) {
 
 }  // namespace
 
-v1::RunStatus to_status(const patch::Run& run, const patch::Facts& facts) {
+v1::RunStatus to_status(const patch::Run& run, const patch::Facts& facts,
+                        const std::map<std::uint64_t, std::string>& waiting) {
   v1::RunStatus status;
   status.set_run(run.id());
   status.set_name(run.plan().name);
@@ -93,6 +93,10 @@ v1::RunStatus to_status(const patch::Run& run, const patch::Facts& facts) {
     out.set_state(std::string(patch::to_string(host.state)));
     out.set_since_ms(host.entered_ms);
     out.set_failure(remark_on(run, name, facts));
+    const auto about = facts.hosts.find(name);
+    const bool silent = about == facts.hosts.end() || !about->second.reachable;
+    if (silent && host.state != patch::HostState::kPending && !patch::is_final(host.state))
+      out.set_waits_for("its agent does not answer");
     if (host.baseline)
       out.set_guests_before(static_cast<std::uint32_t>(host.baseline->guests.size()));
     out.set_guests_now(static_cast<std::uint32_t>(
@@ -112,7 +116,10 @@ v1::RunStatus to_status(const patch::Run& run, const patch::Facts& facts) {
     out.set_state(state_of(task));
     out.set_attempt(task.intent->attempt);
     out.set_reason(task.intent->reason);
-    if (task.outcome == nullptr) continue;
+    if (task.outcome == nullptr) {
+      if (const auto text = waiting.find(id); text != waiting.end()) out.set_detail(text->second);
+      continue;
+    }
     out.set_detail(task.outcome->detail);
     out.set_seconds(task.outcome->seconds);
     out.set_downtime_ms(task.outcome->downtime_ms);

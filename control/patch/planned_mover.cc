@@ -35,6 +35,8 @@ class PlannedMover::Proposal {
       arrivals_max_.push_back(arrivals == query.arrivals_max.end() ? cluster_.guests.size()
                                                                    : arrivals->second);
       options_.closed.push_back(query.closed.count(name) != 0);
+      const auto facts = query.facts->hosts.find(name);
+      reachable_.push_back(facts != query.facts->hosts.end() && facts->second.reachable);
     }
     used_.resize(cluster_.links.size(), 0);
     place_guests();
@@ -173,9 +175,9 @@ class PlannedMover::Proposal {
     std::map<std::pair<std::uint32_t, HostId>, HostId> home_of;  // component and place: home
     for (GuestId guest = 0; guest < cluster_.guests.size(); ++guest) {
       const auto home = query_.homecoming.find(cluster_.guests[guest].name);
-      if (home == query_.homecoming.end() ||
-          cluster_.guests[guest].policy == planner::Policy::kNever)
-        continue;
+      const bool may_leave = cluster_.guests[guest].policy != planner::Policy::kNever &&
+                             reachable_[cluster_.guests[guest].host];
+      if (home == query_.homecoming.end() || !may_leave) continue;
       home_of[{component[guest], cluster_.guests[guest].host}] = host_of_.at(home->second);
     }
     std::vector<planner::Destination> destinations;
@@ -279,6 +281,7 @@ class PlannedMover::Proposal {
   planner::PlanOptions options_;
   std::map<std::string, HostId> host_of_;
   std::vector<std::size_t> arrivals_max_;  // by host
+  std::vector<bool> reachable_;            // by host
   std::vector<std::uint64_t> used_;        // by link, bytes a second
   std::vector<planner::Move> started_;
   MoveAnswer answer_;

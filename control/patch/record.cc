@@ -73,13 +73,15 @@ Json to_json(const Intent& intent) {
   return json;
 }
 Json to_json(const Outcome& outcome) {
-  return {{"type", "outcome"},
-          {"id", outcome.id},
-          {"ok", outcome.ok},
-          {"detail", outcome.detail},
-          {"seconds", outcome.seconds},
-          {"downtime_ms", outcome.downtime_ms},
-          {"goodput_gbps", outcome.goodput_gbps}};
+  Json json = {{"type", "outcome"},
+               {"id", outcome.id},
+               {"ok", outcome.ok},
+               {"detail", outcome.detail},
+               {"seconds", outcome.seconds},
+               {"downtime_ms", outcome.downtime_ms},
+               {"goodput_gbps", outcome.goodput_gbps}};
+  if (outcome.unsettled) json["unsettled"] = true;
+  return json;
 }
 Json to_json(const MarkStep& step) {
   return {{"type", "mark"},
@@ -148,7 +150,8 @@ void read_body(const Json& json, Record& record) {
                           json.at("detail"),
                           json.at("seconds"),
                           json.at("downtime_ms"),
-                          json.at("goodput_gbps")};
+                          json.at("goodput_gbps"),
+                          json.value("unsettled", false)};
   } else if (type == "mark") {
     record.body = MarkStep{json.at("host"), value_of<Mark>(kMarkNames, json.at("mark"))};
   } else if (type == "refill") {

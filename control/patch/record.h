@@ -74,6 +74,9 @@ struct Outcome {
   double seconds = 0;
   double downtime_ms = 0;   // kMigrate
   double goodput_gbps = 0;  // kMigrate
+  // kMigrate, not ok: on which host the guest runs could not be found out. Nobody may touch it any
+  // more but its agents and an operator.
+  bool unsettled = false;
 };
 
 enum class Mark : std::uint8_t { kCordon = 1, kUncordon, kQuarantine, kCount };

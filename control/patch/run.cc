@@ -103,6 +103,7 @@ Expected<void> Run::fold(const Outcome& outcome, TimeMs at_ms) {
   outcomes_[outcome.id] = outcome;
   ended_at_ms_[outcome.id] = at_ms;
   open_.erase(outcome.id);
+  if (outcome.unsettled) unsettled_[intents_.at(outcome.id).guest] = outcome.id;
   return {};
 }
 
@@ -196,6 +197,14 @@ std::string Run::canary_name(const std::string& host) const {
 }
 
 bool Run::is_canary(const std::string& guest) const { return canaries_.count(guest) != 0; }
+
+std::string Run::unsettled_at(const std::string& host) const {
+  for (const auto& [guest, id] : unsettled_) {
+    const Intent& move = intents_.at(id);
+    if (move.host == host || move.from == host || move.to == host) return outcomes_.at(id).detail;
+  }
+  return {};
+}
 
 std::string Run::definition_of(const Intent& intent) const {
   if (is_canary(intent.guest)) return plan_.canary_definition;

@@ -194,6 +194,9 @@ class Run {
   [[nodiscard]] bool must_wait(const Decision& decision, const Task& before) const;
   [[nodiscard]] std::vector<Move> moves_under_way() const;
   [[nodiscard]] bool is_canary(const std::string& guest) const;
+  // Why nobody may take it for empty: a guest is, or may be, here of which nobody knows where it
+  // runs. Empty: there is none.
+  [[nodiscard]] std::string unsettled_at(const std::string& host) const;
   // Guests on their way to it.
   [[nodiscard]] std::size_t coming_to(const std::string& host) const;
   // A guest is on its way to it, or another host's canary is there that will be ended.
@@ -249,6 +252,7 @@ class Run {
   void precheck(Decision& decision, const std::string& name) const;
   void cordoned(Decision& decision, const std::string& name) const;
   void draining(Decision& decision, const std::string& name) const;
+  [[nodiscard]] bool is_known_empty(const Decision& decision, const std::string& name) const;
   void undrain(Decision& decision, const std::string& name) const;
   void empty(Decision& decision, const std::string& name) const;
   void patching(Decision& decision, const std::string& name) const;
@@ -283,6 +287,7 @@ class Run {
   std::vector<MarkStep> marks_;
   std::set<std::uint64_t> open_;                                // intents without an outcome
   std::set<std::string> canaries_;                              // names of guests
+  std::map<std::string, std::uint64_t> unsettled_;              // guest: intent of its last move
   std::map<std::string, std::vector<std::uint64_t>> arrivals_;  // host: intents of moves to it
   std::map<std::pair<std::string, std::string>, std::uint64_t> latest_;  // host, purpose: intent
 };

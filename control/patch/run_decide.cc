@@ -173,6 +173,7 @@ MoveQuery Run::query_for(const Decision& decision) const {
   for (const auto& [name, guest] : decision.facts.guests) {
     if (is_canary(name) || !is_moved(guest.policy)) query.resting.insert(name);
   }
+  for (const auto& [guest, id] : unsettled_) query.resting.insert(guest);
   return query;
 }
 
@@ -192,6 +193,8 @@ void Run::decide_moves(Decision& decision) const {
   MoveQuery query = query_for(decision);
   const auto held_hosts = held();
   for (const auto& [name, host] : hosts_) {
+    // Who cannot be asked neither gives guests away nor takes them.
+    if (!decision.reachable(name)) continue;
     if (is_emptying(host.state) && held_hosts.count(name) == 0) query.emptying.insert(name);
     if (rolling() || host.state != HostState::kRefill) continue;
     const auto guests = home_guests(name, decision.facts);

@@ -1,6 +1,7 @@
 // Guests for patched hosts: their own again, or, of a rolling refill, those of the next hosts.
 #include <algorithm>
 #include <fmt/format.h>
+#include <iterator>
 
 #include "control/patch/run_decide.h"
 
@@ -138,17 +139,29 @@ Run::Filling Run::taken_in(const Decision& decision, const std::string& name) co
   return more_may_come(decision) ? Filling::kWaits : Filling::kNoMoreCome;
 }
 
+// Those that can come: not what has ended, and not what is on a host that nobody has heard of for
+// long.
 std::vector<std::string> Run::home_guests(const std::string& name, const Facts& facts) const {
-  std::vector<std::string> guests;
-  for (const auto& guest : hosts_.at(name).baseline->guests) {
+  const auto can_come = [&](const std::string& guest) {
     const auto about = facts.guests.find(guest);
-    if (about != facts.guests.end() && is_moved(about->second.policy)) guests.push_back(guest);
-  }
+    if (about == facts.guests.end() || !is_moved(about->second.policy)) return false;
+    const auto host = facts.hosts.find(about->second.host);
+    return host != facts.hosts.end() &&
+           (host->second.reachable || host->second.silent_ms <= kSilenceMsMax);
+  };
+  std::vector<std::string> guests;
+  std::copy_if(hosts_.at(name).baseline->guests.begin(), hosts_.at(name).baseline->guests.end(),
+               std::back_inserter(guests), can_come);
   return guests;
 }
 
 // Moves home are decided in decide_moves; here is seen what became of them.
 Run::Filling Run::brought_home(Decision& decision, const std::string& name) const {
+  for (const auto& [guest, id] : unsettled_) {
+    if (intents_.at(id).host != name) continue;
+    decision.fail(name, outcomes_.at(id).detail);
+    return Filling::kWaits;
+  }
   const auto guests = home_guests(name, decision.facts);
   const std::size_t wanted = share(guests.size(), hosts_.at(name).refill_step);
   for (std::size_t i = 0; i < wanted; ++i) {

@@ -118,6 +118,7 @@ void Run::precheck(Decision& decision, const std::string& name) const {
     return decision.fail(name, "its agent does not answer");
   if (!decision.reachable(name)) return;
   const HostFacts& facts = *decision.host(name);
+  if (const auto why = unsettled_at(name); !why.empty()) return decision.fail(name, why);
   if (facts.quarantined) return decision.fail(name, "it is in quarantine");
   const HostRun& host = hosts_.at(name);
   const auto& guests = decision.guests_on(name);
@@ -141,9 +142,30 @@ void Run::cordoned(Decision& decision, const std::string& name) const {
   decision.step(name, HostEvent::kDrainStarted);
 }
 
+// Also without asking it: it was empty when its patch began, and nothing was sent there since.
+bool Run::is_known_empty(const Decision& decision, const std::string& name) const {
+  const Task patched = latest(name, "patch");
+  if (patched.intent == nullptr || !decision.guests_on(name).empty()) return false;
+  const auto arrivals = arrivals_.find(name);
+  const bool took_none =
+      arrivals == arrivals_.end() || arrivals->second.back() < patched.intent->id;
+  return took_none && state_of(name, "canary-start") == TaskState::kNone;
+}
+
 // Moves are decided for all hosts together (decide_moves); here is seen what became of them.
 void Run::draining(Decision& decision, const std::string& name) const {
-  const bool first = hosts_.at(name).state == HostState::kDraining;
+  const HostRun& host = hosts_.at(name);
+  const bool first = host.state == HostState::kDraining;
+  if (const auto why = unsettled_at(name); !why.empty()) return decision.fail(name, why);
+  if (!decision.reachable(name) && !is_known_empty(decision, name)) {
+    // One that has failed may be rebooting still.
+    const bool given_up =
+        first ? decision.silent_for(name, kSilenceMsMax)
+              : decision.elapsed_ms(host.entered_ms) > plan_.reboot_timeout_s * kSecondMs;
+    if (given_up)
+      decision.fail(name, "its agent stopped answering, so which guests it has is not known");
+    return;
+  }
   const auto& guests = decision.guests_on(name);
   if (guests.empty()) {
     if (has_open(name) || is_visited(name, decision.facts)) return;
@@ -187,6 +209,8 @@ void Run::undrain(Decision& decision, const std::string& name) const {
 }
 
 void Run::empty(Decision& decision, const std::string& name) const {
+  if (const auto why = unsettled_at(name); !why.empty())
+    return decision.step(name, HostEvent::kReopened, why);
   if (plan_.drain_only) return decision.step(name, HostEvent::kDrainOnly);
   if (!decision.guests_on(name).empty())
     return decision.step(name, HostEvent::kReopened, "it took guests back from a host that failed");

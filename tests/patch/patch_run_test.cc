@@ -428,6 +428,62 @@ std::uint32_t moves_of(const Cluster& cluster) {
   return moves;
 }
 
+// With g1 nowhere and the agent that it was sent to silent for good.
+Scenario with_a_lost_guest() {
+  Scenario scenario;
+  scenario.faults.lost_on = "drain:g1";
+  return scenario;
+}
+
+TEST(LostGuest, FailsTheHostThatItLeftAndIsNotTouchedAgain) {
+  const End end = run_to_end(with_a_lost_guest());
+  expect_hosts(end, {"run paused\nh1 skipped version 1 up true cordoned false quarantined false "
+                     "where g1 runs is not known",
+                     "h3 pending", "h4 pending"});
+  EXPECT_EQ(end.cluster.guests.at("g1").host, "");
+  EXPECT_EQ(end.cluster.hook_runs.count("patch@h1"), 0U);
+}
+
+TEST(LostGuest, LetsTheRunGoOnAroundBothHostsWithinItsBudget) {
+  for (const bool rolls : {false, true}) {
+    Scenario scenario = with_a_lost_guest();
+    if (rolls) scenario.plan = rolling().plan;
+    scenario.plan = "failures = 2\n" + scenario.plan;
+    const End end = run_to_end(scenario);
+    // The agent that it was sent to is the one that is down.
+    int skipped = 0;
+    int patched = 0;
+    for (int h = 1; h <= 4; ++h) {
+      const std::string host = fmt::format("\nh{} ", h);
+      skipped += end.text.find(host + "skipped") != std::string::npos ? 1 : 0;
+      patched += end.text.find(host + "done version 2 up true") != std::string::npos ? 1 : 0;
+    }
+    EXPECT_EQ(skipped, 2) << end.text;
+    EXPECT_EQ(patched, 2) << end.text;
+    EXPECT_NE(end.text.find("run done"), std::string::npos) << end.text;
+    EXPECT_EQ(end.cluster.guests.at("g1").host, "");
+  }
+}
+
+TEST(SilentHost, IsGivenBackAndNothingIsMovedFromIt) {
+  for (const bool rolls : {false, true}) {
+    Scenario scenario = rolls ? rolling() : Scenario();
+    scenario.faults.silent_after_first_move_from = "h1";
+    const End end = run_to_end(scenario);
+    expect_hosts(end, {"run paused\nh1 skipped version 1 up false cordoned false quarantined false "
+                       "its agent stopped answering"});
+    EXPECT_EQ(moves_of(end.cluster), 1U) << end.text;
+  }
+}
+
+TEST(LostGuest, OnItsWayHomeLeavesTheHostToAPerson) {
+  Scenario scenario;
+  scenario.faults.lost_on = "refill:g1";
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"h1 quarantined version 2"});
+  EXPECT_EQ(end.cluster.hook_runs.count("rollback@h1"), 0U);
+}
+
 TEST(RollingRefill, MovesMostGuestsOnceAndLeavesTheLastHostEmpty) {
   const End end = run_to_end(rolling());
   for (int h = 1; h <= 4; ++h) {
@@ -570,6 +626,12 @@ TEST(KillSweep, AlsoWhenAHostDoesNotComeBack) {
   sweep(scenario);
 }
 
+TEST(KillSweep, AlsoWhenNobodyKnowsWhereAGuestIs) {
+  Scenario scenario = with_a_lost_guest();
+  scenario.plan = "failures = 2\n" + scenario.plan;
+  sweep(scenario, Losses::kInTurn);
+}
+
 TEST(KillSweep, AlsoOfARollingRefill) { sweep(rolling()); }
 
 TEST(KillSweep, AlsoWhenARollingRefillIsRolledBack) {
@@ -598,6 +660,11 @@ TEST(Abort, LeavesEveryGuestRunningAndNoCordonInEveryState) { abort_at_every_rec
 TEST(Abort, StartsGuestsAgainThatWereShutDown) {
   Scenario scenario;
   scenario.policies = {{"g1", GuestPolicy::kShutdown}, {"g3", GuestPolicy::kShutdown}};
+  abort_at_every_record(scenario);
+}
+TEST(Abort, AlsoWhenNobodyKnowsWhereAGuestIs) {
+  Scenario scenario = with_a_lost_guest();
+  scenario.plan = "failures = 2\n" + scenario.plan;
   abort_at_every_record(scenario);
 }
 TEST(Abort, AlsoOfARollingRefill) { abort_at_every_record(rolling()); }

@@ -28,8 +28,10 @@ Facts Cluster::facts() const {
     out.kernel = "6.1";
     out.hooks = {"patch", "version", "rollback", "before", "after"};
   }
-  for (const auto& [name, guest] : guests)
+  for (const auto& [name, guest] : guests) {
+    if (guest.host.empty()) continue;  // nobody knows
     facts.guests[name] = {guest.host, guest.policy, "definition of " + name};
+  }
   return facts;
 }
 
@@ -132,6 +134,7 @@ void Cluster::migrate(const Intent& intent, const std::string& key) {
   moving_[intent.guest] = key;
   incoming_[intent.guest] = intent.to;
   check_room(intent.to);
+  if (intent.purpose == faults_.lost_on) return lose(intent, key);
   const TimeMs duration_ms = durations_.migration_ms
                                  ? durations_.migration_ms(intent)
                                  : static_cast<TimeMs>(guest->second.memory_gib) * 4 * kSecondMs;
@@ -151,7 +154,25 @@ void Cluster::migrate(const Intent& intent, const std::string& key) {
     } else {
       guests.at(intent.guest).host = intent.to;
       ++migrations[intent.guest];
+      if (faults_.silent_after_first_move_from == intent.from) silence(intent.from);
     }
+    begun_[key] = outcome;
+    tell(outcome);
+  });
+}
+
+void Cluster::silence(const std::string& host) {
+  hosts.at(host).up = false;
+  hosts.at(host).down_since_ms = now_ms_;
+}
+
+void Cluster::lose(const Intent& intent, const std::string& key) {
+  silence(intent.host == intent.to ? intent.from : intent.to);
+  guests.at(intent.guest).host.clear();
+  after(kSilenceMs, [this, intent, key] {
+    moving_.erase(intent.guest);
+    Outcome outcome{intent.id, false, "where " + intent.guest + " runs is not known"};
+    outcome.unsettled = true;
     begun_[key] = outcome;
     tell(outcome);
   });
@@ -198,8 +219,7 @@ void Cluster::reboot(const Intent& intent, const std::string& key) {
       if (guest.host == intent.host) violations.push_back(name + " was on a host that rebooted");
     }
     ++reboots[intent.host];
-    host.up = false;
-    host.down_since_ms = now_ms_;
+    silence(intent.host);
     if (faults_.never_returns != intent.host) {
       after(kRebootMs, [this, name = intent.host] {
         SimHost& returned = hosts.at(name);

@@ -18,6 +18,7 @@
 namespace sluice::patch::sim {
 
 inline constexpr TimeMs kRebootMs = 60'000;
+inline constexpr TimeMs kSilenceMs = 60'000;  // after which nobody is asked any more
 
 // What goes wrong.
 struct Faults {
@@ -30,6 +31,10 @@ struct Faults {
   std::map<std::string, std::uint32_t> migration_failures{};  // guest: so many attempts fail
   std::set<std::string> moves_back_failures{};  // guests that leave their host, and never return
   std::map<std::string, std::uint32_t> stop_failures{};  // the same of stopping it
+  // Purpose of a move in whose middle the agent of the host that it does not serve falls silent for
+  // good: nobody can say what became of the guest.
+  std::string lost_on{};
+  std::string silent_after_first_move_from{};  // for good
 };
 
 // How long things take.
@@ -98,6 +103,8 @@ class Cluster {
   void after(TimeMs delay_ms, std::function<void()> happen);
   void tell(Outcome outcome);
   void migrate(const Intent& intent, const std::string& key);
+  void silence(const std::string& host);
+  void lose(const Intent& intent, const std::string& key);
   void run_hook(const Intent& intent, const std::string& key);
   void reboot(const Intent& intent, const std::string& key);
   void check_room(const std::string& host);

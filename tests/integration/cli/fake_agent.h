@@ -69,6 +69,7 @@ class FakeAgent final : public v1::Agent::Service {
 
   // What came in.
   std::vector<v1::MigrateRequest> migrations;
+  int watched = 0;  // migrations that were watched
   v1::StartGuestRequest started;
   std::string adopted;
 
@@ -165,6 +166,7 @@ class FakeAgent final : public v1::Agent::Service {
   }
   grpc::Status WatchMigration(grpc::ServerContext*, const v1::WatchMigrationRequest* request,
                               UpdateWriter* writer) override {
+    ++watched;
     v1::MigrateRequest as_migration;
     as_migration.set_guest(request->guest());
     as_migration.set_to("h2");

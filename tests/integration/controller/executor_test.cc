@@ -1,0 +1,174 @@
+// The controller's executor against agents that fall silent: no guest is taken for lost, none is
+// moved twice, and every action ends.
+#include "control/controller/executor.h"
+
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <future>
+#include <gtest/gtest.h>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "tests/integration/cli/fake_agent.h"
+#include "tests/integration/test_pki.h"
+
+namespace sluice::controller {
+namespace {
+
+using cli::FakeAgent;
+using patch::Outcome;
+
+class ExecutorTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    for (const char* host : {"h1", "h2"})
+      config_.hosts.push_back({host, "unix:" + directory_ + "/" + host + ".sock"});
+    config_.state_dir = directory_;
+  }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
+
+  std::unique_ptr<FakeAgent> agent(const std::string& host) {
+    return std::make_unique<FakeAgent>(host, directory_, *pki_.credentials(host));
+  }
+
+  // Of moving g1 from h1 to h2. `silence_max` is no time that is waited for, but by the cases that
+  // end by it.
+  Outcome move(bool again = false, std::chrono::milliseconds silence_max = std::chrono::hours(1)) {
+    const auto credentials = pki_.credentials("c1", security::Role::kController);
+    Inventory inventory(config_, *credentials, 1);
+    std::promise<Outcome> end;
+    Executor executor(
+        config_, *credentials, 1, inventory,
+        [&end](const std::string&, const Outcome& outcome) { end.set_value(outcome); },
+        [](const std::string& message) { ADD_FAILURE() << message; }, silence_max);
+    patch::Intent intent{1, patch::ActionKind::kMigrate, "drain:g1", "h1", "g1", "h1", "h2"};
+    executor.begin(patch::Run("r1"), intent, again);
+    auto ended = end.get_future();
+    while (ended.wait_for(std::chrono::milliseconds(5)) != std::future_status::ready) {
+      const auto waiting = executor.waiting("r1");
+      if (!waiting.empty() && on_waiting_) std::exchange(on_waiting_, nullptr)(waiting.at(1));
+    }
+    EXPECT_TRUE(executor.waiting("r1").empty());
+    return ended.get();
+  }
+
+  const std::string directory_ = [] {
+    std::string pattern = (std::filesystem::temp_directory_path() / "sluice-ctl-XXXXXX").string();
+    return std::string(mkdtemp(pattern.data()));
+  }();
+  test::TestPki pki_{directory_};
+  Config config_;
+  std::function<void(const std::string& for_what)> on_waiting_;
+};
+
+// As an agent ends a migration whose commit nobody has confirmed.
+FakeAgent::Script leaves_it(const std::string& state) {
+  return [state](FakeAgent& source, const v1::MigrateRequest& request, auto& writer) {
+    source.add_guest(request.guest(), state);
+    source.send_summary(writer, request, "unknown", "the connection to h2 was lost");
+    return grpc::Status::OK;
+  };
+}
+
+TEST_F(ExecutorTest, AMoveWhoseDestinationStaysSilentEndsUnsettledAndIsNotBegunAgain) {
+  const auto h1 = agent("h1");
+  h1->add_guest("g1");
+  h1->script = leaves_it("handed-over");
+  const Outcome end = move(false, std::chrono::milliseconds(1));
+  EXPECT_FALSE(end.ok);
+  EXPECT_TRUE(end.unsettled);
+  EXPECT_EQ(end.detail,
+            "where g1 runs is not known: h1 has it as \"handed-over\", h2 does not answer (the "
+            "connection to h2 was lost)");
+  EXPECT_EQ(h1->migrations.size(), 1U);
+}
+
+TEST_F(ExecutorTest, SaysWhomItWaitsForAndGoesOnWhenTheyAnswer) {
+  const auto h1 = agent("h1");
+  std::unique_ptr<FakeAgent> h2;
+  h1->script = leaves_it("handed-over");
+  std::string waited_for;
+  on_waiting_ = [&](const std::string& for_what) {
+    waited_for = for_what;
+    h2 = agent("h2");
+    h2->add_guest("g1");
+  };
+  EXPECT_TRUE(move().ok);
+  EXPECT_NE(waited_for.find("h2 does not answer"), std::string::npos) << waited_for;
+}
+
+// While the source's agent asks the destination, it calls the guest moving.
+TEST_F(ExecutorTest, AnAgentThatIsAskingItselfIsNoMigrationThatGoesOn) {
+  const auto h1 = agent("h1");
+  h1->add_guest("g1", "moving");
+  h1->script = [](FakeAgent& source, const v1::MigrateRequest& request, auto& writer) {
+    if (source.watched > 0) return grpc::Status(grpc::StatusCode::NOT_FOUND, "it is not moving");
+    return leaves_it("moving")(source, request, writer);
+  };
+  const Outcome end = move(false, std::chrono::milliseconds(1));
+  EXPECT_TRUE(end.unsettled) << end.detail;
+  EXPECT_GE(h1->watched, 1);
+}
+
+TEST_F(ExecutorTest, AMigrationThatGoesOnAfterItsConnectionWasLostIsFollowedAgain) {
+  const auto h1 = agent("h1");
+  const auto h2 = agent("h2");
+  h1->add_guest("g1", "moving");
+  h1->script = [&h2](FakeAgent& source, const v1::MigrateRequest& request, auto& writer) {
+    if (source.watched == 0)
+      return grpc::Status(grpc::StatusCode::UNAVAILABLE, "Connection reset by peer");
+    source.remove_guest(request.guest());
+    h2->add_guest(request.guest());
+    source.send_summary(writer, request, "completed");
+    return grpc::Status::OK;
+  };
+  const Outcome end = move();
+  EXPECT_TRUE(end.ok) << end.detail;
+  EXPECT_GT(end.downtime_ms, 0);
+  EXPECT_EQ(h1->migrations.size(), 1U);
+}
+
+TEST_F(ExecutorTest, WhatTheDestinationRunsHasArrived) {
+  const auto h1 = agent("h1");
+  const auto h2 = agent("h2");
+  h2->add_guest("g1");
+  h1->script = leaves_it("handed-over");
+  EXPECT_TRUE(move().ok);
+  EXPECT_EQ(h1->migrations.size(), 1U);
+  EXPECT_TRUE(move(/*again=*/true).ok);
+  EXPECT_EQ(h1->migrations.size(), 1U);
+}
+
+TEST_F(ExecutorTest, WhatTheSourceRunsHasStayed) {
+  const auto h1 = agent("h1");
+  h1->script = leaves_it("running");
+  const Outcome end = move();
+  EXPECT_FALSE(end.ok);
+  EXPECT_FALSE(end.unsettled);
+  EXPECT_EQ(end.detail, "the connection to h2 was lost");
+}
+
+TEST_F(ExecutorTest, AGuestThatWaitsForAnOperatorIsLeftToTheOperatorAtOnce) {
+  const auto h1 = agent("h1");
+  h1->script = leaves_it("forgotten");
+  const Outcome end = move();
+  EXPECT_TRUE(end.unsettled);
+  EXPECT_NE(end.detail.find("on h1 it waits for an operator"), std::string::npos) << end.detail;
+}
+
+TEST_F(ExecutorTest, AGuestThatHasEndedIsNotWaitedFor) {
+  const auto h1 = agent("h1");
+  const auto h2 = agent("h2");
+  h1->script = [](FakeAgent&, const v1::MigrateRequest&, auto&) {
+    return grpc::Status(grpc::StatusCode::NOT_FOUND, "no guest g1 on h1");
+  };
+  const Outcome end = move();
+  EXPECT_FALSE(end.ok);
+  EXPECT_FALSE(end.unsettled);
+  EXPECT_EQ(end.detail, "no guest g1 on h1");
+}
+
+}  // namespace
+}  // namespace sluice::controller
