@@ -262,6 +262,9 @@ class Run {
   void soak(Decision& decision, const std::string& name) const;
   void rollback(Decision& decision, const std::string& name) const;
   void verify_old(Decision& decision, const std::string& name) const;
+  [[nodiscard]] TimeMs reboot_timeout_ms() const { return TimeMs{plan_.reboot_timeout_s} * 1000; }
+  // When the present step of its refill was full, so far.
+  [[nodiscard]] TimeMs last_arrival_ms(const std::string& name) const;
   void healthy_or_fail(Decision& decision, const std::string& name) const;
   bool hook_done(Decision& decision, const std::string& name, const std::optional<Hook>& hook,
                  const char* purpose) const;

@@ -107,8 +107,7 @@ void Run::end_canary(Decision& decision, const std::string& name) const {
   if (before.intent != nullptr && about != decision.facts.guests.end()) {
     // Its host may be coming back, without it.
     const std::string& at = about->second.host;
-    if (!decision.reachable(at) && !decision.silent_for(at, plan_.reboot_timeout_s * kSecondMs))
-      return;
+    if (!decision.reachable(at) && !decision.silent_for(at, reboot_timeout_ms())) return;
   }
   Intent intent{0, ActionKind::kStopGuest, "canary-stop", name, guest};
   intent.attempt = before.intent == nullptr ? 1 : before.intent->attempt + 1;

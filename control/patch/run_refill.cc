@@ -224,6 +224,14 @@ void Run::healthy_or_fail(Decision& decision, const std::string& name) const {
   }
 }
 
+TimeMs Run::last_arrival_ms(const std::string& name) const {
+  TimeMs last_ms = 0;
+  const auto arrivals = arrivals_.find(name);
+  if (arrivals == arrivals_.end()) return last_ms;
+  for (const auto id : arrivals->second) last_ms = std::max(last_ms, task(id).ended_ms);
+  return last_ms;
+}
+
 // The gates between the steps.
 void Run::refill(Decision& decision, const std::string& name) const {
   healthy_or_fail(decision, name);
@@ -251,14 +259,15 @@ void Run::refill(Decision& decision, const std::string& name) const {
     return rolling() ? share_of(name, step) : share(home, step);
   };
   const bool next_is_empty = wanted(host.refill_step) == wanted(host.refill_step + 1);
-  if (next_is_empty || decision.facts.now_ms >= host.gate_ms + plan_.gate_s * kSecondMs)
+  const TimeMs full_ms = std::max(host.gate_ms, last_arrival_ms(name));
+  if (next_is_empty || decision.elapsed_ms(full_ms) >= plan_.gate_s * kSecondMs)
     decision.add(RefillStep{name, host.refill_step + 1});
 }
 
 void Run::soak(Decision& decision, const std::string& name) const {
   healthy_or_fail(decision, name);
   if (!decision.records.empty() || !decision.reachable(name)) return;
-  if (decision.facts.now_ms < hosts_.at(name).entered_ms + plan_.soak_s * kSecondMs) return;
+  if (decision.elapsed_ms(hosts_.at(name).entered_ms) < plan_.soak_s * kSecondMs) return;
   const auto ratio = goodput_ratio(name);
   decision.step(name, HostEvent::kSoaked,
                 ratio ? fmt::format("goodput {:.2f} of that before", *ratio)

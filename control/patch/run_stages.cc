@@ -226,26 +226,30 @@ void Run::patching(Decision& decision, const std::string& name) const {
 // True when the host answers with another boot id than the old one. Reboots it if it has not been.
 bool Run::came_back(Decision& decision, const std::string& name, const char* purpose,
                     const std::string& old_boot_id) const {
-  const HostRun& host = hosts_.at(name);
-  const HostFacts* facts = decision.host(name);
   const bool reachable = decision.reachable(name);
-  if (reachable && facts->boot_id != old_boot_id) return true;
-  const TaskState rebooted = state_of(name, purpose);
-  if (rebooted == TaskState::kNone && reachable) {
+  if (reachable && decision.host(name)->boot_id != old_boot_id) return true;
+  const Task reboot = latest(name, purpose);
+  if (reboot.intent == nullptr && reachable) {
     Intent intent{0, ActionKind::kReboot, purpose, name};
     intent.boot_id = old_boot_id;
     decision.intend(std::move(intent));
-  } else if (rebooted == TaskState::kFailed) {
-    decision.fail(name, "it could not be rebooted: " + latest(name, purpose).outcome->detail);
-  } else if (decision.facts.now_ms > host.entered_ms + plan_.reboot_timeout_s * kSecondMs) {
-    decision.fail(name, fmt::format("it did not come back within {} s", plan_.reboot_timeout_s));
+    return false;
   }
+  if (reboot.intent != nullptr && reboot.outcome == nullptr) return false;
+  if (reboot.outcome != nullptr && !reboot.outcome->ok) {
+    decision.fail(name, "it could not be rebooted: " + reboot.outcome->detail);
+    return false;
+  }
+  // Since it was told to; before that, since it is awaited.
+  const TimeMs since_ms = std::max(hosts_.at(name).entered_ms, reboot.ended_ms);
+  if (decision.elapsed_ms(since_ms) > reboot_timeout_ms())
+    decision.fail(name, fmt::format("it did not come back within {} s", plan_.reboot_timeout_s));
   return false;
 }
 
 void Run::verifying(Decision& decision, const std::string& name) const {
   if (!decision.reachable(name)) {
-    if (decision.facts.now_ms > hosts_.at(name).entered_ms + plan_.reboot_timeout_s * kSecondMs)
+    if (decision.silent_for(name, reboot_timeout_ms()))
       decision.fail(name, "its agent stopped answering");
     return;
   }
@@ -271,7 +275,7 @@ void Run::rollback(Decision& decision, const std::string& name) const {
   const bool asks_host =
       !plan_.rollback->on_controller && state_of(name, "rollback") == TaskState::kNone;
   if (asks_host && !decision.reachable(name)) {
-    if (decision.facts.now_ms > hosts_.at(name).entered_ms + plan_.reboot_timeout_s * kSecondMs)
+    if (decision.elapsed_ms(hosts_.at(name).entered_ms) > reboot_timeout_ms())
       decision.fail(name, "its agent does not answer, so it cannot be rolled back");
     return;
   }
@@ -279,7 +283,7 @@ void Run::rollback(Decision& decision, const std::string& name) const {
   if (plan_.reboot) {
     const Task rebooted = latest(name, "rollback-reboot");
     if (rebooted.intent == nullptr && !decision.reachable(name)) {
-      if (decision.facts.now_ms > hosts_.at(name).entered_ms + plan_.reboot_timeout_s * kSecondMs)
+      if (decision.elapsed_ms(latest(name, "rollback").ended_ms) > reboot_timeout_ms())
         decision.fail(name, "its agent does not answer after the rollback");
       return;
     }

@@ -29,6 +29,8 @@ definition = "name = 'canary'"
 seconds = 5
 )";
 constexpr TimeMs kLeaseMs = 10'000;
+constexpr TimeMs kHourMs = 3'600'000;
+constexpr TimeMs kPauseMs = 1'000'000;  // longer than a reboot may take
 
 // A real file, but in memory where that is possible: thousands of records are synchronised here.
 std::string journal_path() {
@@ -102,9 +104,12 @@ class ClusterActions final : public Actions {
 
 struct Scenario {
   Faults faults;
+  Durations durations{};
   std::string plan = kPlan;
   std::map<std::string, GuestPolicy> policies;
   std::optional<std::size_t> abort_after;  // so many records
+  std::optional<std::size_t> pause_after;  // so many records, for kPauseMs
+  TimeMs away_ms = 0;                      // between two controllers
   std::uint64_t memory_gib = 32;           // of each host; a guest has 4
   // What somebody does by hand, asked after every step of the run.
   std::function<void(const Run& run, Cluster& cluster)> by_hand{};
@@ -128,7 +133,7 @@ std::string home_of(const std::string& guest) {
 }
 
 Cluster make_cluster(const Scenario& scenario) {
-  Cluster cluster(scenario.faults);
+  Cluster cluster(scenario.faults, scenario.durations);
   for (int h = 1; h <= 4; ++h)
     cluster.hosts[fmt::format("h{}", h)] = {.memory_gib = scenario.memory_gib};
   for (int g = 1; g <= 8; ++g) {
@@ -226,13 +231,28 @@ bool live(store::SqliteJournal& durable, Cluster& cluster, const Scenario& scena
       fresh ? Driver::create(journal, *epoch, "r1", scenario.plan, actions, cluster.now_ms())
             : Driver::resume(journal, *epoch, "r1", actions);
   if (!driver) return false;
-  const TimeMs limit_ms = cluster.now_ms() + 7'200'000;
+  const TimeMs limit_ms = cluster.now_ms() + 4 * kHourMs;
+  std::optional<TimeMs> resume_ms;
   while (true) {
     if (!driver->step(cluster.facts(), make_mover(cluster))) return false;
     if (scenario.by_hand) scenario.by_hand(driver->run(), cluster);
     expect_contained(driver->run(), cluster);
     const RunState after = driver->run().state();
-    const bool idle = after == RunState::kPaused && driver->run().at_rest();
+    if (scenario.pause_after && !resume_ms && next(after, RunEvent::kPause) &&
+        records_of(durable) >= *scenario.pause_after) {
+      resume_ms = cluster.now_ms() + kPauseMs;
+      if (!driver->command(RunEvent::kPause, "told to", cluster.now_ms())) return false;
+      continue;
+    }
+    const bool waits = resume_ms && *resume_ms != 0;
+    if (waits && cluster.now_ms() >= *resume_ms) {
+      resume_ms = 0;
+      if (after == RunState::kPaused &&
+          !driver->command(RunEvent::kResume, "told to", cluster.now_ms()))
+        return false;
+      continue;
+    }
+    const bool idle = after == RunState::kPaused && driver->run().at_rest() && !waits;
     if (is_final(after) || idle) {
       *end = describe(driver->run(), cluster);
       return true;
@@ -262,8 +282,12 @@ End run_to_end(const Scenario& scenario, Death death = {}) {
     EXPECT_TRUE(durable) << durable.error().message;
 
     for (int lives = 0; !live(**durable, end.cluster, scenario, death, &end.text) && lives < 3;
-         ++lives)
+         ++lives) {
       death = {};
+      end.cluster.listen({});
+      const TimeMs back_ms = end.cluster.now_ms() + scenario.away_ms;
+      while (end.cluster.now_ms() < back_ms) end.cluster.advance(back_ms);
+    }
     EXPECT_FALSE(end.text.empty());
     end.records = records_of(**durable);
   }
@@ -365,6 +389,50 @@ TEST(PatchRun, PausesBetweenTheAttemptsOfAMove) {
     EXPECT_GE(pause_ms, pauses_ms[i]) << "after attempt " << i + 1;
     // A controller looks around once a second, and another guest may be on the link.
     EXPECT_LE(pause_ms, pauses_ms[i] + kMoveMs + 1000) << "after attempt " << i + 1;
+  }
+}
+
+TEST(TimeLimits, AHookTakesNothingOfTheTimeToComeBack) {
+  Scenario scenario;
+  scenario.durations.hook_ms = {{"rollback", 1'000'000}, {"after", 1'000'000}};
+  scenario.plan = "failures = 1\n" + scenario.plan;
+  scenario.plan.replace(scenario.plan.find("rollback ="), 0, "after = \"after\"\n");
+  scenario.faults.bad_version_on = "h2";
+  // For a moment, when it has just been patched and verified for longer than a reboot may take.
+  scenario.by_hand = [](const patch::Run& run, Cluster& cluster) {
+    SimHost& host = cluster.hosts.at("h1");
+    const bool verified = cluster.hook_runs.count("after@h1") != 0 &&
+                          run.host("h1").state == HostState::kVerifying &&
+                          cluster.now_ms() > run.host("h1").entered_ms + 995'000;
+    if (!verified || host.deaf_until_ms != 0) return;
+    host.down_since_ms = cluster.now_ms();
+    host.deaf_until_ms = cluster.now_ms() + 20'000;
+  };
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"h1 done version 2", "h2 done-old version 1", "h3 done", "h4 done"});
+}
+
+TEST(TimeLimits, AGateBeginsWhenItsStepIsFull) {
+  constexpr TimeMs kMoveMs = 16'000;
+  Scenario scenario;
+  scenario.plan += "[refill]\npercent = [50, 100]\ngate_s = 100\n";
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"run done\n"});
+  const auto& one_ms = end.cluster.attempts_ms.at("g1");
+  const auto& other_ms = end.cluster.attempts_ms.at("g5");
+  EXPECT_GE(std::abs(one_ms[1] - other_ms[1]), kMoveMs + 100'000);
+}
+
+TEST(TimeLimits, ALongPauseChangesNothing) {
+  for (Scenario scenario : {Scenario{}, rolling()}) {
+    scenario.plan = "failures = 1\n" + scenario.plan;
+    scenario.faults.bad_version_on = "h2";
+    const End whole = run_to_end(scenario);
+    for (std::size_t records = 2; records < whole.records; ++records) {
+      scenario.pause_after = records;
+      const End end = run_to_end(scenario);
+      ASSERT_EQ(end.text, whole.text) << "paused after record " << records;
+    }
   }
 }
 
@@ -629,6 +697,14 @@ TEST(KillSweep, AlsoWhenAHostDoesNotComeBack) {
 TEST(KillSweep, AlsoWhenNobodyKnowsWhereAGuestIs) {
   Scenario scenario = with_a_lost_guest();
   scenario.plan = "failures = 2\n" + scenario.plan;
+  sweep(scenario, Losses::kInTurn);
+}
+
+TEST(KillSweep, AlsoWhenNobodyStartsAnotherForHours) {
+  Scenario scenario;
+  scenario.plan = "failures = 1\n" + scenario.plan;
+  scenario.faults.slow_after_patch = "h2";
+  scenario.away_ms = 2 * kHourMs;
   sweep(scenario, Losses::kInTurn);
 }
 

@@ -56,7 +56,7 @@ Cluster simulated(const planner::Cluster& cluster, const planner::MoveTime& move
   std::map<std::string, planner::HostId> hosts;
   for (planner::HostId id = 0; id < cluster.hosts.size(); ++id) hosts[cluster.hosts[id].name] = id;
   Durations durations;
-  durations.patch_hook_ms = TimeMs{arguments.patch_minutes} * 60'000 - kRebootMs;
+  durations.hook_ms["patch"] = TimeMs{arguments.patch_minutes} * 60'000 - kRebootMs;
   durations.migration_ms = [guests, hosts, move_time, &cluster](const Intent& intent) -> TimeMs {
     std::uint64_t rate = cluster.session_bytes_per_second;
     for (const auto link : planner::path(cluster, hosts.at(intent.from), hosts.at(intent.to))) {

@@ -205,8 +205,8 @@ void Cluster::run_hook(const Intent& intent, const std::string& key) {
     return;
   }
   ++hook_runs[intent.purpose + "@" + intent.host];
-  const bool patches = intent.hook.name == "patch";
-  after(patches ? durations_.patch_hook_ms : 2 * kSecondMs, [this, intent, key] {
+  const auto known = durations_.hook_ms.find(intent.hook.name);
+  after(known != durations_.hook_ms.end() ? known->second : 2 * kSecondMs, [this, intent, key] {
     begun_[key] = hook_result(intent);
     tell(*begun_[key]);
   });

@@ -40,7 +40,7 @@ struct Faults {
 // How long things take.
 struct Durations {
   std::function<TimeMs(const Intent&)> migration_ms{};  // none: 4 s a GiB
-  TimeMs patch_hook_ms = 2000;
+  std::map<std::string, TimeMs> hook_ms{};              // by name; others take 2 s
 };
 
 struct SimHost {
