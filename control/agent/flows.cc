@@ -152,11 +152,7 @@ Expected<FlowsConfig> plan_session(dpdk::DataPlane& data_plane, const v1::Endpoi
 
 Expected<void> Flows::start(std::uint32_t flow, const engine::Command& command) {
   const std::uint32_t worker = worker_of(flow);
-  if (worker == busy_ns_before_.size()) {
-    const auto figures = data_plane_.figures(worker);
-    busy_ns_before_.push_back(figures.busy_ns);
-    drops_before_.push_back(figures.drops);
-  }
+  if (worker == before_.size()) before_.push_back(data_plane_.figures(worker));
   if (auto claimed = data_plane_.flow_slots().claim(worker, role_); !claimed) return claimed;
   if (auto submitted = data_plane_.submit(worker, command); !submitted) {
     data_plane_.flow_slots().release(worker, role_);
@@ -204,21 +200,37 @@ bool Flows::stop() {
 
 double Flows::busy_core_seconds() const {
   std::uint64_t busy_ns = 0;
-  for (std::uint32_t worker = 0; worker < busy_ns_before_.size(); ++worker)
-    busy_ns += data_plane_.figures(worker).busy_ns - busy_ns_before_[worker];
+  for (std::uint32_t worker = 0; worker < before_.size(); ++worker)
+    busy_ns += data_plane_.figures(worker).busy_ns - before_[worker].busy_ns;
   return static_cast<double>(busy_ns) / static_cast<double>(kSecondNs);
 }
 
 std::map<std::string, std::uint64_t> Flows::frames_dropped() const {
   std::map<std::string, std::uint64_t> dropped;
-  for (std::uint32_t worker = 0; worker < drops_before_.size(); ++worker) {
+  for (std::uint32_t worker = 0; worker < before_.size(); ++worker) {
     const auto now = data_plane_.figures(worker).drops;
     for (std::size_t reason = 1; reason < now.size(); ++reason) {
-      if (const auto count = now[reason] - drops_before_[worker][reason]; count > 0)
+      if (const auto count = now[reason] - before_[worker].drops[reason]; count > 0)
         dropped[wire::to_string(static_cast<wire::DropReason>(reason))] += count;
     }
   }
   return dropped;
+}
+
+std::string Flows::describe_traffic() const {
+  std::string text;
+  for (std::uint32_t worker = 0; worker < before_.size(); ++worker) {
+    const auto now = data_plane_.figures(worker);
+    const auto& before = before_[worker];
+    text += fmt::format("worker={} packets_sent={} packets_received={} busy_us={} idle_poll_us={} ",
+                        worker, now.packets_sent - before.packets_sent,
+                        now.packets_received - before.packets_received,
+                        (now.busy_ns - before.busy_ns) / kMicrosecondNs,
+                        (now.idle_poll_ns - before.idle_poll_ns) / kMicrosecondNs);
+  }
+  for (const auto& [reason, frames] : frames_dropped())
+    text += fmt::format("dropped_{}={} ", reason, frames);
+  return text;
 }
 
 Error plaintext_refused(const std::string& host) {
@@ -269,8 +281,13 @@ Expected<void> SendFlows::probe_path() {
   command.kind = engine::CommandKind::kProbePath;
   const auto probed = run(command, engine::EventKind::kPathProbed);
   if (!probed) return tl::unexpected<Error>(probed.error());
-  if (std::any_of(probed->begin(), probed->end(), [](const auto& flow) { return flow.value == 0; }))
+  if (std::any_of(probed->begin(), probed->end(),
+                  [](const auto& flow) { return flow.value == 0; })) {
+    // Whether nothing came back, or too late, or damaged, is seen here alone.
+    spdlog::warn("session {:016x}: no probe was answered in time: {}", config().session,
+                 describe_traffic());
     return fail(ErrorKind::kUnreachable, nothing_arrives(config()));
+  }
   return {};
 }
 

@@ -93,6 +93,8 @@ class Flows {
   // Ends every started flow. False if one does not come back: its memory must then never be
   // unmapped.
   [[nodiscard]] bool stop();
+  // What the session's workers have sent and received since it began, for the log.
+  [[nodiscard]] std::string describe_traffic() const;
   // Time that the session's workers were busy since it began.
   [[nodiscard]] double busy_core_seconds() const;
 
@@ -114,8 +116,7 @@ class Flows {
   std::shared_ptr<SessionEvents> events_;
   FlowsConfig config_;
   std::uint32_t started_ = 0;
-  std::vector<std::uint64_t> busy_ns_before_;             // by worker
-  std::vector<std::vector<std::uint64_t>> drops_before_;  // by worker, then by reason
+  std::vector<dpdk::WorkerFigures> before_;  // by worker
   wire::Protection protection_ = wire::Protection::kChecksum;
   std::vector<std::unique_ptr<port::FlowKeys>> keys_;  // by flow; empty: in the clear
 };

@@ -34,8 +34,10 @@ inline constexpr std::uint32_t kProbeRoundsMax = 3;
 // A round lasts at least so long, whatever the round-trip time: a receiver whose core is shared may
 // be late.
 inline constexpr TimeNs kProbeRoundMinNs = 40 * kMillisecondNs;
-// When nothing of any size arrives for so long, nothing will.
-inline constexpr TimeNs kProbeSilentNs = 3 * kSecondNs;
+// When nothing of any size arrives for so long, nothing will. A search before the first page may
+// wait: the guest is not touched yet, and a receiver whose core is shared with too many others has
+// been seen to answer after more than three seconds. Later the peer's silence ends the wait sooner.
+inline constexpr TimeNs kProbeSilentNs = 8 * kSecondNs;
 // From the end of a search to the next that a suspicion begins.
 inline constexpr TimeNs kSearchPauseNs = 200 * kMillisecondNs;
 

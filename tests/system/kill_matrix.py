@@ -9,7 +9,6 @@ import socket
 import subprocess
 import threading
 import time
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -276,8 +275,15 @@ class Cell:
         step = self.expectation.step
         holds = self.pair.holds(step)
         hold, held = holds / f"hold-{step}", holds / f"held-{step}"
-        client = self.migrate_and_hold(hold, held)
+        held.unlink(missing_ok=True)
+        hold.touch()
+        client = subprocess.Popen(self.pair.command("migrate", self.name, "--to", self.pair.destination), text=True,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         try:
+            poll(lambda: held.exists() or client.poll() is not None)
+            if not held.exists():
+                hold.unlink()
+                raise AssertionError(f"{step} was never reached: {client.communicate(timeout=PATIENCE_SECONDS)}")
             if step in STEPS_THAT_RUN_AT_DESTINATION:
                 await_true(lambda: states.ran[self.pair.destination], "nobody saw the destination's copy run")
             self.hit(client)
@@ -290,22 +296,6 @@ class Cell:
                 client.communicate()
             held.unlink(missing_ok=True)
         return (None if client.returncode < 0 else client.returncode), (output + errors).strip()
-
-    def migrate_and_hold(self, hold, held):
-        """`sluice migrate`, held at the step. A migration that fails before it says nothing of the step: it is warned of, and
-        begun once more."""
-        for _ in range(2):
-            held.unlink(missing_ok=True)
-            hold.touch()
-            client = subprocess.Popen(self.pair.command("migrate", self.name, "--to", self.pair.destination), text=True,
-                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-            poll(lambda process=client: held.exists() or process.poll() is not None)
-            if held.exists():
-                return client
-            hold.unlink()
-            said = client.communicate(timeout=PATIENCE_SECONDS)
-            warnings.warn(f"{self.expectation}: the step was not reached: {said}")
-        raise AssertionError(f"{self.expectation.step} was never reached: {said}")
 
     def hit(self, client):
         """At the return whoever the row says acts on the fault has noticed it; who has not yet rightly goes on."""

@@ -325,7 +325,7 @@ TEST(Worker, SaysThatNothingArrivesAtAll) {
   OneSession link;
   link.to_right.mtu = 0;
   EXPECT_EQ(probe_path(link), 0U);
-  EXPECT_LT(fake_now, kSecondNs + kPeerSilentNs + kSecondNs / 10);
+  EXPECT_LT(fake_now, kSecondNs + protocol::kProbeSilentNs + kSecondNs / 10);
 }
 
 TEST(Worker, SaysThatAPortTakesNothing) {
