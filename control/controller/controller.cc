@@ -129,7 +129,7 @@ void Controller::step_runs() {
   const patch::PlannedMover planned_mover = mover(hosts);
   for (const auto& driver : drivers_) {
     if (!active(driver)) continue;
-    const auto stepped = driver->step(facts(hosts), planned_mover);
+    const auto stepped = driver->step(facts(hosts, driver->run().id()), planned_mover);
     if (!stepped) return fatal(stepped.error().message);
     note_marks(driver->run());
     if (!active(driver)) {
@@ -209,7 +209,7 @@ Expected<void> Controller::restore() {
   return {};
 }
 
-patch::Facts Controller::facts(const Hosts& hosts) const {
+patch::Facts Controller::facts(const Hosts& hosts, const std::string& run) const {
   patch::Facts facts;
   facts.now_ms = now_ms();
   facts.watching_since_ms = began_ms_;
@@ -228,13 +228,18 @@ patch::Facts Controller::facts(const Hosts& hosts) const {
       out.quarantined = mark->second.quarantined;
     }
   }
+  std::vector<patch::Move> moving;
   for (const auto& [name, guest] : place_guests(hosts)) {
     const auto policy = config_.policies.find(name);
+    if (guest.state() == "moving") moving.push_back({name, guest.host(), guest.moving_to(), ""});
     auto& out = facts.guests[name];
     out.host = guest.host();
     if (policy != config_.policies.end()) out.policy = policy->second;
     if (out.policy == patch::GuestPolicy::kShutdown) out.definition = guest.definition_toml();
   }
+  std::vector<const patch::Run*> runs;
+  for (const auto& driver : drivers_) runs.push_back(&driver->run());
+  patch::note_moves(facts, run, runs, moving);
   return facts;
 }
 
@@ -275,7 +280,7 @@ Expected<patch::Plan> Controller::check_plan(const std::string& plan_toml,
     }
   }
   const Hosts hosts = inventory_.hosts();
-  patch::Facts known = facts(hosts);
+  patch::Facts known = facts(hosts, "");
   known.controller_hooks = hooks::HookRunner(config_.hooks_dir, config_.state_dir).names();
   if (auto admitted = patch::admit(*plan, known, mover(hosts)); !admitted)
     return tl::unexpected<Error>(admitted.error());
@@ -414,7 +419,7 @@ Expected<void> Controller::command(const std::string& run, RunEvent event) {
 v1::RunList Controller::runs() {
   return decide([this] {
     v1::RunList list;
-    const auto known = facts(inventory_.hosts());
+    const auto known = facts(inventory_.hosts(), "");
     for (const auto& driver : drivers_) {
       auto status = to_status(driver->run(), known, {});
       status.clear_hosts();
@@ -430,7 +435,7 @@ Expected<v1::RunStatus> Controller::status(const std::string& run) {
     const auto found = find(run);
     if (!found) return tl::unexpected<Error>(found.error());
     const patch::Run& about = (*found)->run();
-    return to_status(about, facts(inventory_.hosts()), executor_.waiting(about.id()));
+    return to_status(about, facts(inventory_.hosts(), about.id()), executor_.waiting(about.id()));
   });
 }
 
@@ -446,7 +451,7 @@ Expected<v1::Report> Controller::report(const std::string& run) {
       if (!record) return tl::unexpected<Error>(record.error());
       records.push_back(std::move(*record));
     }
-    return to_report((*found)->run(), facts(inventory_.hosts()), records);
+    return to_report((*found)->run(), facts(inventory_.hosts(), run), records);
   });
 }
 

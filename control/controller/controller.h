@@ -88,8 +88,9 @@ class Controller {
 
   // ---- the deciding thread alone ----
   [[nodiscard]] Expected<void> restore();
-  // Without the controller's hooks, which only an admission asks for.
-  [[nodiscard]] patch::Facts facts(const Hosts& hosts) const;
+  // As `run` sees them (empty: as nobody's). Without the controller's hooks, which only an
+  // admission asks for.
+  [[nodiscard]] patch::Facts facts(const Hosts& hosts, const std::string& run) const;
   [[nodiscard]] patch::PlannedMover mover(const Hosts& hosts) const;
   [[nodiscard]] Expected<void> set_mark(const std::string& host, patch::Mark mark);
   void apply_mark(const patch::MarkStep& step, const std::string& by);

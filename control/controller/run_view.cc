@@ -48,6 +48,26 @@ std::string remark_on(const patch::Run& run, const std::string& host, const patc
   return failure.empty() || left.empty() ? failure + left : failure + "; " + left;
 }
 
+// What keeps a host where it is, if that is nothing that the run itself has begun.
+std::string what_keeps(const patch::Run& run, const std::string& name, const patch::Facts& facts) {
+  const patch::HostState state = run.host(name).state;
+  if (state == patch::HostState::kPending || patch::is_final(state)) return {};
+  const auto about = facts.hosts.find(name);
+  if (about == facts.hosts.end() || !about->second.reachable) return "its agent does not answer";
+  const auto open = run.open_intents();
+  const bool acts = std::any_of(open.begin(), open.end(),
+                                [&](const auto* intent) { return intent->host == name; });
+  const bool moves = state == patch::HostState::kDraining || state == patch::HostState::kRedrain ||
+                     state == patch::HostState::kRefill;
+  if (acts || !moves) return {};
+  std::string others;
+  for (const auto* list : {&facts.moves_of_others, &facts.moves_by_hand}) {
+    for (const patch::Move& move : *list)
+      others += fmt::format("{}{} to {}", others.empty() ? "" : ", ", move.guest, move.to);
+  }
+  return others.empty() ? "" : "moves beside this run's are under way: " + others;
+}
+
 void add_hosts(const patch::Run& run, const patch::Facts& facts, std::string& text) {
   text += "\n| host | end | remark |\n|---|---|---|\n";
   for (const auto& name : run.plan().hosts) {
@@ -93,10 +113,7 @@ v1::RunStatus to_status(const patch::Run& run, const patch::Facts& facts,
     out.set_state(std::string(patch::to_string(host.state)));
     out.set_since_ms(host.entered_ms);
     out.set_failure(remark_on(run, name, facts));
-    const auto about = facts.hosts.find(name);
-    const bool silent = about == facts.hosts.end() || !about->second.reachable;
-    if (silent && host.state != patch::HostState::kPending && !patch::is_final(host.state))
-      out.set_waits_for("its agent does not answer");
+    out.set_waits_for(what_keeps(run, name, facts));
     if (host.baseline)
       out.set_guests_before(static_cast<std::uint32_t>(host.baseline->guests.size()));
     out.set_guests_now(static_cast<std::uint32_t>(

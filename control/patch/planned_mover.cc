@@ -18,7 +18,7 @@ constexpr std::uint32_t kSchedulesMax = 40;
 
 }  // namespace
 
-// One propose(): the planner's cluster as it stands, guests under way at both ends.
+// One propose(): the planner's cluster as it stands, with what is under way.
 class PlannedMover::Proposal {
  public:
   Proposal(const MoveQuery& query, planner::Cluster cluster, const planner::MoveTime& move_time)
@@ -38,9 +38,7 @@ class PlannedMover::Proposal {
       const auto facts = query.facts->hosts.find(name);
       reachable_.push_back(facts != query.facts->hosts.end() && facts->second.reachable);
     }
-    used_.resize(cluster_.links.size(), 0);
     place_guests();
-    for (const Move& move : query.under_way) take_links(move.from, move.to);
   }
 
   // The first host, by rank, that a plan for this one move reaches.
@@ -55,8 +53,12 @@ class PlannedMover::Proposal {
     std::stable_sort(hosts.begin(), hosts.end(), [&](HostId a, HostId b) {
       return options_.rank_of_host[a] < options_.rank_of_host[b];
     });
+    planner::Occupancy now(cluster_);
+    for (const planner::UnderWay& move : options_.under_way)
+      now.arrive(move.guest, cluster_.guests[move.guest].host, move.from, planner::kNone);
     for (const HostId host : hosts) {
-      if (host == guest->host || options_.closed[host]) continue;
+      if (host == guest->host || options_.closed[host] || !now.fits(id, guest->host, host))
+        continue;
       const auto plan = planner::plan_moves(cluster_, {{id, host}}, options_);
       if (plan && plan->complete()) return cluster_.hosts[host].name;
     }
@@ -88,11 +90,12 @@ class PlannedMover::Proposal {
   }
 
  private:
-  // Where the facts say; those that move are at their destination and keep their room where they
-  // come from. Those that rest on a host that is emptied leave it by other means.
+  // Where the facts say; those that move are at their destination and count where they come from
+  // too. Those that rest on a host that is emptied leave it by other means.
   void place_guests() {
-    std::map<std::string, const Move*> moving;
-    for (const Move& move : query_.under_way) moving[move.guest] = &move;
+    std::map<std::string, std::pair<const Move*, bool>> moving;
+    for (const Move& move : query_.under_way_unwatched) moving[move.guest] = {&move, false};
+    for (const Move& move : query_.under_way) moving[move.guest] = {&move, true};
     std::vector<planner::Guest> placed;
     placed.reserve(cluster_.guests.size());
     for (planner::Guest& guest : cluster_.guests) {
@@ -104,9 +107,11 @@ class PlannedMover::Proposal {
       guest.policy = facts->second.policy == GuestPolicy::kQuick ? planner::Policy::kQuick
                                                                  : planner::Policy::kLive;
       const auto move = moving.find(guest.name);
-      if (move != moving.end() && host_of_.count(move->second->to) != 0) {
-        reserve(guest, guest.host);
-        guest.host = host_of_.at(move->second->to);
+      const auto to = move == moving.end() ? host_of_.end() : host_of_.find(move->second.first->to);
+      if (to != host_of_.end() && to->second != guest.host) {
+        const auto id = static_cast<GuestId>(placed.size());
+        options_.under_way.push_back({id, guest.host, move->second.second});
+        guest.host = to->second;
         guest.policy = planner::Policy::kNever;
       } else if (query_.resting.count(guest.name) != 0) {
         if (query_.emptying.count(facts->second.host) != 0) {
@@ -125,46 +130,20 @@ class PlannedMover::Proposal {
     at.reserve_bytes += guest.memory_bytes + at.guest_overhead_bytes;
   }
 
-  // What a session from one host to another takes of the links between them.
-  [[nodiscard]] std::uint64_t rate_of(const std::vector<planner::LinkId>& links) const {
-    std::uint64_t rate = cluster_.session_bytes_per_second;
-    for (const auto link : links) {
-      const auto capacity = cluster_.links[link].bytes_per_second;
-      rate = rate == 0 ? capacity : std::min(rate, capacity);
-    }
-    return rate;
-  }
-
-  void take_links(const std::string& from, const std::string& to) {
-    if (host_of_.count(from) == 0 || host_of_.count(to) == 0) return;
-    const auto links = planner::path(cluster_, host_of_.at(from), host_of_.at(to));
-    const auto rate = rate_of(links);
-    for (const auto link : links) used_[link] += rate;
-  }
-
-  [[nodiscard]] bool links_are_free(const planner::Move& move) const {
-    const auto links = planner::path(cluster_, move.from, move.to);
-    return std::all_of(links.begin(), links.end(), [&](const auto link) {
-      return used_[link] + move.bytes_per_second <= cluster_.links[link].bytes_per_second;
-    });
-  }
-
-  // Starts what the plan starts first, on links that nothing under way fills. Guests that are tied
-  // together and go the same way begin together.
+  // Starts what the plan starts first. Guests that are tied together and go the same way begin
+  // together.
   void start(const planner::Plan& plan, const std::string& reason) {
     const auto component = planner::components(cluster_);
     std::set<std::tuple<std::uint32_t, HostId, HostId>> begun;
     for (const planner::Move& move : plan.moves) {
       const std::tuple way(component[move.guest], move.from, move.to);
       const bool convoy = begun.count(way) != 0;
-      if (!convoy && (move.start_ms != 0 || arrivals_max_[move.to] == 0 || !links_are_free(move)))
-        continue;
+      if (!convoy && (move.start_ms != 0 || arrivals_max_[move.to] == 0)) continue;
       begun.insert(way);
       arrivals_max_[move.to] -= std::min<std::size_t>(arrivals_max_[move.to], 1);
       planner::Guest& guest = cluster_.guests[move.guest];
       const std::string& from = cluster_.hosts[move.from].name;
       const std::string& to = cluster_.hosts[move.to].name;
-      if (!convoy) take_links(from, to);
       answer_.start.push_back({guest.name, from, to, reason});
       started_.push_back(move);
     }
@@ -198,7 +177,7 @@ class PlannedMover::Proposal {
     explain(wanted, *plan);
     // What begins now has its room before anybody else is placed.
     for (const planner::Move& move : std::exchange(started_, {})) {
-      reserve(cluster_.guests[move.guest], move.from);
+      options_.under_way.push_back({move.guest, move.from});
       cluster_.guests[move.guest].host = move.to;
       cluster_.guests[move.guest].policy = planner::Policy::kNever;
     }
@@ -282,7 +261,6 @@ class PlannedMover::Proposal {
   std::map<std::string, HostId> host_of_;
   std::vector<std::size_t> arrivals_max_;  // by host
   std::vector<bool> reachable_;            // by host
-  std::vector<std::uint64_t> used_;        // by link, bytes a second
   std::vector<planner::Move> started_;
   MoveAnswer answer_;
 };

@@ -176,6 +176,20 @@ std::vector<Move> Run::moves_under_way() const {
   return moves;
 }
 
+void note_moves(Facts& facts, const std::string& run, const std::vector<const Run*>& runs,
+                const std::vector<Move>& moving) {
+  std::set<std::string> known;
+  for (const Run* other : runs) {
+    for (const Move& move : other->moves_under_way()) {
+      known.insert(move.guest);
+      if (other->id() != run) facts.moves_of_others.push_back(move);
+    }
+  }
+  for (const Move& move : moving) {
+    if (known.count(move.guest) == 0) facts.moves_by_hand.push_back(move);
+  }
+}
+
 bool Run::at_rest() const {
   const auto held_hosts = held();
   return open_.empty() && std::all_of(hosts_.begin(), hosts_.end(), [&](const auto& entry) {

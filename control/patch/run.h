@@ -52,6 +52,15 @@ struct HostFacts {
   std::uint64_t link_bits_per_second = 0;  // for migrations; 0: not known
 };
 
+struct Move {
+  std::string guest;
+  std::string from;
+  std::string to;
+  std::string reason;
+
+  friend bool operator==(const Move&, const Move&) = default;
+};
+
 // What is known of the cluster. The guests' places are at least as new as the newest outcome that
 // was applied.
 struct Facts {
@@ -61,15 +70,9 @@ struct Facts {
   std::map<std::string, HostFacts> hosts;
   std::map<std::string, GuestFacts> guests;
   std::set<std::string> controller_hooks;
-};
-
-struct Move {
-  std::string guest;
-  std::string from;
-  std::string to;
-  std::string reason;
-
-  friend bool operator==(const Move&, const Move&) = default;
+  // Under way beside this run's; see note_moves().
+  std::vector<Move> moves_of_others;
+  std::vector<Move> moves_by_hand;
 };
 
 enum class TargetRank : std::uint8_t {
@@ -91,7 +94,10 @@ struct MoveQuery {
   // Guests that wait for more are not stuck.
   std::map<std::string, std::size_t> arrivals_max;
   std::set<std::string> resting;  // guests that are not to be moved (any more)
+  // Theirs and those of other runs, which end; and others, of which nobody knows when. All count at
+  // both hosts and in their groups; for a link nobody waits on account of the latter.
   std::vector<Move> under_way;
+  std::vector<Move> under_way_unwatched;
 };
 
 struct MoveAnswer {
@@ -156,6 +162,7 @@ class Run {
   // Those without an outcome, to be taken up after a crash, in the order of their ids.
   [[nodiscard]] std::vector<const Intent*> open_intents() const;
   [[nodiscard]] Task task(std::uint64_t id) const;
+  [[nodiscard]] std::vector<Move> moves_under_way() const;
   // In the order in which they were made.
   [[nodiscard]] const std::vector<MarkStep>& marks() const { return marks_; }
   // Nothing is under way: every host waits, for its turn or for an operator, or is in its final
@@ -192,7 +199,6 @@ class Run {
   [[nodiscard]] bool has_open(const std::string& host) const;
   // It failed, and the pause before the next attempt is not over.
   [[nodiscard]] bool must_wait(const Decision& decision, const Task& before) const;
-  [[nodiscard]] std::vector<Move> moves_under_way() const;
   [[nodiscard]] bool is_canary(const std::string& guest) const;
   // Why nobody may take it for empty: a guest is, or may be, here of which nobody knows where it
   // runs. Empty: there is none.
@@ -294,6 +300,11 @@ class Run {
   std::map<std::string, std::vector<std::uint64_t>> arrivals_;  // host: intents of moves to it
   std::map<std::pair<std::string, std::string>, std::uint64_t> latest_;  // host, purpose: intent
 };
+
+// Fills in what else is under way, as `run` (empty: none of them) sees it: the moves of the others
+// of `runs`, and of `moving`, which is what agents say, those that are no run's.
+void note_moves(Facts& facts, const std::string& run, const std::vector<const Run*>& runs,
+                const std::vector<Move>& moving);
 
 // What would keep the plan from being run: hosts and hooks that do not exist, a window that is
 // over, guests that must never move. One line that names the thing and the remedy.

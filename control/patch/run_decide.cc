@@ -160,6 +160,9 @@ MoveQuery Run::query_for(const Decision& decision) const {
   MoveQuery query;
   query.facts = &decision.facts;
   query.under_way = moves_under_way();
+  const auto& others = decision.facts.moves_of_others;
+  query.under_way.insert(query.under_way.end(), others.begin(), others.end());
+  query.under_way_unwatched = decision.facts.moves_by_hand;
   for (const auto& [name, host] : hosts_) {
     if (is_under_way(host.state) && host.state != HostState::kPrecheck) query.closed.insert(name);
     // Of a rolling refill, every host that this run will not empty any more.
@@ -173,7 +176,10 @@ MoveQuery Run::query_for(const Decision& decision) const {
   for (const auto& [name, guest] : decision.facts.guests) {
     if (is_canary(name) || !is_moved(guest.policy)) query.resting.insert(name);
   }
-  for (const auto& [guest, id] : unsettled_) query.resting.insert(guest);
+  for (const auto& [guest, id] : unsettled_) {
+    query.resting.insert(guest);
+    query.under_way_unwatched.push_back({guest, intents_.at(id).from, intents_.at(id).to, ""});
+  }
   return query;
 }
 
@@ -284,6 +290,8 @@ Expected<void> admit(const Plan& plan, const Facts& facts, const Mover& mover) {
     MoveQuery query;
     query.facts = &facts;
     query.emptying = {name};
+    query.under_way = facts.moves_of_others;
+    query.under_way_unwatched = facts.moves_by_hand;
     for (const auto& [other, about] : facts.hosts) {
       if (about.quarantined || !about.reachable || !about.cordoned_by.empty())
         query.closed.insert(other);

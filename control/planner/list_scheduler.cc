@@ -4,11 +4,13 @@
 
 namespace sluice::planner {
 
-ListScheduler::ListScheduler(const Cluster& cluster, const std::vector<Job>& jobs)
+ListScheduler::ListScheduler(const Cluster& cluster, const std::vector<Job>& jobs,
+                             const std::vector<Job>& under_way)
     : cluster_(cluster),
       jobs_(jobs),
+      under_way_(under_way),
       occupancy_(cluster),
-      groups_of_job_(jobs.size()),
+      groups_of_job_(jobs.size() + under_way.size()),
       ms_per_rate_(cluster.links.size()),
       total_load_ms_(cluster.links.size(), 0),
       free_rate_(cluster.links.size()),
@@ -25,11 +27,13 @@ ListScheduler::ListScheduler(const Cluster& cluster, const std::vector<Job>& job
       total_load_ms_[link] += static_cast<double>(jobs[i].duration_ms) *
                               static_cast<double>(jobs[i].bytes_per_second) * ms_per_rate_[link];
     }
-    for (const Job::Passenger& passenger : jobs[i].passengers) {
+  }
+  for (std::size_t i = 0; i < groups_of_job_.size(); ++i) {
+    const Job& job = i < jobs.size() ? jobs[i] : under_way[i - jobs.size()];
+    auto& groups = groups_of_job_[i];
+    for (const Job::Passenger& passenger : job.passengers) {
       for (const GroupId group : cluster.guests[passenger.guest].groups) {
-        if (std::find(groups_of_job_[i].begin(), groups_of_job_[i].end(), group) ==
-            groups_of_job_[i].end())
-          groups_of_job_[i].push_back(group);
+        if (std::find(groups.begin(), groups.end(), group) == groups.end()) groups.push_back(group);
       }
     }
   }
@@ -59,7 +63,7 @@ void ListScheduler::reset() {
   }
   for (const Resource resource : parked_resources_) parked_[resource].clear();
   parked_resources_.clear();
-  under_way_.clear();
+  endings_.clear();
   std::fill(stage_.begin(), stage_.end(), Stage::kWaiting);
   schedule_.start_ms.assign(jobs_.size(), 0);
   schedule_.stuck.clear();
@@ -135,15 +139,33 @@ void ListScheduler::start(std::uint32_t index, std::uint64_t now_ms) {
   for (const GroupId group : groups_of_job_[index]) ++moving_[group];
   stage_[index] = Stage::kMoving;
   schedule_.start_ms[index] = now_ms;
-  under_way_.push_back({now_ms + job.duration_ms, index});
-  std::push_heap(under_way_.begin(), under_way_.end(),
+  await_end(index, now_ms + job.duration_ms);
+}
+
+void ListScheduler::await_end(std::uint32_t index, std::uint64_t time_ms) {
+  endings_.push_back({time_ms, index});
+  std::push_heap(endings_.begin(), endings_.end(),
                  [](const Ending& a, const Ending& b) { return a.time_ms > b.time_ms; });
 }
 
+// The cluster has their guests at their destinations already.
+void ListScheduler::start_under_way() {
+  for (std::uint32_t i = 0; i < under_way_.size(); ++i) {
+    const Job& job = under_way_[i];
+    const auto index = static_cast<std::uint32_t>(jobs_.size()) + i;
+    for (const Job::Passenger& passenger : job.passengers)
+      occupancy_.arrive(passenger.guest, job.to, job.from, passenger.from_node);
+    for (const LinkId link : job.links) free_rate_[link] -= job.bytes_per_second;
+    for (const GroupId group : groups_of_job_[index]) ++moving_[group];
+    await_end(index, job.duration_ms);
+  }
+}
+
 void ListScheduler::end(std::uint32_t index) {
-  const Job& job = jobs_[index];
+  const bool planned = index < jobs_.size();
+  const Job& job = planned ? jobs_[index] : under_way_[index - jobs_.size()];
   depart(job);
-  stage_[index] = Stage::kDone;
+  if (planned) stage_[index] = Stage::kDone;
   for (const LinkId link : job.links) {
     free_rate_[link] += job.bytes_per_second;
     release(link);
@@ -153,7 +175,7 @@ void ListScheduler::end(std::uint32_t index) {
     release(group_resource(group));
   }
   release(host_resource(job.from));
-  release(job_resource(index));
+  if (planned) release(job_resource(index));
 }
 
 void ListScheduler::release(Resource resource) {
@@ -193,18 +215,20 @@ void ListScheduler::start_ready(const Preference& preference, std::uint64_t now_
 
 Schedule ListScheduler::build(const Preference& preference) {
   reset();
+  start_under_way();
   ready_.clear();
   for (std::uint32_t job = 0; job < jobs_.size(); ++job) ready_.push_back(job);
   start_ready(preference, 0);
-  while (!under_way_.empty()) {
-    const std::uint64_t now_ms = under_way_.front().time_ms;
-    while (!under_way_.empty() && under_way_.front().time_ms == now_ms) {
-      std::pop_heap(under_way_.begin(), under_way_.end(),
+  while (!endings_.empty()) {
+    const std::uint64_t now_ms = endings_.front().time_ms;
+    while (!endings_.empty() && endings_.front().time_ms == now_ms) {
+      std::pop_heap(endings_.begin(), endings_.end(),
                     [](const Ending& a, const Ending& b) { return a.time_ms > b.time_ms; });
-      end(under_way_.back().job);
-      under_way_.pop_back();
+      const std::uint32_t job = endings_.back().job;
+      endings_.pop_back();
+      end(job);
+      if (job < jobs_.size()) schedule_.makespan_ms = now_ms;
     }
-    schedule_.makespan_ms = now_ms;
     start_ready(preference, now_ms);
   }
   for (std::uint32_t job = 0; job < jobs_.size(); ++job) {

@@ -23,7 +23,9 @@ struct Preference {
 
 class ListScheduler {
  public:
-  ListScheduler(const Cluster& cluster, const std::vector<Job>& jobs);
+  // `under_way`: see schedule_jobs().
+  ListScheduler(const Cluster& cluster, const std::vector<Job>& jobs,
+                const std::vector<Job>& under_way);
 
   // Starts each job as soon as its rules allow, never leaving room idle that a waiting job could
   // use.
@@ -42,6 +44,9 @@ class ListScheduler {
   [[nodiscard]] Resource blocker(std::uint32_t job);
   [[nodiscard]] Resource room_blocker(std::uint32_t job);
   void start(std::uint32_t job, std::uint64_t now_ms);
+  void start_under_way();
+  void await_end(std::uint32_t job, std::uint64_t time_ms);
+  // Also of those under way, whose numbers come after the jobs'.
   void end(std::uint32_t job);
   void release(Resource resource);
   void start_ready(const Preference& preference, std::uint64_t now_ms);
@@ -51,9 +56,11 @@ class ListScheduler {
 
   const Cluster& cluster_;
   const std::vector<Job>& jobs_;
+  const std::vector<Job>& under_way_;
   Occupancy occupancy_;
-  std::vector<std::vector<GroupId>> groups_of_job_;  // those that can keep it waiting
-  std::vector<double> ms_per_rate_;                  // by link: 1 / its rate
+  // Those that can keep it waiting; of those under way too, after the jobs.
+  std::vector<std::vector<GroupId>> groups_of_job_;
+  std::vector<double> ms_per_rate_;  // by link: 1 / its rate
   std::vector<LinkId> used_links_;
   std::vector<double> total_load_ms_;               // by link
   std::vector<double> waiting_load_ms_;             // by link: of jobs not started
@@ -67,7 +74,7 @@ class ListScheduler {
     std::uint64_t time_ms;
     std::uint32_t job;
   };
-  std::vector<Ending> under_way_;  // a heap, earliest end first
+  std::vector<Ending> endings_;  // a heap, earliest end first
   enum class Stage : std::uint8_t { kWaiting = 1, kMoving, kDone };
   std::vector<Stage> stage_;
   Schedule schedule_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <tuple>
 
 #include "control/planner/detour.h"
 #include "control/planner/explain.h"
@@ -21,19 +22,53 @@ std::vector<bool> closed_hosts(const Cluster& cluster, const PlanOptions& option
   return closed;
 }
 
+// Those tied together that go the same way are one convoy. Links are shared as far as they go.
+std::vector<Job> jobs_under_way(const Cluster& cluster, const PlanOptions& options) {
+  const std::vector<std::uint32_t> component = components(cluster);
+  std::map<std::tuple<std::uint32_t, HostId, HostId, bool>, std::vector<Job::Passenger>> convoys;
+  for (const UnderWay& move : options.under_way) {
+    const HostId to = cluster.guests[move.guest].host;
+    convoys[{component[move.guest], move.from, to, move.on_links}].push_back({.guest = move.guest});
+  }
+  std::vector<std::uint64_t> free_rate;
+  free_rate.reserve(cluster.links.size());
+  for (const Link& link : cluster.links) free_rate.push_back(link.bytes_per_second);
+  std::vector<Job> jobs;
+  for (auto& [way, passengers] : convoys) {
+    Job job = make_job(cluster, options.move_time, std::move(passengers), std::get<1>(way),
+                       std::get<2>(way));
+    if (!std::get<3>(way)) job.links.clear();
+    for (const LinkId link : job.links)
+      job.bytes_per_second = std::min(job.bytes_per_second, free_rate[link]);
+    for (const LinkId link : job.links) free_rate[link] -= job.bytes_per_second;
+    jobs.push_back(std::move(job));
+  }
+  return jobs;
+}
+
+Expected<void> check_under_way(const Cluster& cluster, const std::vector<UnderWay>& moves) {
+  for (const UnderWay& move : moves) {
+    if (move.guest >= cluster.guests.size() || move.from >= cluster.hosts.size() ||
+        move.from == cluster.guests[move.guest].host)
+      return fail(ErrorKind::kInvalid, "a move under way has no guest or does not lead elsewhere");
+  }
+  return {};
+}
+
 // Schedules the jobs, sending some by an intermediate stop if that is what it takes, and writes the
 // result to `plan`.
 void finish(const Cluster& cluster, std::vector<Job> jobs, const PlanOptions& options,
             const std::vector<bool>& closed, Plan& plan) {
+  const std::vector<Job> under_way = jobs_under_way(cluster, options);
   SearchOptions trial = options.search;
   trial.schedules_max = std::min(trial.schedules_max, kTrialSchedules);
-  Schedule found = schedule_jobs(cluster, jobs, trial);
+  Schedule found = schedule_jobs(cluster, jobs, trial, under_way);
   while (!found.stuck.empty() && add_detour(cluster, options.move_time, closed, found, jobs)) {
     ++plan.stops;
-    found = schedule_jobs(cluster, jobs, trial);
+    found = schedule_jobs(cluster, jobs, trial, under_way);
   }
   if (options.search.schedules_max > trial.schedules_max) {
-    Schedule better = schedule_jobs(cluster, jobs, options.search);
+    Schedule better = schedule_jobs(cluster, jobs, options.search, under_way);
     const std::uint32_t tried = found.schedules_tried + better.schedules_tried;
     if (std::pair(better.stuck.size(), better.makespan_ms) <
         std::pair(found.stuck.size(), found.makespan_ms))
@@ -188,6 +223,8 @@ class JobMaker {
 Expected<Plan> plan_drain(const Cluster& cluster, const std::vector<HostId>& hosts,
                           const PlanOptions& options) {
   if (auto valid = validate(cluster); !valid) return tl::unexpected(valid.error());
+  if (auto valid = check_under_way(cluster, options.under_way); !valid)
+    return tl::unexpected(valid.error());
   PlacementOptions placement_options{.move_time = options.move_time,
                                      .closed = closed_hosts(cluster, options),
                                      .rank_of_host = options.rank_of_host};
@@ -207,6 +244,8 @@ Expected<Plan> plan_drain(const Cluster& cluster, const std::vector<HostId>& hos
 Expected<Plan> plan_moves(const Cluster& cluster, const std::vector<Destination>& destinations,
                           const PlanOptions& options) {
   if (auto valid = validate(cluster); !valid) return tl::unexpected(valid.error());
+  if (auto valid = check_under_way(cluster, options.under_way); !valid)
+    return tl::unexpected(valid.error());
   if (auto valid = check_destinations(cluster, destinations); !valid)
     return tl::unexpected(valid.error());
   const std::vector<bool> closed = closed_hosts(cluster, options);

@@ -13,6 +13,13 @@
 
 namespace sluice::planner {
 
+// A move that has begun before the plan. In the cluster its guest is where it goes to.
+struct UnderWay {
+  GuestId guest = kNone;
+  HostId from = kNone;
+  bool on_links = true;  // false: nothing waits for a link because of it
+};
+
 struct PlanOptions {
   SearchOptions search;
   MoveTime move_time{};  // required
@@ -20,6 +27,10 @@ struct PlanOptions {
   std::vector<std::uint8_t> rank_of_host{};
   // By host, optional: never a destination, beside the hosts to empty.
   std::vector<bool> closed{};
+  // Each of them is taken to have begun just now. Until their ends they count at both hosts, in
+  // their groups and on their links. Their guests are in none of the plan's moves if their policy
+  // is kNever.
+  std::vector<UnderWay> under_way{};
 };
 
 struct Plan {

@@ -24,10 +24,11 @@ struct Score {
 
 class Search {
  public:
-  Search(const Cluster& cluster, const std::vector<Job>& jobs, const SearchOptions& options)
+  Search(const Cluster& cluster, const std::vector<Job>& jobs, const SearchOptions& options,
+         const std::vector<Job>& under_way)
       : jobs_(jobs),
         options_(options),
-        scheduler_(cluster, jobs),
+        scheduler_(cluster, jobs, under_way),
         bound_ms_(lower_bound(cluster, jobs).ms),
         random_(options.seed) {}
 
@@ -125,9 +126,9 @@ class Search {
 }  // namespace
 
 Schedule schedule_jobs(const Cluster& cluster, const std::vector<Job>& jobs,
-                       const SearchOptions& options) {
+                       const SearchOptions& options, const std::vector<Job>& under_way) {
   if (jobs.empty()) return {};
-  return Search(cluster, jobs, options).run();
+  return Search(cluster, jobs, options, under_way).run();
 }
 
 std::vector<Move> moves_of(const std::vector<Job>& jobs, const Schedule& schedule) {

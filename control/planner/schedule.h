@@ -28,9 +28,12 @@ struct Schedule {
 
 // The best schedule found for the jobs, all of whose guests are where `cluster` says (or where
 // `after` brings them). Every rule holds at every instant of it. If some are stuck, no order was
-// found that gets all of them through.
+// found that gets all of them through. `under_way` have begun before, so that their guests are at
+// their destinations in `cluster`: they count at both ends, in their groups and on their links
+// until they end.
 [[nodiscard]] Schedule schedule_jobs(const Cluster& cluster, const std::vector<Job>& jobs,
-                                     const SearchOptions& options);
+                                     const SearchOptions& options,
+                                     const std::vector<Job>& under_way = {});
 
 // The schedule as moves, in order of start. Stuck jobs are left out.
 [[nodiscard]] std::vector<Move> moves_of(const std::vector<Job>& jobs, const Schedule& schedule);

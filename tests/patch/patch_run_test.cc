@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <memory>
 #include <optional>
+#include <set>
 
 #include "control/store/sqlite_journal.h"
 #include "tests/patch/simulated_cluster.h"
@@ -83,7 +84,7 @@ void expect_needed(const Run& run, const Intent& intent) {
   const bool rolling = run.plan().placement == Placement::kRolling;
   const HostState from = run.host(intent.from).state;
   const bool leaves = from == HostState::kDraining || from == HostState::kRedrain;
-  const bool returns = !rolling && run.host(intent.to).state == HostState::kRefill;
+  const bool returns = !leaves && !rolling && run.host(intent.to).state == HostState::kRefill;
   EXPECT_TRUE(leaves || returns) << intent.guest << " from " << intent.from << ", which is "
                                  << to_string(from);
 }
@@ -744,6 +745,75 @@ TEST(Abort, AlsoWhenNobodyKnowsWhereAGuestIs) {
   abort_at_every_record(scenario);
 }
 TEST(Abort, AlsoOfARollingRefill) { abort_at_every_record(rolling()); }
+
+// Members of the group that are on their way, by any of the runs.
+std::size_t moving_of(const std::vector<std::unique_ptr<Driver>>& drivers,
+                      const std::set<std::string>& members) {
+  std::size_t moving = 0;
+  for (const auto& driver : drivers) {
+    for (const Move& move : driver->run().moves_under_way()) moving += members.count(move.guest);
+  }
+  return moving;
+}
+
+TEST(SeveralRuns, KeepADisruptionBudgetTogether) {
+  const std::string path = journal_path();
+  {
+    auto journal = store::SqliteJournal::open(path);
+    ASSERT_TRUE(journal);
+    Cluster cluster = make_cluster({});
+    cluster.groups = {{.name = "db", .moving_max = 1}};
+    // Two on each host that is drained, so that each run has to wait for itself and for the other.
+    const std::set<std::string> members = {"g1", "g5", "g2", "g6"};
+    for (const auto& member : members) cluster.groups_of[member] = {0};
+    const auto epoch = (*journal)->take_lease("c", cluster.now_ms(), kLeaseMs);
+    ASSERT_TRUE(epoch);
+    ClusterActions actions(cluster, *epoch);
+    std::vector<std::unique_ptr<Driver>> drivers;
+    std::vector<const patch::Run*> runs;
+    std::vector<Outcome> heard;
+    cluster.listen([&heard](const Outcome& outcome) { heard.push_back(outcome); });
+    for (const char* host : {"h1", "h2"}) {
+      const std::string plan =
+          fmt::format("name = 'drain'\nhosts = ['{}']\ndrain_only = true\n", host);
+      auto driver = Driver::create(**journal, *epoch, std::string("drain-") + host, plan, actions,
+                                   cluster.now_ms());
+      ASSERT_TRUE(driver) << driver.error().message;
+      drivers.push_back(std::make_unique<Driver>(std::move(*driver)));
+      runs.push_back(&drivers.back()->run());
+    }
+    const TimeMs limit_ms = cluster.now_ms() + 600'000;
+    std::size_t most = 0;
+    const auto active = [](const auto& driver) { return !is_final(driver->run().state()); };
+    while (std::any_of(drivers.begin(), drivers.end(), active)) {
+      for (const auto& driver : drivers) {
+        Facts facts = cluster.facts();
+        note_moves(facts, driver->run().id(), runs, {});
+        for (const auto* run : runs) {
+          for (const auto& mark : run->marks()) facts.hosts.at(mark.host).cordoned_by = run->id();
+        }
+        ASSERT_TRUE(driver->step(facts, make_mover(cluster)));
+        most = std::max(most, moving_of(drivers, members));
+      }
+      ASSERT_TRUE(cluster.advance(limit_ms)) << describe(*runs[0], cluster);
+      for (const auto& outcome : std::exchange(heard, {})) {
+        for (const auto& driver : drivers) {
+          const auto guest = driver->run().task(outcome.id);
+          if (guest.intent == nullptr || guest.outcome != nullptr) continue;
+          // Ids are of a run: the end is that of the guest that has arrived.
+          if (cluster.guests.at(guest.intent->guest).host != guest.intent->to) continue;
+          ASSERT_TRUE(driver->finish(outcome, cluster.now_ms()));
+          break;
+        }
+      }
+    }
+    EXPECT_EQ(most, 1U);
+    EXPECT_TRUE(cluster.violations.empty());
+    for (const auto& [name, guest] : cluster.guests)
+      EXPECT_TRUE(guest.host == "h3" || guest.host == "h4") << name << " is on " << guest.host;
+  }
+  for (const char* suffix : {"", "-wal", "-shm"}) std::filesystem::remove(path + suffix);
+}
 
 TEST(Lease, AnOldControllerIsRefusedByJournalAndAgents) {
   const std::string path = journal_path();

@@ -259,8 +259,11 @@ PlannedMover make_mover(const Cluster& cluster) {
     }
     view.hosts.push_back(out);
   }
+  view.groups = cluster.groups;
   for (const auto& [name, guest] : cluster.guests) {
     planner::Guest out;
+    if (const auto groups = cluster.groups_of.find(name); groups != cluster.groups_of.end())
+      out.groups = groups->second;
     out.name = name;
     out.host = 0;  // the facts know better
     out.memory_bytes = guest.memory_gib * kGib;

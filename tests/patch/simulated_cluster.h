@@ -68,6 +68,8 @@ class Cluster {
 
   std::map<std::string, SimHost> hosts;
   std::map<std::string, SimGuest> guests;
+  std::vector<planner::Group> groups;
+  std::map<std::string, std::vector<planner::GroupId>> groups_of;  // guest
 
   [[nodiscard]] TimeMs now_ms() const { return now_ms_; }
   [[nodiscard]] Facts facts() const;
