@@ -164,6 +164,9 @@ void Controller::apply_mark(const patch::MarkStep& step, const std::string& by) 
     case patch::Mark::kQuarantine:
       mark.quarantined = true;
       break;
+    case patch::Mark::kMended:
+      mark = {};
+      break;
     default:
       break;
   }
@@ -326,10 +329,15 @@ Expected<void> Controller::set_mark(const std::string& host, patch::Mark mark) {
     const patch::Run& run = driver->run();
     const auto& hosts = run.plan().hosts;
     const bool takes_part = std::find(hosts.begin(), hosts.end(), host) != hosts.end();
-    if (!patch::is_final(run.state()) && takes_part) {
-      return fail(ErrorKind::kBusy, fmt::format("{} is part of run {}, which is {}; abort it first",
-                                                host, run.id(), patch::to_string(run.state())));
+    if (patch::is_final(run.state()) || !takes_part || run.host(host).mended) continue;
+    if (mark == patch::Mark::kUncordon && run.host(host).state == patch::HostState::kQuarantined) {
+      auto mended = driver->mended(host, now_ms());
+      if (!mended) fatal(mended.error().message);
+      note_marks(run);
+      return mended;
     }
+    return fail(ErrorKind::kBusy, fmt::format("{} is part of run {}, which is {}; abort it first",
+                                              host, run.id(), patch::to_string(run.state())));
   }
   const patch::MarkStep step{host, mark};
   const patch::Record record{now_ms(), step};

@@ -55,4 +55,8 @@ Expected<void> Driver::command(RunEvent event, const std::string& reason, TimeMs
   return record({now_ms, RunStep{event, reason}});
 }
 
+Expected<void> Driver::mended(const std::string& host, TimeMs now_ms) {
+  return record({now_ms, MarkStep{host, Mark::kMended}});
+}
+
 }  // namespace sluice::patch

@@ -46,6 +46,11 @@ class Driver {
   // error as step().
   [[nodiscard]] Expected<void> command(RunEvent event, const std::string& reason, TimeMs now_ms);
 
+  // An operator has mended a host that is in quarantine: it is in service again, and counts against
+  // the disruption budget no more. kInvalid where it is not in quarantine; after any other error as
+  // step().
+  [[nodiscard]] Expected<void> mended(const std::string& host, TimeMs now_ms);
+
   [[nodiscard]] const Run& run() const { return *run_; }
 
  private:

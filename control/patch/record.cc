@@ -13,7 +13,7 @@ using Json = nlohmann::json;
 constexpr std::array<std::string_view, static_cast<std::size_t>(ActionKind::kCount)> kActionNames =
     {"", "migrate", "hook", "reboot", "start-guest", "stop-guest"};
 constexpr std::array<std::string_view, static_cast<std::size_t>(Mark::kCount)> kMarkNames = {
-    "", "cordon", "uncordon", "quarantine"};
+    "", "cordon", "uncordon", "quarantine", "mended"};
 
 // Decoding throws std::invalid_argument or Json::exception; decode() turns both into an Error.
 [[noreturn]] void refuse(const std::string& what) { throw std::invalid_argument(what); }

@@ -79,7 +79,13 @@ struct Outcome {
   bool unsettled = false;
 };
 
-enum class Mark : std::uint8_t { kCordon = 1, kUncordon, kQuarantine, kCount };
+enum class Mark : std::uint8_t {
+  kCordon = 1,
+  kUncordon,
+  kQuarantine,
+  kMended,  // an operator has taken it out of quarantine while its run goes on
+  kCount
+};
 
 // A host is taken out of, or given back to, placement.
 struct MarkStep {

@@ -40,13 +40,7 @@ Expected<void> Run::fold(const Record& record) {
   } else if (const auto* baseline = std::get_if<Baseline>(&record.body)) {
     hosts_.at(baseline->host).baseline = *baseline;
   } else if (const auto* mark = std::get_if<MarkStep>(&record.body)) {
-    HostRun& host = hosts_.at(mark->host);
-    marks_.push_back(*mark);
-    if (mark->mark == Mark::kQuarantine) {
-      host.quarantined = true;
-    } else {
-      host.cordoned_here = mark->mark == Mark::kCordon;
-    }
+    return fold(*mark);
   } else if (const auto* step = std::get_if<RefillStep>(&record.body)) {
     HostRun& host = hosts_.at(step->host);
     host.refill_step = step->step;
@@ -80,6 +74,23 @@ Expected<void> Run::fold(const HostStep& step, TimeMs at_ms) {
   host.gate_ms = at_ms;
   if (step.event == HostEvent::kReady) host.touched = true;
   if (step.event == HostEvent::kFailure && host.failure.empty()) host.failure = step.reason;
+  return {};
+}
+
+Expected<void> Run::fold(const MarkStep& mark) {
+  HostRun& host = hosts_.at(mark.host);
+  if (mark.mark == Mark::kMended && (host.state != HostState::kQuarantined || host.mended)) {
+    return fail(ErrorKind::kInvalid,
+                fmt::format("run {}: {} is not in quarantine", id_, mark.host));
+  }
+  marks_.push_back(mark);
+  if (mark.mark == Mark::kMended) {
+    host.mended = true;
+    host.quarantined = false;
+  } else if (mark.mark == Mark::kQuarantine) {
+    host.quarantined = true;
+  }
+  if (mark.mark != Mark::kQuarantine) host.cordoned_here = mark.mark == Mark::kCordon;
   return {};
 }
 

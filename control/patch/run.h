@@ -128,6 +128,7 @@ struct HostRun {
   std::optional<Baseline> baseline;
   bool cordoned_here = false;  // by this run, and not yet taken back
   bool quarantined = false;
+  bool mended = false;   // and an operator has taken it out of quarantine
   bool touched = false;  // it was cordoned, and perhaps silenced
   std::string failure;   // why it did not go well; empty: it did
 };
@@ -186,6 +187,7 @@ class Run {
   // ---- folding ----
   Expected<void> fold(const RunStep& step);
   Expected<void> fold(const HostStep& step, TimeMs at_ms);
+  Expected<void> fold(const MarkStep& mark);
   Expected<void> fold(const Intent& intent);
   Expected<void> fold(const Outcome& outcome, TimeMs at_ms);
   Expected<void> fold(const Record& record);
@@ -212,7 +214,7 @@ class Run {
   // Of the present step.
   enum class Filling : std::uint8_t { kWaits = 1, kFull, kNoMoreCome };
   [[nodiscard]] bool rolling() const { return plan_.placement == Placement::kRolling; }
-  [[nodiscard]] bool is_out_of_service(HostState state) const;
+  [[nodiscard]] bool is_out_of_service(const HostRun& host) const;
   // Not emptied further, and open for guests that must leave a host that has failed.
   [[nodiscard]] std::set<std::string> held() const;
   [[nodiscard]] bool may_patch(const std::string& name) const;

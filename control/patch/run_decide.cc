@@ -80,12 +80,12 @@ void Run::begin_hosts(Decision& decision) const {
       !held_hosts.empty() || (!first_pending().empty() && plan_.window.open(decision.facts.now_ms));
   const auto quarantined =
       static_cast<std::uint32_t>(std::count_if(hosts_.begin(), hosts_.end(), [](const auto& entry) {
-        return entry.second.state == HostState::kQuarantined;
+        return entry.second.state == HostState::kQuarantined && !entry.second.mended;
       }));
   if (goes_on || !wait || quarantined == 0) return;
   decision.add(RunStep{RunEvent::kPause,
                        fmt::format("{} hosts are in quarantine, which is all that may be out of "
-                                   "service: repair one or raise parallel",
+                                   "service: mend one and `sluice uncordon` it, then resume",
                                    quarantined)});
 }
 
@@ -97,9 +97,10 @@ std::string Run::first_pending() const {
 }
 
 // Of a rolling refill, hosts that take guests in serve again.
-bool Run::is_out_of_service(HostState state) const {
+bool Run::is_out_of_service(const HostRun& host) const {
+  const HostState state = host.state;
   if (rolling() && (state == HostState::kRefill || state == HostState::kSoak)) return false;
-  return is_under_way(state) || state == HostState::kQuarantined;
+  return is_under_way(state) || (state == HostState::kQuarantined && !host.mended);
 }
 
 std::string Run::next_to_begin(const Decision& decision) const {
@@ -108,7 +109,7 @@ std::string Run::next_to_begin(const Decision& decision) const {
   if (pending.empty()) return {};
   const auto out_of_service = static_cast<std::uint32_t>(
       std::count_if(hosts_.begin(), hosts_.end(),
-                    [&](const auto& entry) { return is_out_of_service(entry.second.state); }));
+                    [&](const auto& entry) { return is_out_of_service(entry.second); }));
   const bool may = plan_.parallel == 0 ? cluster_can_do_without(decision, pending)
                                        : out_of_service < plan_.parallel;
   return may ? pending : "";
@@ -118,7 +119,7 @@ std::string Run::next_to_begin(const Decision& decision) const {
 bool Run::cluster_can_do_without(const Decision& decision, const std::string& name) const {
   MoveQuery query = query_for(decision);
   for (const auto& [other, host] : hosts_) {
-    if (is_under_way(host.state) && is_out_of_service(host.state)) query.emptying.insert(other);
+    if (is_under_way(host.state) && is_out_of_service(host)) query.emptying.insert(other);
   }
   if (query.emptying.empty()) return true;
   query.emptying.insert(name);

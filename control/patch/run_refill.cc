@@ -14,8 +14,8 @@ double median(std::vector<double> values) {
   return *middle;
 }
 
-bool is_unproven(HostState state) {
-  switch (state) {
+bool is_unproven(const HostRun& host) {
+  switch (host.state) {
     case HostState::kPatching:
     case HostState::kRebooting:
     case HostState::kVerifying:
@@ -25,8 +25,9 @@ bool is_unproven(HostState state) {
     case HostState::kRedrain:
     case HostState::kRollback:
     case HostState::kVerifyOld:
-    case HostState::kQuarantined:
       return true;
+    case HostState::kQuarantined:
+      return !host.mended;
     default:
       return false;
   }
@@ -46,7 +47,7 @@ std::set<std::string> Run::held() const {
   std::uint32_t out_of_service = 0;
   for (const auto& [name, host] : hosts_) {
     failing = failing || host.state == HostState::kRedrain;
-    if (is_out_of_service(host.state)) ++out_of_service;
+    if (is_out_of_service(host)) ++out_of_service;
   }
   std::uint32_t surplus =
       plan_.parallel == 0 || out_of_service <= plan_.parallel ? 0 : out_of_service - plan_.parallel;
@@ -67,10 +68,11 @@ bool Run::may_patch(const std::string& name) const {
   if (held().count(name) != 0) return false;
   const auto count = [&](const auto& is) {
     return static_cast<std::uint32_t>(std::count_if(
-        hosts_.begin(), hosts_.end(), [&](const auto& host) { return is(host.second.state); }));
+        hosts_.begin(), hosts_.end(), [&](const auto& host) { return is(host.second); }));
   };
   if (plan_.parallel != 0) return count(is_unproven) < plan_.parallel;
-  return count([](HostState state) {
+  return count([](const HostRun& host) {
+           const HostState state = host.state;
            return state == HostState::kRefill || state == HostState::kSoak ||
                   state == HostState::kRedrain;
          }) == 0;

@@ -71,7 +71,7 @@ void Run::tidy(Decision& decision, const std::string& name) const {
     intent.hook = *plan_.unsilence;
     return decision.intend(std::move(intent));
   }
-  if (host.state == HostState::kQuarantined && !host.quarantined)
+  if (host.state == HostState::kQuarantined && !host.quarantined && !host.mended)
     return decision.add(MarkStep{name, Mark::kQuarantine});
   // Who drains a host wants it to stay empty.
   const bool keep = plan_.drain_only && host.state == HostState::kDone;

@@ -114,6 +114,7 @@ struct Scenario {
   std::uint64_t memory_gib = 32;           // of each host; a guest has 4
   // What somebody does by hand, asked after every step of the run.
   std::function<void(const Run& run, Cluster& cluster)> by_hand{};
+  std::function<bool(Driver& driver, Cluster& cluster)> commands{};  // true: it has said something
 };
 
 Scenario rolling() {
@@ -236,7 +237,9 @@ bool live(store::SqliteJournal& durable, Cluster& cluster, const Scenario& scena
   std::optional<TimeMs> resume_ms;
   while (true) {
     if (!driver->step(cluster.facts(), make_mover(cluster))) return false;
+    cluster.note_marks(driver->run());
     if (scenario.by_hand) scenario.by_hand(driver->run(), cluster);
+    if (scenario.commands && scenario.commands(*driver, cluster)) continue;
     expect_contained(driver->run(), cluster);
     const RunState after = driver->run().state();
     if (scenario.pause_after && !resume_ms && next(after, RunEvent::kPause) &&
@@ -347,6 +350,31 @@ TEST(PatchRun, AFailedMigrationIsTriedAgain) {
   scenario.faults.migration_failures = {{"g1", 2}};
   const End end = run_to_end(scenario);
   expect_hosts(end, {"run done\n", "h1 done version 2 up true cordoned false"});
+}
+
+TEST(Quarantine, AHostThatIsMendedLeavesItWhileTheRunGoesOn) {
+  Scenario scenario;
+  scenario.plan = "failures = 1\n" + scenario.plan;
+  scenario.faults.never_returns = "h2";
+  std::string paused_because;
+  scenario.commands = [&paused_because](Driver& driver, Cluster& cluster) {
+    if (driver.run().state() != RunState::kPaused) return false;
+    paused_because = driver.run().reason();
+    EXPECT_EQ(driver.run().host("h2").state, HostState::kQuarantined);
+    EXPECT_EQ(driver.mended("h1", cluster.now_ms()).error().kind, ErrorKind::kInvalid);
+    cluster.hosts.at("h2").up = true;
+    EXPECT_TRUE(driver.mended("h2", cluster.now_ms()));
+    EXPECT_EQ(driver.mended("h2", cluster.now_ms()).error().kind, ErrorKind::kInvalid);
+    EXPECT_TRUE(driver.command(RunEvent::kResume, "h2 is mended", cluster.now_ms()));
+    return true;
+  };
+  const End end = run_to_end(scenario);
+  EXPECT_NE(paused_because.find("in quarantine"), std::string::npos) << paused_because;
+  expect_hosts(end, {"run done\n", "h1 done",
+                     "h2 quarantined version 2 up true cordoned false "
+                     "quarantined false it did not come back",
+                     "h3 done", "h4 done"});
+  EXPECT_FALSE(end.cluster.hosts.at("h2").quarantined);
 }
 
 TEST(Canary, IsStoppedAgainUntilItEnds) {

@@ -96,6 +96,7 @@ Expected<void> run_to_end(Driver& driver, Cluster& cluster, const PlannedMover& 
   const TimeMs limit_ms = cluster.now_ms() + kWeekMs;
   while (!is_final(driver.run().state()) && driver.run().state() != RunState::kPaused) {
     if (auto stepped = driver.step(cluster.facts(), mover); !stepped) return stepped;
+    cluster.note_marks(driver.run());
     // All that happens at once is heard together, and nothing for a while is one look around.
     const TimeMs began_ms = cluster.now_ms();
     do {

@@ -26,6 +26,8 @@ Facts Cluster::facts() const {
     out.silent_ms = out.reachable ? 0 : now_ms_ - heard_ms;
     out.boot_id = boot_id(name, host);
     out.kernel = "6.1";
+    out.cordoned_by = host.cordoned_by;
+    out.quarantined = host.quarantined;
     out.hooks = {"patch", "version", "rollback", "before", "after"};
   }
   for (const auto& [name, guest] : guests) {
@@ -33,6 +35,14 @@ Facts Cluster::facts() const {
     facts.guests[name] = {guest.host, guest.policy, "definition of " + name};
   }
   return facts;
+}
+
+void Cluster::note_marks(const Run& run) {
+  for (const auto& name : run.plan().hosts) {
+    const HostRun& marks = run.host(name);
+    hosts.at(name).cordoned_by = marks.cordoned_here ? run.id() : "";
+    hosts.at(name).quarantined = marks.quarantined;
+  }
 }
 
 void Cluster::listen(Listener listener) {

@@ -53,6 +53,8 @@ struct SimHost {
   TimeMs down_since_ms = 0;  // while it is not up
   TimeMs deaf_until_ms = 0;  // its agent does not answer, and everything goes on
   std::uint64_t epoch = 0;
+  std::string cordoned_by{};
+  bool quarantined = false;
 };
 
 struct SimGuest {
@@ -80,6 +82,8 @@ class Cluster {
   // Stands for the agents: what `epoch` asks for. False, and nothing happens, when a newer one was
   // seen.
   bool begin(std::uint64_t epoch, const Run& run, const Intent& intent, bool again);
+  // Makes the run's marks on its hosts.
+  void note_marks(const Run& run);
   // Something else happens at this very moment.
   [[nodiscard]] bool more_at_once() const {
     return std::any_of(pending_.begin(), pending_.end(),

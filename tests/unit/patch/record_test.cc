@@ -50,6 +50,7 @@ TEST(Records, EveryKindReadsBackAsItWasWritten) {
       {7, Outcome{7, true, "said \"yes\"\n", 1.5, 11.25, 8.5}},
       {7, Outcome{7, false, "where g1 runs is not known", 0, 0, 0, true}},
       {8, MarkStep{"h1", Mark::kQuarantine}},
+      {8, MarkStep{"h1", Mark::kMended}},
       {9, RefillStep{"h1", 3}},
   };
   for (const Record& record : records) {
