@@ -16,7 +16,7 @@ class ControllerFence {
   // file that holds something else.
   [[nodiscard]] static Expected<std::uint64_t> load(const std::string& state_directory);
   ControllerFence(std::string state_directory, std::uint64_t highest)
-      : path_(std::move(state_directory) + "/controller-epoch"), highest_(highest) {}
+      : state_directory_(std::move(state_directory)), highest_(highest) {}
 
   // kPermission for an epoch lower than the highest; a higher one is on disk when this returns. The
   // directory must exist.
@@ -24,7 +24,7 @@ class ControllerFence {
   [[nodiscard]] std::uint64_t highest() const;
 
  private:
-  const std::string path_;
+  const std::string state_directory_;
   mutable std::mutex mutex_;
   std::uint64_t highest_;
 };

@@ -257,7 +257,7 @@ Outcome Executor::run_hook(const Task& task, const std::stop_token& stop) {
   // The agent runs it once for the key, however often it is asked.
   while (true) {
     const auto result = agent(intent.host).run_hook(request);
-    if (result) return {intent.id, result->ok(), result->output()};
+    if (result) return {intent.id, result->ok(), hooks::bounded_output(result->output())};
     const bool unreachable = result.error().kind == ErrorKind::kUnreachable;
     if (!unreachable || stop.stop_requested() || inventory_.silent_for(intent.host) > silence_max_)
       return failed(task, result.error());

@@ -10,11 +10,14 @@
 #include <optional>
 #include <spawn.h>
 #include <sstream>
+#include <string_view>
 #include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
 #include <utility>
 #include <vector>
+
+#include "drivers/base/durable_file.h"
 
 namespace sluice::hooks {
 namespace {
@@ -22,7 +25,9 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-constexpr std::size_t kOutputBytesMax = 64 * 1024;
+// Of a hook's output: the beginning says what it did, the end why it failed.
+constexpr std::size_t kHeadBytes = 16 * 1024;
+constexpr std::size_t kTailBytes = 48 * 1024;
 constexpr auto kPoll = std::chrono::milliseconds(20);
 constexpr auto kKillGrace = std::chrono::seconds(2);
 
@@ -50,10 +55,56 @@ std::optional<long> read_number(const std::string& path) {
   return std::strtol(text->c_str(), nullptr, 10);
 }
 
+// How many bytes the character takes that begins at `at`; 0: there is no whole one.
+std::size_t character_bytes(std::string_view text, std::size_t at) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned char first = byte(at);
+  if (first < 0x80) return 1;
+  const std::size_t bytes = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+  if (first < 0xc2 || first > 0xf4 || at + bytes > text.size()) return 0;
+  for (std::size_t i = 1; i < bytes; ++i) {
+    if ((byte(at + i) & 0xc0) != 0x80) return 0;
+  }
+  // Longer than need be, surrogates, and what is beyond Unicode.
+  const unsigned char second = byte(at + 1);
+  const bool bad = (first == 0xe0 && second < 0xa0) || (first == 0xed && second > 0x9f) ||
+                   (first == 0xf0 && second < 0x90) || (first == 0xf4 && second > 0x8f);
+  return bad ? 0 : bytes;
+}
+
+// Messages carry UTF-8, hooks print what they like.
+std::string printable(const std::string& text) {
+  std::string result;
+  result.reserve(text.size());
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t bytes = character_bytes(text, at);
+    result += bytes == 0 ? "?" : text.substr(at, bytes);
+    at += std::max<std::size_t>(bytes, 1);
+  }
+  return result;
+}
+
+// Of `size` bytes in all, which may be more than those two hold together.
+std::string joined(std::string head, const std::string& tail, std::size_t size) {
+  if (const std::size_t kept = head.size() + tail.size(); kept < size)
+    head += fmt::format("\n[{} bytes left out]\n", size - kept);
+  return head + tail;
+}
+
+// A hook may print without end.
 std::string output_of(const std::string& base) {
-  std::string output = read_file(base + ".output").value_or("");
-  if (output.size() > kOutputBytesMax) output.erase(0, output.size() - kOutputBytesMax);
-  return output;
+  std::ifstream file(base + ".output", std::ios::binary | std::ios::ate);
+  if (!file) return {};
+  const auto size = static_cast<std::size_t>(file.tellg());
+  const auto read = [&file](std::size_t from, std::size_t bytes) {
+    std::string part(bytes, '\0');
+    file.seekg(static_cast<std::streamoff>(from));
+    file.read(part.data(), static_cast<std::streamsize>(bytes));
+    part.resize(static_cast<std::size_t>(file.gcount()));
+    return part;
+  };
+  if (size <= kOutputBytesMax) return printable(read(0, size));
+  return printable(joined(read(0, kHeadBytes), read(size - kTailBytes, kTailBytes), size));
 }
 
 // The shell of this very call; its number may have been given to somebody else since.
@@ -196,14 +247,10 @@ Expected<void> HookRunner::begin(const Call& call, const std::string& base) cons
                 fmt::format("there is no hook {} in {}", call.name, hook_directory_));
   }
   const std::string begun = base + ".begun";
-  const int file = open(begun.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-  const bool durable = file >= 0 && fsync(file) == 0;
-  if (file >= 0) close(file);
-  const int directory = open(state_directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  const bool listed = directory >= 0 && fsync(directory) == 0;
-  if (directory >= 0) close(directory);
-  if (!durable || !listed) {
-    if (file >= 0) fs::remove(begun);
+  // Another process may be about to begin it too.
+  const FileDescriptor file(open(begun.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  if (!file.valid() || fsync(file.get()) != 0 || !sync_directory(state_directory_)) {
+    if (file.valid()) fs::remove(begun);
     return fail(ErrorKind::kNoCapacity,
                 fmt::format("{} cannot be written; hook {} was not run", begun, call.name));
   }
@@ -257,6 +304,12 @@ End HookRunner::wait(const Call& call, const std::string& base) const {
     if (Clock::now() >= deadline) return timed_out(call, base, *shell);
     std::this_thread::sleep_for(kPoll);
   }
+}
+
+std::string bounded_output(const std::string& output) {
+  if (output.size() <= kOutputBytesMax) return output;
+  return printable(joined(output.substr(0, kHeadBytes), output.substr(output.size() - kTailBytes),
+                          output.size()));
 }
 
 Expected<void> start_detached(const std::vector<std::string>& arguments) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <mutex>
@@ -25,9 +26,16 @@ struct Call {
 };
 
 struct End {
-  bool ok = false;     // it exited with status 0 in time
-  std::string output;  // standard output and error, the last 64 KiB; or why there is none
+  bool ok = false;  // it exited with status 0 in time
+  // Standard output and error as UTF-8, of more than kOutputBytesMax the beginning and the end with
+  // a line between them that says how much is missing; or why there is none.
+  std::string output;
 };
+
+inline constexpr std::size_t kOutputBytesMax = std::size_t{64} * 1024;
+
+// The same of what somebody else says that a hook has printed.
+[[nodiscard]] std::string bounded_output(const std::string& output);
 
 // Any thread.
 class HookRunner {

@@ -94,6 +94,31 @@ TEST_F(HookRunnerTest, AFailureIsAnEndToo) {
   EXPECT_EQ(times_run(), 1);
 }
 
+TEST_F(HookRunnerTest, OfMuchOutputTheBeginningAndTheEndAreKept) {
+  write_hook("patch",
+             "echo first; head -c 300000 /dev/zero | tr '\\0' x; echo; echo last; exit 1\n");
+  auto here = runner();
+  const auto end = here.run(call_of("patch"));
+  ASSERT_TRUE(end);
+  EXPECT_LT(end->output.size(), kOutputBytesMax + 100);
+  EXPECT_TRUE(end->output.starts_with("exit status 1: first\n")) << end->output.substr(0, 40);
+  EXPECT_TRUE(end->output.ends_with("x\nlast\n"));
+  // "first", 300000 times x, "last" and their line ends, but for what is kept.
+  const std::size_t missing = 300012 - kOutputBytesMax;
+  EXPECT_NE(end->output.find("\n[" + std::to_string(missing) + " bytes left out]\n"),
+            std::string::npos);
+  EXPECT_LT(bounded_output(std::string(1 << 20, 'x')).size(), kOutputBytesMax + 100);
+  EXPECT_EQ(bounded_output("all of it"), "all of it");
+}
+
+TEST_F(HookRunnerTest, OutputThatIsNoTextBecomesSome) {
+  write_hook("patch", "printf 'gr\\303\\274n \\377\\303 \\355\\240\\200'\n");
+  auto here = runner();
+  const auto end = here.run(call_of("patch"));
+  ASSERT_TRUE(end);
+  EXPECT_EQ(end->output, "gr\u00fcn ?? ???");
+}
+
 TEST_F(HookRunnerTest, OneThatHangsIsKilledWithItsChildren) {
   write_hook("patch", "echo begun; sleep 1000 & sleep 1000\n");
   auto call = call_of("patch");
