@@ -13,17 +13,25 @@ namespace {
 
 using patch::RunEvent;
 
-constexpr std::int64_t kLeaseMs = 10'000;
-constexpr std::int64_t kRenewMs = 2'000;
+constexpr std::int64_t kLookAroundMs = 2'000;
 constexpr std::chrono::milliseconds kTick{200};
 // The run's id under which operators' own marks are journaled.
 constexpr const char* kClusterJournal = "";
 constexpr const char* kOperator = "operator";
 
-patch::TimeMs wall_clock_ms() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(
-             std::chrono::system_clock::now().time_since_epoch())
-      .count();
+// Its hooks are begun once for a key as long as the directory that remembers them is the same.
+Expected<void> share_state(const Config& config, store::Journal& journal) {
+  const auto own = hooks::HookRunner::identify(config.state_dir);
+  if (!own) return tl::unexpected<Error>(own.error());
+  const auto first = journal.keep("state_dir", *own);
+  if (!first) return tl::unexpected<Error>(first.error());
+  if (*first == *own) return {};
+  return fail(
+      ErrorKind::kInvalid,
+      fmt::format("state_dir {} is not the directory in which controllers of the journal {} "
+                  "keep what their hooks have done (its file .id says {}, theirs {}); name "
+                  "that one, or begin with a new journal",
+                  config.state_dir, config.journal, *own, *first));
 }
 
 }  // namespace
@@ -33,43 +41,54 @@ Expected<std::unique_ptr<Controller>> Controller::start(const Config& config,
                                                         store::Journal& journal,
                                                         const std::stop_token& stop,
                                                         OnFatal on_fatal) {
-  auto epoch = journal.take_lease(config.name, wall_clock_ms(), kLeaseMs);
+  if (auto shared = share_state(config, journal); !shared)
+    return tl::unexpected<Error>(shared.error());
+  const auto id = journal.id();
+  if (!id) return tl::unexpected<Error>(id.error());
+  patch::TimeMs taken_ms = wall_clock_ms();
+  const auto lease_ms = LeaseTimes{}.length.count();
+  auto epoch = journal.take_lease(config.name, taken_ms, lease_ms);
   if (!epoch && epoch.error().kind == ErrorKind::kBusy)
     spdlog::info("standing by: {}", epoch.error().message);
   while (!epoch && epoch.error().kind == ErrorKind::kBusy) {
     if (stop.stop_requested()) return fail(ErrorKind::kFailed, "ended while standing by");
     std::this_thread::sleep_for(kTick);
-    epoch = journal.take_lease(config.name, wall_clock_ms(), kLeaseMs);
+    taken_ms = wall_clock_ms();
+    epoch = journal.take_lease(config.name, taken_ms, lease_ms);
   }
   if (!epoch) return tl::unexpected<Error>(epoch.error());
   spdlog::info("controller {} leads with epoch {}", config.name, *epoch);
   std::unique_ptr<Controller> controller(
-      new Controller(config, credentials, journal, *epoch, std::move(on_fatal)));
+      new Controller(config, credentials, journal, *id, {*epoch, taken_ms}, std::move(on_fatal)));
   if (auto restored = controller->decide([&] { return controller->restore(); }); !restored)
     return tl::unexpected<Error>(restored.error());
   return controller;
 }
 
 Controller::Controller(const Config& config, const security::Credentials& credentials,
-                       store::Journal& journal, std::uint64_t epoch, OnFatal on_fatal)
+                       store::Journal& journal, const std::string& journal_id, Lease lease,
+                       OnFatal on_fatal)
     : config_(config),
       journal_(journal),
-      epoch_(epoch),
+      epoch_(lease.epoch),
       on_fatal_(std::move(on_fatal)),
-      inventory_(config, credentials, epoch),
+      inventory_(config, credentials, epoch_),
       executor_(
-          config, credentials, epoch, inventory_,
+          config, credentials, journal_id, epoch_, inventory_,
           [this](const std::string& run, const patch::Outcome& outcome) {
             post([this, run, outcome] { finish(run, outcome); });
           },
           [this](const std::string& message) { fatal(message); }),
       began_ms_(wall_clock_ms()),
-      renewed_ms_(began_ms_),
+      looked_around_ms_(began_ms_),
+      lease_(journal, epoch_, lease.taken_ms,
+             [this](const std::string& message) { fatal(message); }),
       thread_([this](const std::stop_token& stop) { loop(stop); }) {}
 
 void Controller::resign() {
   thread_.request_stop();
   thread_.join();
+  lease_.stop();
   journal_.drop_lease(epoch_);
 }
 
@@ -97,22 +116,21 @@ void Controller::loop(const std::stop_token& stop) {
     std::deque<std::function<void()>> work;
     {
       std::unique_lock lock(mutex_);
-      wake_.wait_for(lock, stop, kTick, [&] { return !work_.empty(); });
+      // Work waits while the lease may be somebody else's.
+      wake_.wait_for(lock, stop, kTick, [&] { return !work_.empty() && lease_.held(); });
+      if (failed_ || !lease_.held()) continue;
       work.swap(work_);
-      if (failed_) continue;
     }
     for (const auto& item : work) item();
-    renew_lease();
+    look_around();
     step_runs();
   }
 }
 
-void Controller::renew_lease() {
-  if (now_ms() < renewed_ms_ + kRenewMs) return;
-  const auto renewed = journal_.renew_lease(epoch_, now_ms(), kLeaseMs);
-  if (!renewed) return fatal(renewed.error().message);
-  renewed_ms_ = now_ms();
-  // The journal may be an old copy, whose lease nobody contests.
+// The journal may be an old copy, whose lease nobody contests.
+void Controller::look_around() {
+  if (now_ms() < looked_around_ms_ + kLookAroundMs) return;
+  looked_around_ms_ = now_ms();
   for (const auto& [name, host] : inventory_.hosts()) {
     if (host.info.controller_epoch() <= epoch_) continue;
     return fatal(

@@ -20,6 +20,7 @@
 #include "control/controller/config.h"
 #include "control/controller/executor.h"
 #include "control/controller/inventory.h"
+#include "control/controller/lease_keeper.h"
 #include "control/patch/driver.h"
 #include "control/patch/planned_mover.h"
 #include "control/planner/duration.h"
@@ -34,7 +35,8 @@ class Controller {
   using OnFatal = std::function<void(const std::string& message)>;
 
   // Takes the lease first, however long that takes (a standby waits here); kFailed if `stop` comes
-  // before. Then folds every run of the journal and takes up what was in doubt.
+  // before. kInvalid if controllers of this journal keep what hooks have done in another directory.
+  // Then folds every run of the journal and takes up what was in doubt.
   [[nodiscard]] static Expected<std::unique_ptr<Controller>> start(
       const Config& config, const security::Credentials& credentials, store::Journal& journal,
       const std::stop_token& stop, OnFatal on_fatal);
@@ -67,8 +69,13 @@ class Controller {
     bool quarantined = false;
   };
 
+  struct Lease {
+    std::uint64_t epoch = 0;
+    patch::TimeMs taken_ms = 0;
+  };
+
   Controller(const Config& config, const security::Credentials& credentials,
-             store::Journal& journal, std::uint64_t epoch, OnFatal on_fatal);
+             store::Journal& journal, const std::string& journal_id, Lease lease, OnFatal on_fatal);
 
   // Runs `work` on the deciding thread and returns what it returns.
   template <typename Work>
@@ -80,7 +87,7 @@ class Controller {
   }
   void post(std::function<void()> work);
   void loop(const std::stop_token& stop);
-  void renew_lease();
+  void look_around();
   void step_runs();
   void finish(const std::string& run, const patch::Outcome& outcome);
   void ask_hosts_of(const std::string& plan_toml, const std::string& source);
@@ -111,12 +118,13 @@ class Controller {
   std::map<std::string, std::size_t> marks_noted_;       // run: how many of its marks
   std::vector<std::unique_ptr<patch::Driver>> drivers_;  // in the order in which they began
   const patch::TimeMs began_ms_;
-  std::int64_t renewed_ms_ = 0;
+  std::int64_t looked_around_ms_ = 0;
 
   std::mutex mutex_;
   std::condition_variable_any wake_;
   std::deque<std::function<void()>> work_;
   bool failed_ = false;
+  LeaseKeeper lease_;
   std::jthread thread_;  // last: it uses all of the above
 };
 

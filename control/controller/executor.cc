@@ -54,9 +54,10 @@ Expected<std::string> rename(const std::string& definition, const std::string& n
 }  // namespace
 
 Executor::Executor(const Config& config, const security::Credentials& credentials,
-                   std::uint64_t epoch, Inventory& inventory, OnEnd on_end,
-                   OnSuperseded on_superseded, std::chrono::milliseconds silence_max)
-    : inventory_(inventory),
+                   const std::string& journal_id, std::uint64_t epoch, Inventory& inventory,
+                   OnEnd on_end, OnSuperseded on_superseded, std::chrono::milliseconds silence_max)
+    : journal_id_(journal_id),
+      inventory_(inventory),
       on_end_(std::move(on_end)),
       on_superseded_(std::move(on_superseded)),
       silence_max_(silence_max),
@@ -241,7 +242,7 @@ Outcome Executor::run_hook(const Task& task, const std::stop_token& stop) {
   const Intent& intent = task.intent;
   const std::map<std::string, std::string> environment = {
       {"SLUICE_RUN", task.run}, {"SLUICE_HOST", intent.host}, {"SLUICE_PURPOSE", intent.purpose}};
-  const std::string key = fmt::format("{}-{}", task.run, intent.id);
+  const std::string key = fmt::format("{}-{}-{}", journal_id_, task.run, intent.id);
   if (intent.hook.on_controller) {
     const auto end = hooks_.run(
         {key, intent.hook.name, intent.hook.timeout_s, intent.hook.idempotent, environment});

@@ -33,9 +33,10 @@ class Executor final : public patch::Actions {
   // An agent has refused this epoch: another controller has taken over.
   using OnSuperseded = std::function<void(const std::string& message)>;
 
-  Executor(const Config& config, const security::Credentials& credentials, std::uint64_t epoch,
-           Inventory& inventory, OnEnd on_end, OnSuperseded on_superseded,
-           std::chrono::milliseconds silence_max = kSilenceMax);
+  // `journal_id`: whose runs these are, since every journal begins with a run r1.
+  Executor(const Config& config, const security::Credentials& credentials,
+           const std::string& journal_id, std::uint64_t epoch, Inventory& inventory, OnEnd on_end,
+           OnSuperseded on_superseded, std::chrono::milliseconds silence_max = kSilenceMax);
   // Lets go of what is under way: agents go on with it.
   ~Executor() override;
 
@@ -79,6 +80,7 @@ class Executor final : public patch::Actions {
   void note(const Task& task, const std::string& waits_for);
   [[nodiscard]] patch::Outcome failed(const Task& task, const Error& error) const;
 
+  const std::string journal_id_;
   Inventory& inventory_;
   const OnEnd on_end_;
   const OnSuperseded on_superseded_;

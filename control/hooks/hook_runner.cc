@@ -1,6 +1,7 @@
 #include "control/hooks/hook_runner.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <fcntl.h>
@@ -8,6 +9,7 @@
 #include <fmt/format.h>
 #include <fstream>
 #include <optional>
+#include <random>
 #include <spawn.h>
 #include <sstream>
 #include <string_view>
@@ -201,6 +203,26 @@ Expected<void> HookRunner::prepare(const std::string& state_directory) {
                             state_directory));
   }
   return {};
+}
+
+Expected<std::string> HookRunner::identify(const std::string& state_directory) {
+  // Keys never begin with a dot.
+  const std::string path = state_directory + "/.id";
+  if (auto id = read_file(path)) return *id;
+  std::random_device random;
+  const std::string id = fmt::format("{:08x}{:08x}", random(), random());
+  // Of several that do this at once the first one's stays.
+  const std::string own = ".id-" + id;
+  const std::string own_path = state_directory + "/" + own;
+  const bool written = write_durably(state_directory, own, id);
+  const bool named = written && (link(own_path.c_str(), path.c_str()) == 0 || errno == EEXIST) &&
+                     sync_directory(state_directory);
+  std::error_code ignored;
+  fs::remove(own_path, ignored);
+  const auto kept = read_file(path);
+  if (named && kept) return *kept;
+  return fail(ErrorKind::kPermission,
+              fmt::format("{} cannot be written; it keeps what hooks have done", path));
 }
 
 HookRunner::HookRunner(std::string hook_directory, std::string state_directory)

@@ -43,6 +43,9 @@ class HookRunner {
   // Makes `state_directory`, which should outlive reboots. An empty `hook_directory`, or one that
   // does not exist, has no hooks.
   [[nodiscard]] static Expected<void> prepare(const std::string& state_directory);
+  // Of a prepared directory: sixteen hexadecimal digits that are made by chance when it is first
+  // asked, and stay. kPermission where it cannot be written.
+  [[nodiscard]] static Expected<std::string> identify(const std::string& state_directory);
   HookRunner(std::string hook_directory, std::string state_directory);
 
   // Executable files in the hook directory, as of now.

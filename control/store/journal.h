@@ -26,6 +26,12 @@ class Journal {
   Journal& operator=(const Journal&) = delete;
   virtual ~Journal() = default;
 
+  // Sixteen hexadecimal digits, made by chance with the journal: no other journal has them.
+  [[nodiscard]] virtual Expected<std::string> id() = 0;
+  // What was first kept under this name, for ever: `value`, if nothing was.
+  [[nodiscard]] virtual Expected<std::string> keep(const std::string& name,
+                                                   const std::string& value) = 0;
+
   // Makes `holder` the one controller for `ttl_ms` and returns its epoch, greater than every
   // earlier one. kBusy, naming the holder, while somebody else's lease has not run out.
   [[nodiscard]] virtual Expected<std::uint64_t> take_lease(const std::string& holder, TimeMs now_ms,

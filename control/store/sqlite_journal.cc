@@ -11,7 +11,7 @@ namespace {
 
 // Kept in the file as its application id and version, so that no other file is taken for a journal.
 constexpr int kApplicationId = 0x534c4a31;  // "SLJ1"
-constexpr int kSchemaVersion = 1;
+constexpr int kSchemaVersion = 2;
 constexpr int kBusyTimeoutMs = 5000;
 
 constexpr const char* kSchema = R"(
@@ -21,6 +21,8 @@ constexpr const char* kSchema = R"(
   CREATE TABLE lease (one INTEGER PRIMARY KEY CHECK (one = 1), epoch INTEGER NOT NULL,
                       holder TEXT NOT NULL, until_ms INTEGER NOT NULL);
   INSERT INTO lease VALUES (1, 0, '', 0);
+  CREATE TABLE kept (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+  INSERT INTO kept VALUES ('id', lower(hex(randomblob(8))));
 )";
 
 int pragma_value(SQLite::Database& database, const char* name) {
@@ -85,6 +87,21 @@ auto SqliteJournal::guarded(Work work) -> decltype(work()) {
   } catch (const SQLite::Exception& exception) {
     return tl::unexpected<Error>(error_of(exception));
   }
+}
+
+Expected<std::string> SqliteJournal::id() { return keep("id", ""); }
+
+Expected<std::string> SqliteJournal::keep(const std::string& name, const std::string& value) {
+  return guarded([&]() -> Expected<std::string> {
+    SQLite::Statement insert(database_, "INSERT OR IGNORE INTO kept VALUES (?, ?)");
+    insert.bind(1, name);
+    insert.bind(2, value);
+    insert.exec();
+    SQLite::Statement select(database_, "SELECT value FROM kept WHERE name = ?");
+    select.bind(1, name);
+    select.executeStep();
+    return select.getColumn(0).getString();
+  });
 }
 
 Expected<std::uint64_t> SqliteJournal::take_lease(const std::string& holder, TimeMs now_ms,

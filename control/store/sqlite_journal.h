@@ -13,10 +13,13 @@ namespace sluice::store {
 // Any thread. Processes that open the same file are kept apart by SQLite's own locks.
 class SqliteJournal final : public Journal {
  public:
-  // Makes the file if there is none. kInvalid for a file of another kind or of a newer version,
+  // Makes the file if there is none. kInvalid for a file of another kind or version,
   // kPermission where it cannot be written.
   [[nodiscard]] static Expected<std::unique_ptr<SqliteJournal>> open(const std::string& path);
 
+  [[nodiscard]] Expected<std::string> id() override;
+  [[nodiscard]] Expected<std::string> keep(const std::string& name,
+                                           const std::string& value) override;
   [[nodiscard]] Expected<std::uint64_t> take_lease(const std::string& holder, TimeMs now_ms,
                                                    TimeMs ttl_ms) override;
   [[nodiscard]] Expected<void> renew_lease(std::uint64_t epoch, TimeMs now_ms,

@@ -52,6 +52,10 @@ struct Death {
 class MortalJournal final : public store::Journal {
  public:
   MortalJournal(store::Journal& inner, Death death) : inner_(inner), death_(death) {}
+  Expected<std::string> id() override { return inner_.id(); }
+  Expected<std::string> keep(const std::string& name, const std::string& value) override {
+    return inner_.keep(name, value);
+  }
   Expected<std::uint64_t> take_lease(const std::string& holder, TimeMs now_ms,
                                      TimeMs ttl_ms) override {
     return inner_.take_lease(holder, now_ms, ttl_ms);

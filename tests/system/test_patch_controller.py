@@ -68,7 +68,7 @@ def test_a_killed_controller_goes_on(lab, patching, request):
 
 
 class SecondController:
-    """Of another name, at another address, with a journal of its own or the first one's."""
+    """Of another name, at another address, with the first one's state_dir and its journal or a copy of it."""
 
     def __init__(self, lab, journal_file):
         self.lab = lab
@@ -80,8 +80,7 @@ class SecondController:
         text = (CONTROLLER / "controller.toml").read_text()
         for pattern, replacement in (
                 ("controller-key.pem", "second-key.pem"), ("controller.pem", "second.pem"), (r'name = "controller"', 'name = "second"'),
-                (r"listen = .*", f'listen = ["unix:{self.directory}/socket"]'), (r"journal = .*", f'journal = "{journal_file}"'),
-                (r"\nstate_dir = .*", f'\nstate_dir = "{self.directory}/state"')):
+                (r"listen = .*", f'listen = ["unix:{self.directory}/socket"]'), (r"journal = .*", f'journal = "{journal_file}"')):
             text = re.sub(pattern, replacement, text)
         (self.directory / "second.toml").write_text(text)
         client = re.sub(r"controller = .*", f'controller = "unix:{self.directory}/socket"\ncontroller_name = "second"',

@@ -66,10 +66,12 @@ class FakeAgent final : public v1::Agent::Service {
   FakeAgent* destination = nullptr;
   Script script;
   v1::VerifyGuestResult verify_result;
+  std::function<void(grpc::ServerContext&)> on_get_host;  // may keep the question waiting
 
   // What came in.
   std::vector<v1::MigrateRequest> migrations;
   int watched = 0;  // migrations that were watched
+  std::vector<std::string> hook_keys;
   v1::StartGuestRequest started;
   std::string adopted;
 
@@ -96,12 +98,19 @@ class FakeAgent final : public v1::Agent::Service {
     writer.Write(update);
   }
 
-  grpc::Status GetHost(grpc::ServerContext*, const v1::GetHostRequest*,
+  grpc::Status GetHost(grpc::ServerContext* context, const v1::GetHostRequest*,
                        v1::HostInfo* reply) override {
+    if (on_get_host) on_get_host(*context);
     reply->set_name(name_);
     reply->set_port("memif:/run/x.sock");
     reply->set_memory_bytes(std::uint64_t{8} << 30);
     reply->add_remarks("no hugepages");
+    return grpc::Status::OK;
+  }
+  grpc::Status RunHook(grpc::ServerContext*, const v1::RunHookRequest* request,
+                       v1::HookResult* reply) override {
+    hook_keys.push_back(request->key());
+    reply->set_ok(true);
     return grpc::Status::OK;
   }
   grpc::Status ListGuests(grpc::ServerContext*, const v1::ListGuestsRequest*,

@@ -36,14 +36,20 @@ class ExecutorTest : public testing::Test {
   // Of moving g1 from h1 to h2. `silence_max` is no time that is waited for, but by the cases that
   // end by it.
   Outcome move(bool again = false, std::chrono::milliseconds silence_max = std::chrono::hours(1)) {
+    patch::Intent intent{1, patch::ActionKind::kMigrate, "drain:g1", "h1", "g1", "h1", "h2"};
+    return perform(intent, again, silence_max);
+  }
+
+  Outcome perform(const patch::Intent& intent, bool again = false,
+                  std::chrono::milliseconds silence_max = std::chrono::hours(1),
+                  const std::string& journal_id = "0123456789abcdef") {
     const auto credentials = pki_.credentials("c1", security::Role::kController);
     Inventory inventory(config_, *credentials, 1);
     std::promise<Outcome> end;
     Executor executor(
-        config_, *credentials, 1, inventory,
+        config_, *credentials, journal_id, 1, inventory,
         [&end](const std::string&, const Outcome& outcome) { end.set_value(outcome); },
         [](const std::string& message) { ADD_FAILURE() << message; }, silence_max);
-    patch::Intent intent{1, patch::ActionKind::kMigrate, "drain:g1", "h1", "g1", "h1", "h2"};
     executor.begin(patch::Run("r1"), intent, again);
     auto ended = end.get_future();
     while (ended.wait_for(std::chrono::milliseconds(5)) != std::future_status::ready) {
@@ -156,6 +162,16 @@ TEST_F(ExecutorTest, AGuestThatWaitsForAnOperatorIsLeftToTheOperatorAtOnce) {
   const Outcome end = move();
   EXPECT_TRUE(end.unsettled);
   EXPECT_NE(end.detail.find("on h1 it waits for an operator"), std::string::npos) << end.detail;
+}
+
+// Every journal begins with a run r1.
+TEST_F(ExecutorTest, AHookOfANewJournalIsAnotherOneForItsAgent) {
+  const auto h1 = agent("h1");
+  patch::Intent intent{5, patch::ActionKind::kHook, "patch", "h1"};
+  intent.hook.name = "patch";
+  for (const char* journal : {"aaaa", "bbbb"})
+    EXPECT_TRUE(perform(intent, false, std::chrono::hours(1), journal).ok);
+  EXPECT_EQ(h1->hook_keys, (std::vector<std::string>{"aaaa-r1-5", "bbbb-r1-5"}));
 }
 
 TEST_F(ExecutorTest, AGuestThatHasEndedIsNotWaitedFor) {

@@ -1,0 +1,157 @@
+// How a controller comes to lead: its journal, its lease, and agents that keep it waiting.
+#include <atomic>
+#include <chrono>
+#include <filesystem>
+#include <gtest/gtest.h>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "control/controller/controller.h"
+#include "control/store/sqlite_journal.h"
+#include "tests/integration/cli/fake_agent.h"
+#include "tests/integration/test_pki.h"
+
+namespace sluice::controller {
+namespace {
+
+// Counts renewals, or holds them up.
+class WatchedJournal final : public store::Journal {
+ public:
+  explicit WatchedJournal(store::Journal& inner) : inner_(inner) {}
+  Expected<std::string> id() override { return inner_.id(); }
+  Expected<std::string> keep(const std::string& name, const std::string& value) override {
+    return inner_.keep(name, value);
+  }
+  Expected<std::uint64_t> take_lease(const std::string& holder, store::TimeMs now_ms,
+                                     store::TimeMs ttl_ms) override {
+    return inner_.take_lease(holder, now_ms, ttl_ms);
+  }
+  Expected<void> renew_lease(std::uint64_t epoch, store::TimeMs now_ms,
+                             store::TimeMs ttl_ms) override {
+    ++begun;
+    while (stuck) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    auto renewed = inner_.renew_lease(epoch, now_ms, ttl_ms);
+    ++renewals;
+    return renewed;
+  }
+  void drop_lease(std::uint64_t epoch) override { inner_.drop_lease(epoch); }
+  Expected<void> append(std::uint64_t epoch, const std::string& run,
+                        const std::string& body) override {
+    return inner_.append(epoch, run, body);
+  }
+  Expected<std::vector<store::Entry>> read(const std::string& run) override {
+    return inner_.read(run);
+  }
+  Expected<std::vector<std::string>> runs() override { return inner_.runs(); }
+
+  std::atomic<int> begun = 0;
+  std::atomic<int> renewals = 0;
+  std::atomic<bool> stuck = false;
+
+ private:
+  store::Journal& inner_;
+};
+
+class ControllerStartTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    config_.name = "c1";
+    config_.journal = directory_ + "/journal.db";
+    config_.state_dir = directory_ + "/state";
+    journal_ = open(config_.journal);
+  }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
+
+  static std::unique_ptr<store::SqliteJournal> open(const std::string& path) {
+    auto journal = store::SqliteJournal::open(path);
+    EXPECT_TRUE(journal) << journal.error().message;
+    return std::move(*journal);
+  }
+  Expected<std::unique_ptr<Controller>> start(store::Journal& journal) {
+    EXPECT_TRUE(hooks::HookRunner::prepare(config_.state_dir));
+    return Controller::start(config_, *credentials_, journal, {},
+                             [](const std::string& message) { ADD_FAILURE() << message; });
+  }
+
+  const std::string directory_ = [] {
+    std::string pattern = (std::filesystem::temp_directory_path() / "sluice-ctl-XXXXXX").string();
+    return std::string(mkdtemp(pattern.data()));
+  }();
+  test::TestPki pki_{directory_};
+  std::shared_ptr<const security::Credentials> credentials_ =
+      pki_.credentials("c1", security::Role::kController);
+  Config config_;
+  std::unique_ptr<store::SqliteJournal> journal_;
+};
+
+TEST_F(ControllerStartTest, TheLeaseIsRenewedWhileAnAgentKeepsTheFirstQuestionWaiting) {
+  cli::FakeAgent h1("h1", directory_, *pki_.credentials("h1"));
+  config_.hosts = {{"h1", h1.address()}};
+  WatchedJournal journal(*journal_);
+  std::atomic<bool> given_up = false;
+  h1.on_get_host = [&](grpc::ServerContext& context) {
+    while (journal.renewals == 0 && !context.IsCancelled())
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    given_up = given_up || journal.renewals == 0;
+  };
+  auto controller = start(journal);
+  ASSERT_TRUE(controller) << controller.error().message;
+  EXPECT_FALSE(given_up) << "the agent was asked in vain before the lease was renewed";
+}
+
+TEST_F(ControllerStartTest, AControllerWithAnotherStateDirectoryIsRefused) {
+  {
+    auto first = start(*journal_);
+    ASSERT_TRUE(first) << first.error().message;
+    (*first)->resign();
+  }
+  {
+    auto again = start(*journal_);
+    ASSERT_TRUE(again) << again.error().message;
+    (*again)->resign();
+  }
+  config_.state_dir = directory_ + "/other";
+  const auto other = start(*journal_);
+  ASSERT_FALSE(other);
+  EXPECT_EQ(other.error().kind, ErrorKind::kInvalid);
+  EXPECT_NE(other.error().message.find("state_dir " + config_.state_dir), std::string::npos)
+      << other.error().message;
+  // With a journal of its own it is welcome.
+  const auto journal = open(directory_ + "/other.db");
+  auto alone = start(*journal);
+  ASSERT_TRUE(alone) << alone.error().message;
+  (*alone)->resign();
+}
+
+TEST_F(ControllerStartTest, JournalsAreToldApartAndKeepWhatTheyAreFirstTold) {
+  const std::string id = *journal_->id();
+  EXPECT_EQ(id.size(), 16U);
+  EXPECT_EQ(*open(config_.journal)->id(), id);
+  EXPECT_NE(*open(directory_ + "/other.db")->id(), id);
+  EXPECT_EQ(*journal_->keep("name", "first"), "first");
+  EXPECT_EQ(*open(config_.journal)->keep("name", "second"), "first");
+}
+
+TEST_F(ControllerStartTest, ALeaseThatCannotBeRenewedInTimeIsNotHeld) {
+  WatchedJournal journal(*journal_);
+  const LeaseTimes times{std::chrono::milliseconds(50), std::chrono::milliseconds(5)};
+  const store::TimeMs taken_ms = wall_clock_ms();
+  const auto epoch = journal.take_lease("c1", taken_ms, times.length.count());
+  ASSERT_TRUE(epoch);
+  std::atomic<bool> lost = false;
+  LeaseKeeper keeper(
+      journal, *epoch, taken_ms, [&lost](const std::string&) { lost = true; }, times);
+  while (journal.renewals < 3) std::this_thread::yield();
+  journal.stuck = true;
+  while (keeper.held()) std::this_thread::yield();
+  EXPECT_FALSE(lost);
+  // Meanwhile another one has taken it.
+  ASSERT_TRUE(journal_->take_lease("c2", taken_ms + 3'600'000, 1000));
+  journal.stuck = false;
+  while (!lost) std::this_thread::yield();
+  EXPECT_FALSE(keeper.held());
+}
+
+}  // namespace
+}  // namespace sluice::controller
