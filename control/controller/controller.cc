@@ -265,7 +265,12 @@ patch::Facts Controller::facts(const Hosts& hosts, const std::string& run) const
 }
 
 patch::PlannedMover Controller::mover(const Hosts& hosts) const {
-  return {make_cluster(hosts, config_),
+  std::vector<patch::DownGuest> down;
+  for (const auto& driver : drivers_) {
+    if (patch::is_final(driver->run().state())) continue;
+    for (auto& guest : driver->run().down_guests()) down.push_back(std::move(guest));
+  }
+  return {make_cluster(hosts, config_, down),
           [this](const planner::Guest& guest, std::uint64_t bytes_per_second) {
             return durations_.estimate(guest, bytes_per_second).ms;
           }};

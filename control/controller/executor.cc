@@ -280,11 +280,11 @@ Outcome Executor::start_guest(const Task& task) {
   const Intent& intent = task.intent;
   const auto definition = rename(task.definition, intent.guest);
   if (!definition) return failed(task, definition.error());
-  const auto started = agent(intent.host).start_guest(*definition, "guest " + intent.guest);
-  inventory_.refresh({intent.host});
+  const std::string& host = intent.to.empty() ? intent.host : intent.to;
+  const auto started = agent(host).start_guest(*definition, "guest " + intent.guest);
+  inventory_.refresh({host});
   if (started) return {intent.id, true, ""};
-  if (task.again && runs(state_at(intent.host, intent.guest)))
-    return {intent.id, true, "it ran already"};
+  if (task.again && runs(state_at(host, intent.guest))) return {intent.id, true, "it ran already"};
   return failed(task, started.error());
 }
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "drivers/guest/definition.h"
+
 namespace sluice::controller {
 namespace {
 
@@ -102,7 +104,8 @@ std::map<std::string, v1::GuestInfo> place_guests(const Hosts& hosts) {
   return placed;
 }
 
-planner::Cluster make_cluster(const Hosts& hosts, const Config& config) {
+planner::Cluster make_cluster(const Hosts& hosts, const Config& config,
+                              const std::vector<patch::DownGuest>& down) {
   planner::Cluster cluster;
   std::map<std::string, planner::HostId> host_of;
   for (const auto& [name, host] : hosts) {
@@ -129,7 +132,15 @@ planner::Cluster make_cluster(const Hosts& hosts, const Config& config) {
     cluster.hosts.push_back(std::move(out));
   }
   for (const auto& group : config.groups) cluster.groups.push_back(group.group);
-  for (const auto& [name, guest] : place_guests(hosts)) {
+  auto guests = place_guests(hosts);
+  for (const patch::DownGuest& guest : down) {
+    const auto definition = guest::parse_definition(guest.definition, "guest " + guest.name);
+    // It may run by now.
+    if (!definition || host_of.count(guest.host) == 0 || guests.count(guest.name) != 0) continue;
+    guests[guest.name].set_host(guest.host);
+    guests[guest.name].set_memory_bytes(definition->memory_bytes);
+  }
+  for (const auto& [name, guest] : guests) {
     planner::Guest out;
     out.name = name;
     out.host = host_of.at(guest.host());

@@ -66,7 +66,8 @@ class Inventory {
 [[nodiscard]] std::map<std::string, v1::GuestInfo> place_guests(const Hosts& hosts);
 
 // For the planner, with the configuration's groups; guests on hosts that it does not know are left
-// out.
-[[nodiscard]] planner::Cluster make_cluster(const Hosts& hosts, const Config& config);
+// out. `down`: guests that runs have shut down, where they were.
+[[nodiscard]] planner::Cluster make_cluster(const Hosts& hosts, const Config& config,
+                                            const std::vector<patch::DownGuest>& down = {});
 
 }  // namespace sluice::controller

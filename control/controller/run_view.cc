@@ -105,7 +105,7 @@ v1::RunStatus to_status(const patch::Run& run, const patch::Facts& facts,
   status.set_begun_ms(run.begun_ms());
   status.set_ended_ms(run.ended_ms());
   status.set_failures(run.failures());
-  status.set_at_rest(run.at_rest());
+  status.set_at_rest(run.at_rest(facts));
   for (const auto& name : run.plan().hosts) {
     const auto& host = run.host(name);
     auto& out = *status.add_hosts();

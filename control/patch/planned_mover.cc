@@ -100,12 +100,15 @@ class PlannedMover::Proposal {
     placed.reserve(cluster_.guests.size());
     for (planner::Guest& guest : cluster_.guests) {
       const auto facts = query_.facts->guests.find(guest.name);
-      if (facts == query_.facts->guests.end()) continue;
-      const auto at = host_of_.find(facts->second.host);
+      const bool runs = facts != query_.facts->guests.end();
+      const auto down = query_.down.find(guest.name);
+      if (!runs && down == query_.down.end()) continue;
+      const std::string& place = runs ? facts->second.host : down->second;
+      const auto at = host_of_.find(place);
       if (at == host_of_.end()) continue;
       guest.host = at->second;
-      guest.policy = facts->second.policy == GuestPolicy::kQuick ? planner::Policy::kQuick
-                                                                 : planner::Policy::kLive;
+      guest.policy = runs && facts->second.policy == GuestPolicy::kQuick ? planner::Policy::kQuick
+                                                                         : planner::Policy::kLive;
       const auto move = moving.find(guest.name);
       const auto to = move == moving.end() ? host_of_.end() : host_of_.find(move->second.first->to);
       if (to != host_of_.end() && to->second != guest.host) {
@@ -114,7 +117,7 @@ class PlannedMover::Proposal {
         guest.host = to->second;
         guest.policy = planner::Policy::kNever;
       } else if (query_.resting.count(guest.name) != 0) {
-        if (query_.emptying.count(facts->second.host) != 0) {
+        if (query_.emptying.count(place) != 0) {
           reserve(guest, guest.host);
           continue;
         }

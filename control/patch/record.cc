@@ -62,6 +62,7 @@ Json to_json(const Intent& intent) {
     json["to"] = intent.to;
     json["live"] = intent.live;
   }
+  if (intent.kind == ActionKind::kStartGuest && !intent.to.empty()) json["to"] = intent.to;
   if (intent.kind == ActionKind::kHook) {
     json["hook"] = {{"name", intent.hook.name},
                     {"on_controller", intent.hook.on_controller},
@@ -119,6 +120,7 @@ Intent intent_of(const Json& json) {
     intent.to = json.at("to");
     intent.live = json.at("live");
   }
+  if (intent.kind == ActionKind::kStartGuest) intent.to = json.value("to", "");
   if (intent.kind == ActionKind::kHook) {
     const Json& hook = json.at("hook");
     intent.hook = {hook.at("name"), hook.at("on_controller"),

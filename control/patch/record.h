@@ -42,7 +42,7 @@ enum class ActionKind : std::uint8_t {
   kMigrate = 1,
   kHook,
   kReboot,      // only while the host's boot id is still boot_id
-  kStartGuest,  // the canary
+  kStartGuest,  // the canary, or a guest that was shut down
   kStopGuest,   // the canary, or a guest whose policy is to be shut down; done if there is none
   kCount
 };
@@ -56,7 +56,7 @@ struct Intent {
   std::string host{};     // whose turn it serves
   std::string guest{};    // kMigrate, kStartGuest, kStopGuest
   std::string from{};     // kMigrate
-  std::string to{};       // kMigrate
+  std::string to{};       // kMigrate; kStartGuest: not on `host` but there
   bool live = true;       // kMigrate: false: stop, move, resume
   Hook hook{};            // kHook
   std::string boot_id{};  // kReboot

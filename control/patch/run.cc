@@ -201,15 +201,19 @@ void note_moves(Facts& facts, const std::string& run, const std::vector<const Ru
   }
 }
 
-bool Run::at_rest() const {
+bool Run::at_rest(const Facts& facts) const {
   const auto held_hosts = held();
   return open_.empty() && std::all_of(hosts_.begin(), hosts_.end(), [&](const auto& entry) {
            const HostState state = entry.second.state;
-           if (is_final(state) && !canary_is_over(entry.first)) return false;
+           if (is_final(state) && !is_tidied(entry.first, facts)) return false;
            const bool waits = state_ == RunState::kPaused &&
                               (state == HostState::kEmpty || held_hosts.count(entry.first) != 0);
            return state == HostState::kPending || is_final(state) || waits;
          });
+}
+
+bool Run::is_tidied(const std::string& host, const Facts& facts) const {
+  return canary_is_over(host) && !will_start_elsewhere(host, facts) && !has_open(host);
 }
 
 std::uint32_t Run::failures() const {

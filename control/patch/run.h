@@ -7,6 +7,7 @@
 // cut off after any one of them: a run folded from the rest goes on to the same end.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -67,6 +68,11 @@ struct Facts {
   TimeMs now_ms = 0;
   // When this controller began. Time in which nobody watched counts for no limit, gate or soak.
   TimeMs watching_since_ms = 0;
+  // Since `at_ms`, as far as this controller was there.
+  [[nodiscard]] TimeMs elapsed_ms(TimeMs at_ms) const {
+    return now_ms - std::max(at_ms, watching_since_ms);
+  }
+
   std::map<std::string, HostFacts> hosts;
   std::map<std::string, GuestFacts> guests;
   std::set<std::string> controller_hooks;
@@ -94,6 +100,8 @@ struct MoveQuery {
   // Guests that wait for more are not stuck.
   std::map<std::string, std::size_t> arrivals_max;
   std::set<std::string> resting;  // guests that are not to be moved (any more)
+  // Guests that do not run, and the host that has, or had, room for them.
+  std::map<std::string, std::string> down;
   // Theirs and those of other runs, which end; and others, of which nobody knows when. All count at
   // both hosts and in their groups; for a link nobody waits on account of the latter.
   std::vector<Move> under_way;
@@ -115,7 +123,8 @@ class Mover {
   [[nodiscard]] virtual MoveAnswer propose(const MoveQuery& query) const = 0;
   // Every guest that is to leave has a place to go to.
   [[nodiscard]] virtual bool has_room(const MoveQuery& query) const = 0;
-  // Another host that has room for `guest` now, of the best rank; empty: none has.
+  // Another host that has room for `guest` now, of the best rank; empty: none has. `guest` runs, or
+  // is one of query.down.
   [[nodiscard]] virtual std::string target_for(const std::string& guest,
                                                const MoveQuery& query) const = 0;
 };
@@ -137,6 +146,13 @@ struct Task {
   const Intent* intent = nullptr;
   const Outcome* outcome = nullptr;  // null: under way, or in doubt after a crash
   TimeMs ended_ms = 0;               // with an outcome
+};
+
+// One that the run has shut down and not started again.
+struct DownGuest {
+  std::string name;
+  std::string host;        // where it ran
+  std::string definition;  // the text of its guest file
 };
 
 class Run {
@@ -168,12 +184,13 @@ class Run {
   [[nodiscard]] const std::vector<MarkStep>& marks() const { return marks_; }
   // Nothing is under way: every host waits, for its turn or for an operator, or is in its final
   // state.
-  [[nodiscard]] bool at_rest() const;
+  [[nodiscard]] bool at_rest(const Facts& facts) const;
   // Hosts that did not go well so far.
   [[nodiscard]] std::uint32_t failures() const;
   // What the run has left behind of its work at a host, and the remedy, in one line; empty:
   // nothing.
   [[nodiscard]] std::string left_over(const std::string& name, const Facts& facts) const;
+  [[nodiscard]] std::vector<DownGuest> down_guests() const;
   // The canary guest of a host.
   [[nodiscard]] std::string canary_name(const std::string& host) const;
   // The definition with which `intent`, a kStartGuest, starts its guest.
@@ -200,7 +217,7 @@ class Run {
                                       const std::string& undone_by) const;
   [[nodiscard]] bool has_open(const std::string& host) const;
   // It failed, and the pause before the next attempt is not over.
-  [[nodiscard]] bool must_wait(const Decision& decision, const Task& before) const;
+  [[nodiscard]] bool must_wait(const Facts& facts, const Task& before) const;
   [[nodiscard]] bool is_canary(const std::string& guest) const;
   // Why nobody may take it for empty: a guest is, or may be, here of which nobody knows where it
   // runs. Empty: there is none.
@@ -225,7 +242,6 @@ class Run {
   void open_filling(const Decision& decision, MoveQuery& query) const;
   [[nodiscard]] Filling taken_in(const Decision& decision, const std::string& name) const;
   Filling brought_home(Decision& decision, const std::string& name) const;
-  bool started_again(Decision& decision, const std::string& name, std::string& failure) const;
   // That went well and were measured.
   [[nodiscard]] std::vector<Task> moves_away(const std::string& host) const;
   [[nodiscard]] std::vector<Task> moves_to_patched(const std::string& host) const;
@@ -242,6 +258,16 @@ class Run {
   void end_canary(Decision& decision, const std::string& name) const;
   [[nodiscard]] std::string canary_left_on(const std::string& name, const Facts& facts) const;
 
+  // ---- guests that were shut down; see run_restart.cc ----
+  bool started_again(Decision& decision, const std::string& name, std::string& failure) const;
+  // And not started again.
+  [[nodiscard]] std::vector<std::string> shut_down_at(const std::string& host) const;
+  [[nodiscard]] bool may_run_somewhere(const Decision& decision, const std::string& host,
+                                       const std::string& guest) const;
+  [[nodiscard]] bool will_start_elsewhere(const std::string& host, const Facts& facts) const;
+  void start_elsewhere(Decision& decision, const std::string& host) const;
+  [[nodiscard]] std::string stays_down(const std::string& host, const Facts& facts) const;
+
   // ---- deciding, a stage of a host each; see run_decide.cc and run_stages.cc ----
   void decide_run(Decision& decision) const;
   void begin_hosts(Decision& decision) const;
@@ -256,6 +282,8 @@ class Run {
   void decide_moves(Decision& decision) const;
   void decide_host(Decision& decision, const std::string& name) const;
   void tidy(Decision& decision, const std::string& name) const;
+  // Nothing is under way there, and nothing will be.
+  [[nodiscard]] bool is_tidied(const std::string& host, const Facts& facts) const;
   bool refuses_to_leave(Decision& decision, const std::string& name) const;
   void precheck(Decision& decision, const std::string& name) const;
   void cordoned(Decision& decision, const std::string& name) const;

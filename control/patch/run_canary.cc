@@ -100,7 +100,7 @@ bool Run::canary_is_given_up(const std::string& name) const {
 void Run::end_canary(Decision& decision, const std::string& name) const {
   const Task before = latest(name, "canary-stop");
   if (canary_is_over(name) || (before.intent != nullptr && before.outcome == nullptr) ||
-      must_wait(decision, before))
+      must_wait(decision.facts, before))
     return;
   const std::string guest = canary_name(name);
   const auto about = decision.facts.guests.find(guest);
@@ -127,10 +127,12 @@ std::string Run::canary_left_on(const std::string& name, const Facts& facts) con
 std::string Run::left_over(const std::string& name, const Facts& facts) const {
   const std::string guest = canary_name(name);
   const auto canary = facts.guests.find(guest);
-  if (canary == facts.guests.end() || !canary_is_given_up(name)) return {};
-  return fmt::format("{} on {} could not be stopped in {} attempts: {}; `sluice guest stop {}`",
+  const std::string down = stays_down(name, facts);
+  if (canary == facts.guests.end() || !canary_is_given_up(name)) return down;
+  return fmt::format("{} on {} could not be stopped in {} attempts: {}; `sluice guest stop {}`{}{}",
                      guest, canary->second.host, kStopsMax,
-                     latest(name, "canary-stop").outcome->detail, guest);
+                     latest(name, "canary-stop").outcome->detail, guest, down.empty() ? "" : "; ",
+                     down);
 }
 
 }  // namespace sluice::patch

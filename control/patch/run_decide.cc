@@ -39,7 +39,7 @@ std::vector<Record> Run::decide(const Facts& facts, const Mover& mover) const {
 // The end, and the failures that an operator did not allow for.
 void Run::decide_run(Decision& decision) const {
   const bool finished = std::all_of(hosts_.begin(), hosts_.end(), [&](const auto& entry) {
-    return is_final(entry.second.state) && !has_open(entry.first) && canary_is_over(entry.first);
+    return is_final(entry.second.state) && is_tidied(entry.first, decision.facts);
   });
   if (finished) {
     const auto failed = failures();
@@ -177,6 +177,11 @@ MoveQuery Run::query_for(const Decision& decision) const {
   for (const auto& [name, guest] : decision.facts.guests) {
     if (is_canary(name) || !is_moved(guest.policy)) query.resting.insert(name);
   }
+  for (const Intent* intent : open_intents()) {
+    if (intent->kind != ActionKind::kStartGuest || is_canary(intent->guest)) continue;
+    query.down[intent->guest] = intent->to.empty() ? intent->host : intent->to;
+    query.resting.insert(intent->guest);
+  }
   for (const auto& [guest, id] : unsettled_) {
     query.resting.insert(guest);
     query.under_way_unwatched.push_back({guest, intents_.at(id).from, intents_.at(id).to, ""});
@@ -185,7 +190,7 @@ MoveQuery Run::query_for(const Decision& decision) const {
 }
 
 // What has failed for a moment's reason is not tried again in that moment.
-bool Run::must_wait(const Decision& decision, const Task& before) const {
+bool Run::must_wait(const Facts& facts, const Task& before) const {
   constexpr TimeMs kFirstMs = 5 * kSecondMs;
   constexpr TimeMs kLongestMs = 60 * kSecondMs;
   if (before.outcome == nullptr || before.outcome->ok) return false;
@@ -193,7 +198,7 @@ bool Run::must_wait(const Decision& decision, const Task& before) const {
   for (std::uint32_t attempt = 1; attempt < before.intent->attempt && pause_ms < kLongestMs;
        ++attempt)
     pause_ms *= 2;
-  return decision.elapsed_ms(before.ended_ms) < std::min(pause_ms, kLongestMs);
+  return facts.elapsed_ms(before.ended_ms) < std::min(pause_ms, kLongestMs);
 }
 
 void Run::decide_moves(Decision& decision) const {
@@ -229,7 +234,7 @@ void Run::decide_moves(Decision& decision) const {
     intent.to = move.to;
     intent.live = decision.facts.guests.at(move.guest).policy != GuestPolicy::kQuick;
     const Task before = latest(host, intent.purpose);
-    if (must_wait(decision, before)) continue;
+    if (must_wait(decision.facts, before)) continue;
     const bool failed_before = before.outcome != nullptr && !before.outcome->ok;
     intent.attempt = failed_before ? before.intent->attempt + 1 : 1;
     intent.reason = move.reason;

@@ -1,7 +1,6 @@
 // One decide() in the making; private to run_*.cc.
 #pragma once
 
-#include <algorithm>
 #include <map>
 #include <string>
 #include <utility>
@@ -45,10 +44,6 @@ struct Run::Decision {
     static const std::vector<std::string> kNone;
     const auto found = guests_by_host.find(name);
     return found == guests_by_host.end() ? kNone : found->second;
-  }
-  // Since `at_ms`, as far as this controller was there.
-  [[nodiscard]] TimeMs elapsed_ms(TimeMs at_ms) const {
-    return facts.now_ms - std::max(at_ms, facts.watching_since_ms);
   }
   [[nodiscard]] bool silent_for(const std::string& name, TimeMs limit_ms) const {
     const HostFacts* found = host(name);

@@ -180,37 +180,6 @@ Run::Filling Run::brought_home(Decision& decision, const std::string& name) cons
   return Filling::kFull;
 }
 
-// Those that were shut down here: true once each runs, or has refused to so often that nobody will
-// try again. Those are in `failure`.
-bool Run::started_again(Decision& decision, const std::string& name, std::string& failure) const {
-  bool waits = false;
-  for (const auto& guest : hosts_.at(name).baseline->guests) {
-    const std::string stop = "shutdown:" + guest;
-    const std::string start = "start:" + guest;
-    // Also not if an operator has started it elsewhere.
-    if (state_of(name, stop) != TaskState::kOk || decision.facts.guests.count(guest) != 0) continue;
-    const TaskState started = state_since(name, start, stop);
-    if (started == TaskState::kOk) continue;
-    if (started == TaskState::kOpen) return false;
-    Intent intent{0, ActionKind::kStartGuest, start, name, guest};
-    if (started == TaskState::kFailed) {
-      const Task before = latest(name, start);
-      if (before.intent->attempt >= plan_.attempts) {
-        failure = fmt::format("{} could not be started again: {}", guest, before.outcome->detail);
-        continue;
-      }
-      if (must_wait(decision, before)) {
-        waits = true;
-        continue;
-      }
-      intent.attempt = before.intent->attempt + 1;
-    }
-    decision.intend(std::move(intent));
-    return false;
-  }
-  return !waits;
-}
-
 // A host that falters while it takes its load.
 void Run::healthy_or_fail(Decision& decision, const std::string& name) const {
   if (!decision.reachable(name)) {
@@ -262,14 +231,14 @@ void Run::refill(Decision& decision, const std::string& name) const {
   };
   const bool next_is_empty = wanted(host.refill_step) == wanted(host.refill_step + 1);
   const TimeMs full_ms = std::max(host.gate_ms, last_arrival_ms(name));
-  if (next_is_empty || decision.elapsed_ms(full_ms) >= plan_.gate_s * kSecondMs)
+  if (next_is_empty || decision.facts.elapsed_ms(full_ms) >= plan_.gate_s * kSecondMs)
     decision.add(RefillStep{name, host.refill_step + 1});
 }
 
 void Run::soak(Decision& decision, const std::string& name) const {
   healthy_or_fail(decision, name);
   if (!decision.records.empty() || !decision.reachable(name)) return;
-  if (decision.elapsed_ms(hosts_.at(name).entered_ms) < plan_.soak_s * kSecondMs) return;
+  if (decision.facts.elapsed_ms(hosts_.at(name).entered_ms) < plan_.soak_s * kSecondMs) return;
   const auto ratio = goodput_ratio(name);
   decision.step(name, HostEvent::kSoaked,
                 ratio ? fmt::format("goodput {:.2f} of that before", *ratio)

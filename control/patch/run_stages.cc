@@ -75,7 +75,8 @@ void Run::tidy(Decision& decision, const std::string& name) const {
     return decision.add(MarkStep{name, Mark::kQuarantine});
   // Who drains a host wants it to stay empty.
   const bool keep = plan_.drain_only && host.state == HostState::kDone;
-  if (host.cordoned_here && !keep) decision.add(MarkStep{name, Mark::kUncordon});
+  if (host.cordoned_here && !keep) return decision.add(MarkStep{name, Mark::kUncordon});
+  start_elsewhere(decision, name);
 }
 
 // True when the hook has ended well, or there is none; a failed one fails the host.
@@ -161,7 +162,7 @@ void Run::draining(Decision& decision, const std::string& name) const {
     // One that has failed may be rebooting still.
     const bool given_up =
         first ? decision.silent_for(name, kSilenceMsMax)
-              : decision.elapsed_ms(host.entered_ms) > plan_.reboot_timeout_s * kSecondMs;
+              : decision.facts.elapsed_ms(host.entered_ms) > plan_.reboot_timeout_s * kSecondMs;
     if (given_up)
       decision.fail(name, "its agent stopped answering, so which guests it has is not known");
     return;
@@ -242,7 +243,7 @@ bool Run::came_back(Decision& decision, const std::string& name, const char* pur
   }
   // Since it was told to; before that, since it is awaited.
   const TimeMs since_ms = std::max(hosts_.at(name).entered_ms, reboot.ended_ms);
-  if (decision.elapsed_ms(since_ms) > reboot_timeout_ms())
+  if (decision.facts.elapsed_ms(since_ms) > reboot_timeout_ms())
     decision.fail(name, fmt::format("it did not come back within {} s", plan_.reboot_timeout_s));
   return false;
 }
@@ -275,7 +276,7 @@ void Run::rollback(Decision& decision, const std::string& name) const {
   const bool asks_host =
       !plan_.rollback->on_controller && state_of(name, "rollback") == TaskState::kNone;
   if (asks_host && !decision.reachable(name)) {
-    if (decision.elapsed_ms(hosts_.at(name).entered_ms) > reboot_timeout_ms())
+    if (decision.facts.elapsed_ms(hosts_.at(name).entered_ms) > reboot_timeout_ms())
       decision.fail(name, "its agent does not answer, so it cannot be rolled back");
     return;
   }
@@ -283,7 +284,7 @@ void Run::rollback(Decision& decision, const std::string& name) const {
   if (plan_.reboot) {
     const Task rebooted = latest(name, "rollback-reboot");
     if (rebooted.intent == nullptr && !decision.reachable(name)) {
-      if (decision.elapsed_ms(latest(name, "rollback").ended_ms) > reboot_timeout_ms())
+      if (decision.facts.elapsed_ms(latest(name, "rollback").ended_ms) > reboot_timeout_ms())
         decision.fail(name, "its agent does not answer after the rollback");
       return;
     }

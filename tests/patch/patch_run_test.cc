@@ -130,6 +130,7 @@ Scenario rolling() {
 // What is the same however often the controller was killed.
 struct End {
   std::string text;
+  std::string left_over{};  // of all hosts
   std::uint64_t records = 0;
   Cluster cluster;
 };
@@ -224,7 +225,7 @@ std::size_t records_of(store::Journal& journal) {
 
 // One controller's life: until the run ends (true) or it is killed.
 bool live(store::SqliteJournal& durable, Cluster& cluster, const Scenario& scenario, Death death,
-          std::string* end) {
+          End* end) {
   MortalJournal journal(durable, death);
   const auto epoch = journal.take_lease("controller", cluster.now_ms(), kLeaseMs);
   EXPECT_TRUE(epoch);
@@ -260,9 +261,12 @@ bool live(store::SqliteJournal& durable, Cluster& cluster, const Scenario& scena
         return false;
       continue;
     }
-    const bool idle = after == RunState::kPaused && driver->run().at_rest() && !waits;
+    const bool idle =
+        after == RunState::kPaused && driver->run().at_rest(cluster.facts()) && !waits;
     if (is_final(after) || idle) {
-      *end = describe(driver->run(), cluster);
+      end->text = describe(driver->run(), cluster);
+      for (const auto& host : driver->run().plan().hosts)
+        end->left_over += driver->run().left_over(host, cluster.facts());
       return true;
     }
     if (scenario.abort_after && records_of(durable) >= *scenario.abort_after &&
@@ -284,12 +288,12 @@ bool live(store::SqliteJournal& durable, Cluster& cluster, const Scenario& scena
 
 End run_to_end(const Scenario& scenario, Death death = {}) {
   const std::string path = journal_path();
-  End end{"", 0, make_cluster(scenario)};
+  End end{"", "", 0, make_cluster(scenario)};
   {
     auto durable = store::SqliteJournal::open(path);
     EXPECT_TRUE(durable) << durable.error().message;
 
-    for (int lives = 0; !live(**durable, end.cluster, scenario, death, &end.text) && lives < 3;
+    for (int lives = 0; !live(**durable, end.cluster, scenario, death, &end) && lives < 3;
          ++lives) {
       death = {};
       end.cluster.listen({});
@@ -354,6 +358,33 @@ TEST(PatchRun, AFailedMigrationIsTriedAgain) {
   scenario.faults.migration_failures = {{"g1", 2}};
   const End end = run_to_end(scenario);
   expect_hosts(end, {"run done\n", "h1 done version 2 up true cordoned false"});
+}
+
+TEST(Quarantine, GuestsThatWereShutDownThereRunElsewhere) {
+  for (const bool has_room : {true, false}) {
+    Scenario scenario;
+    scenario.policies = {{"g2", GuestPolicy::kShutdown}, {"g6", GuestPolicy::kShutdown}};
+    scenario.faults.never_returns = "h2";
+    scenario.faults.start_failures = {{"g2", 1}};
+    // Three hosts with room for four guests each or for the two that each has.
+    scenario.memory_gib = has_room ? 16 : 8;
+    scenario.plan.replace(scenario.plan.find("\"h1\", "), 6, "");
+    const End end = run_to_end(scenario);
+    expect_hosts(end, {"run paused\n", "h2 quarantined"});
+    EXPECT_EQ(end.cluster.guests.size(), has_room ? 8U : 6U) << end.text;
+    for (const char* line : {"g2 is down, and no other host took it", "g6 is down"})
+      EXPECT_EQ(end.left_over.find(line) == std::string::npos, has_room) << end.left_over;
+  }
+}
+
+TEST(Drain, StartsGuestsElsewhereThatItHasShutDown) {
+  Scenario scenario;
+  scenario.plan = "name = 'drain'\nhosts = ['h1']\ndrain_only = true\n";
+  scenario.policies = {{"g1", GuestPolicy::kShutdown}};
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"run done\n", "h1 done version 1 up true cordoned true"});
+  EXPECT_EQ(end.cluster.guests.size(), 8U);
+  EXPECT_NE(end.cluster.guests.at("g1").host, "h1");
 }
 
 TEST(Quarantine, AHostThatIsMendedLeavesItWhileTheRunGoesOn) {

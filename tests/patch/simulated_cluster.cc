@@ -102,23 +102,29 @@ bool Cluster::begin(std::uint64_t epoch, const Run& run, const Intent& intent, b
     case ActionKind::kStopGuest:
       after(kSecondMs, [this, intent, key, definition = run.definition_of(intent)] {
         Outcome outcome{intent.id, true, "", 1};
-        auto& failures = faults_.stop_failures[intent.guest];
-        if (intent.kind == ActionKind::kStopGuest && failures > 0) {
-          --failures;
+        const std::string& at = intent.to.empty() ? intent.host : intent.to;
+        const bool stops = intent.kind == ActionKind::kStopGuest;
+        auto& failures = (stops ? faults_.stop_failures : faults_.start_failures)[intent.guest];
+        if (failures > 0 || (!stops && !hosts.at(at).up)) {
+          failures -= std::min(failures, 1U);
           outcome.ok = false;
           outcome.detail = "QEMU does not answer";
-        } else if (intent.kind == ActionKind::kStopGuest) {
+        } else if (stops) {
+          if (guests.count(intent.guest) != 0) stopped[intent.guest] = guests.at(intent.guest);
           guests.erase(intent.guest);
+        } else if (guests.count(intent.guest) != 0) {
+          violations.push_back(intent.guest + " was started a second time");
         } else if (definition.empty()) {
           violations.push_back("nobody knows what " + intent.guest + " was");
         } else if (faults_.bad_canary_on == intent.host) {
           outcome.ok = false;
           outcome.detail = "the guest does not start";
         } else {
-          const auto policy =
-              intent.purpose.starts_with("start:") ? GuestPolicy::kShutdown : GuestPolicy::kLive;
-          guests[intent.guest] = {intent.host, 1, policy};
-          check_room(intent.host);
+          const auto before = stopped.find(intent.guest);
+          guests[intent.guest] = before == stopped.end() ? SimGuest{at, 1} : before->second;
+          guests[intent.guest].host = at;
+          stopped.erase(intent.guest);
+          check_room(at);
         }
         begun_[key] = outcome;
         tell(outcome);
@@ -270,7 +276,9 @@ PlannedMover make_mover(const Cluster& cluster) {
     view.hosts.push_back(out);
   }
   view.groups = cluster.groups;
-  for (const auto& [name, guest] : cluster.guests) {
+  auto guests = cluster.stopped;
+  guests.insert(cluster.guests.begin(), cluster.guests.end());
+  for (const auto& [name, guest] : guests) {
     planner::Guest out;
     if (const auto groups = cluster.groups_of.find(name); groups != cluster.groups_of.end())
       out.groups = groups->second;

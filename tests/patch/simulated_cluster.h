@@ -30,7 +30,8 @@ struct Faults {
   std::string rollback_fails_on{};
   std::map<std::string, std::uint32_t> migration_failures{};  // guest: so many attempts fail
   std::set<std::string> moves_back_failures{};  // guests that leave their host, and never return
-  std::map<std::string, std::uint32_t> stop_failures{};  // the same of stopping it
+  std::map<std::string, std::uint32_t> start_failures{};  // guest: the same of starting it again
+  std::map<std::string, std::uint32_t> stop_failures{};   // the same of stopping it
   // Purpose of a move in whose middle the agent of the host that it does not serve falls silent for
   // good: nobody can say what became of the guest.
   std::string lost_on{};
@@ -70,6 +71,7 @@ class Cluster {
 
   std::map<std::string, SimHost> hosts;
   std::map<std::string, SimGuest> guests;
+  std::map<std::string, SimGuest> stopped;  // guests that are down, where they were
   std::vector<planner::Group> groups;
   std::map<std::string, std::vector<planner::GroupId>> groups_of;  // guest
 

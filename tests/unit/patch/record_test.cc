@@ -37,6 +37,12 @@ TEST(Records, EveryKindReadsBackAsItWasWritten) {
   stop.host = "h1";
   stop.guest = "g1";
   stop.definition = "name = 'g1'\n";
+  Intent start;
+  start.id = 4;
+  start.kind = ActionKind::kStartGuest;
+  start.host = "h1";
+  start.guest = "g1";
+  start.to = "h2";
   const Record records[] = {
       {1, Created{"name = 'a'\n"}},
       {2, RunStep{RunEvent::kPause, "two hosts failed"}},
@@ -47,6 +53,7 @@ TEST(Records, EveryKindReadsBackAsItWasWritten) {
       {5, hook},
       {6, reboot},
       {6, stop},
+      {6, start},
       {7, Outcome{7, true, "said \"yes\"\n", 1.5, 11.25, 8.5}},
       {7, Outcome{7, false, "where g1 runs is not known", 0, 0, 0, true}},
       {8, MarkStep{"h1", Mark::kQuarantine}},

@@ -1,0 +1,120 @@
+// Guests of policy `shutdown` run again: on their host or, if that has come to nothing, elsewhere.
+#include <algorithm>
+#include <fmt/format.h>
+
+#include "control/patch/run_decide.h"
+
+namespace sluice::patch {
+
+// Those that were shut down here: true once each runs, or has refused to so often that nobody will
+// try again. Those are in `failure`.
+bool Run::started_again(Decision& decision, const std::string& name, std::string& failure) const {
+  bool waits = false;
+  for (const auto& guest : hosts_.at(name).baseline->guests) {
+    const std::string stop = "shutdown:" + guest;
+    const std::string start = "start:" + guest;
+    // Also not if an operator has started it elsewhere.
+    if (state_of(name, stop) != TaskState::kOk || decision.facts.guests.count(guest) != 0) continue;
+    const TaskState started = state_since(name, start, stop);
+    if (started == TaskState::kOk) continue;
+    if (started == TaskState::kOpen) return false;
+    Intent intent{0, ActionKind::kStartGuest, start, name, guest};
+    if (started == TaskState::kFailed) {
+      const Task before = latest(name, start);
+      if (before.intent->attempt >= plan_.attempts) {
+        failure = fmt::format("{} could not be started again: {}", guest, before.outcome->detail);
+        continue;
+      }
+      if (must_wait(decision.facts, before)) {
+        waits = true;
+        continue;
+      }
+      intent.attempt = before.intent->attempt + 1;
+    }
+    decision.intend(std::move(intent));
+    return false;
+  }
+  return !waits;
+}
+
+std::vector<std::string> Run::shut_down_at(const std::string& host) const {
+  std::vector<std::string> guests;
+  const std::string prefix = "shutdown:";
+  for (auto at = latest_.lower_bound({host, prefix});
+       at != latest_.end() && at->first.first == host && at->first.second.starts_with(prefix);
+       ++at) {
+    const std::string& stop = at->first.second;
+    const std::string guest = stop.substr(prefix.size());
+    if (state_of(host, stop) == TaskState::kOk &&
+        state_since(host, "start:" + guest, stop) != TaskState::kOk &&
+        state_of(host, "start-elsewhere:" + guest) != TaskState::kOk)
+      guests.push_back(guest);
+  }
+  return guests;
+}
+
+std::vector<DownGuest> Run::down_guests() const {
+  std::vector<DownGuest> down;
+  for (const auto& host : plan_.hosts) {
+    for (const auto& guest : shut_down_at(host))
+      down.push_back({guest, host, latest(host, "shutdown:" + guest).intent->definition});
+  }
+  return down;
+}
+
+// Nobody may start it here or there while somebody else may have done so.
+bool Run::may_run_somewhere(const Decision& decision, const std::string& host,
+                            const std::string& guest) const {
+  if (decision.facts.guests.count(guest) != 0) return true;
+  const bool tried_here =
+      state_since(host, "start:" + guest, "shutdown:" + guest) != TaskState::kNone;
+  const Task elsewhere = latest(host, "start-elsewhere:" + guest);
+  return (tried_here && !decision.reachable(host)) ||
+         (elsewhere.intent != nullptr && !decision.reachable(elsewhere.intent->to));
+}
+
+// After a pause. Then it is, or nobody has room for it.
+bool Run::will_start_elsewhere(const std::string& host, const Facts& facts) const {
+  const auto guests = shut_down_at(host);
+  return std::any_of(guests.begin(), guests.end(), [&](const std::string& guest) {
+    const Task before = latest(host, "start-elsewhere:" + guest);
+    return before.intent != nullptr && before.intent->attempt < plan_.attempts &&
+           facts.guests.count(guest) == 0 && must_wait(facts, before);
+  });
+}
+
+// Its host is out of service, or has refused to start it.
+void Run::start_elsewhere(Decision& decision, const std::string& host) const {
+  for (const auto& guest : shut_down_at(host)) {
+    const Task before = latest(host, "start-elsewhere:" + guest);
+    if (before.intent != nullptr && before.outcome == nullptr) return;
+    const bool given_up = before.intent != nullptr && before.intent->attempt >= plan_.attempts;
+    if (given_up || must_wait(decision.facts, before) || may_run_somewhere(decision, host, guest))
+      continue;
+    MoveQuery query = query_for(decision);
+    query.down[guest] = host;
+    Intent intent{0, ActionKind::kStartGuest, "start-elsewhere:" + guest, host, guest};
+    intent.to = decision.mover.target_for(guest, query);
+    if (intent.to.empty()) continue;
+    intent.attempt = before.intent == nullptr ? 1 : before.intent->attempt + 1;
+    return decision.intend(std::move(intent));
+  }
+}
+
+std::string Run::stays_down(const std::string& host, const Facts& facts) const {
+  std::string lines;
+  if (!is_final(hosts_.at(host).state)) return lines;
+  for (const auto& guest : shut_down_at(host)) {
+    if (facts.guests.count(guest) != 0) continue;
+    const Task here = latest(host, "start:" + guest);
+    const Task elsewhere = latest(host, "start-elsewhere:" + guest);
+    const Task& last = elsewhere.outcome != nullptr ? elsewhere : here;
+    const bool failed = last.outcome != nullptr && !last.outcome->ok;
+    lines +=
+        fmt::format("{}{} is down, and no other host took it{}; start it by hand",
+                    lines.empty() ? "" : "; ", guest, failed ? ": " + last.outcome->detail : "");
+  }
+  return lines;
+}
+
+}  // namespace sluice::patch
