@@ -13,6 +13,7 @@
 
 #include "control/agent/event_router.h"
 #include "control/agent/flow_plan.h"
+#include "control/agent/peer_endpoint.h"
 #include "control/agent/proof.h"
 #include "control/agent/session_memory.h"
 #include "control/proto/sluice.pb.h"
@@ -37,29 +38,12 @@ struct FlowsConfig {
   [[nodiscard]] std::size_t ipv4_mtu() const { return wire::ipv4_mtu(mtu, local.address); }
 };
 
-// This host's end as its data plane says, and one that the peer described (kInvalid if it makes no
-// sense).
-[[nodiscard]] v1::Endpoint describe_endpoint(const dpdk::PortInfo& info);
-[[nodiscard]] wire::Endpoint local_endpoint(const dpdk::PortInfo& info);
-[[nodiscard]] Expected<wire::Endpoint> parse_endpoint(const v1::Endpoint& endpoint);
-// The same of the RSS function in it, which may be missing.
-[[nodiscard]] Expected<std::optional<dpdk::RssFunction>> parse_rss(const v1::Endpoint& endpoint);
-
 // What the packets of a flow have, from here to the peer's worker of that flow.
 [[nodiscard]] wire::PacketTemplate packet_template(const FlowsConfig& config, std::uint32_t flow);
 
-// The smaller of this host's MTU and the one that `peer` named; kInvalid if pages do not fit in it.
-[[nodiscard]] Expected<std::size_t> agree_on_mtu(const dpdk::PortInfo& info, std::uint32_t peer_mtu,
-                                                 const std::string& peer);
-
-// The flows of a session with a peer of so many queues. kUnsupported where their link cannot come
-// up.
-[[nodiscard]] Expected<FlowPlan> plan_flows_with(const dpdk::PortInfo& info,
-                                                 std::uint32_t peer_queues);
-
 // All that a session's flows have in common with those of a peer that described its end so; session
-// and dscp are the caller's. May take two seconds (DataPlane::next_hop). Errors: as of the
-// functions above, and of DataPlane::next_hop.
+// and dscp are the caller's. May take two seconds (DataPlane::next_hop). Errors: as of
+// peer_endpoint.h, and of DataPlane::next_hop.
 [[nodiscard]] Expected<FlowsConfig> plan_session(dpdk::DataPlane& data_plane,
                                                  const v1::Endpoint& peer, std::uint32_t peer_mtu,
                                                  const std::string& peer_name);

@@ -209,14 +209,10 @@ Expected<void> MigrationDestination::receive(const v1::Prepare& request) {
   }
   if (auto started = flows_->start_all(*memory_); !started) return started;
 
-  std::vector<port::PageRun> runs;
-  for (const auto& run : request.populated()) {
-    if (run.first() >= memory_->ram_pages() || run.count() > memory_->ram_pages() - run.first())
-      return fail(ErrorKind::kInvalid, "the source named pages beyond the guest's memory");
-    runs.push_back({run.first(), run.count()});
-  }
+  auto runs = parse_populated(request, memory_->ram_pages());
+  if (!runs) return tl::unexpected<Error>(runs.error());
   populator_ =
-      std::make_unique<Populator>(memory_->ram(), std::move(runs), Populator::Access::kWrite);
+      std::make_unique<Populator>(memory_->ram(), std::move(*runs), Populator::Access::kWrite);
 
   if (auto ready = advance(model::DestinationEvent::kTwinReady); !ready) return ready;
   v1::DestinationMessage message;
