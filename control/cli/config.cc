@@ -75,15 +75,19 @@ Expected<Config> read_config(const std::string& path) {
   if (!file) return fail(ErrorKind::kNotFound, "configuration " + path + " cannot be read");
   std::ostringstream text;
   text << file.rdbuf();
+  return parse_config(text.str(), path);
+}
+
+}  // namespace
+
+Expected<Config> parse_config(const std::string& text, const std::string& path) {
   try {
-    return read_root(path, toml::parse(text.str(), path));
+    return read_root(path, toml::parse(text, path));
   } catch (const toml::parse_error& error) {
     return fail(ErrorKind::kInvalid,
                 place(path, error.source()) + ": " + std::string(error.description()));
   }
 }
-
-}  // namespace
 
 std::vector<std::string> default_config_paths(const Environment& environment) {
   std::vector<std::string> paths;

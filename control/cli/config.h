@@ -31,6 +31,9 @@ struct Config {
   security::SecurityConfig security;
 };
 
+// `path` is for errors, which read "PATH:LINE:COLUMN: what is wrong". kInvalid.
+[[nodiscard]] Expected<Config> parse_config(const std::string& text, const std::string& path);
+
 // Looks a variable of the environment up; nullptr if it is not set.
 using Environment = std::function<const char*(const char*)>;
 

@@ -1,9 +1,11 @@
-// Files that people write (agent, guest, patch plan, inventory), each read by every parser: what is
-// wrong is said, and what is accepted keeps what the parsers promise.
+// Files that people write (agent, controller, command line, guest, patch plan, inventory), each
+// read by every parser: what is wrong is said, and what is accepted keeps what the parsers promise.
 #include <string>
 #include <string_view>
 
 #include "control/agent/config.h"
+#include "control/cli/config.h"
+#include "control/controller/config.h"
 #include "control/model/inventory.h"
 #include "control/patch/plan.h"
 #include "drivers/guest/definition.h"
@@ -31,6 +33,24 @@ void check_agent(std::string_view text) {
   if (accepted(config)) {
     require(!config->host.empty() && config->run_dir.front() == '/', "an agent has a place");
     require(config->data_plane.queues >= 1, "an agent has queues");
+  }
+}
+
+void check_controller(std::string_view text) {
+  const auto config = controller::parse_config(text, source_name);
+  if (accepted(config)) {
+    require(!config->name.empty() && !config->hosts.empty(), "a controller has hosts");
+    require(!config->listen.empty(), "a controller can be asked");
+  }
+}
+
+void check_command_line(const std::string& text) {
+  const auto config = cli::parse_config(text, source_name);
+  if (accepted(config)) {
+    require(!config->hosts.empty(), "there are hosts to ask");
+    for (const auto& host : config->hosts) {
+      require(!host.address.empty(), "a host has an address");
+    }
   }
 }
 
@@ -64,6 +84,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   using namespace sluice;
   const std::string text(reinterpret_cast<const char*>(data), size);
   check_agent(text);
+  check_controller(text);
+  check_command_line(text);
   check_definition(text);
   check_plan(text);
   (void)accepted(model::parse_inventory(text, source_name));
