@@ -16,7 +16,7 @@ namespace sluice::sim {
 namespace {
 
 constexpr const char* kUsage =
-    R"(usage: simulate [--seeds N] [--first S] [--seconds T] [--seed S [--trace]] [--expect-violation]
+    R"(usage: simulate [--seeds N] [--first S] [--seconds T] [--seed S [--trace]] [--check-every N] [--expect-violation]
 
 Runs whole sessions (both workers, the network, a guest that writes, a scripted control side) in one
 thread on virtual time. Everything in a run follows from its seed.
@@ -26,6 +26,7 @@ thread on virtual time. Everything in a run follows from its seed.
   --seconds T          stop early after so much real time
   --seed S             replay one seed
   --trace              with --seed: print every packet and every phase of the control side
+  --check-every N      check the state of every page after every N steps of a worker (default 512)
   --expect-violation   succeed only if a violation is found: for builds with a planted bug
 
 Exit status 0: no violation (with --expect-violation: one was found); 1: otherwise; 2: usage.
@@ -38,6 +39,7 @@ struct Arguments {
   std::uint64_t seeds = 1000;
   std::uint64_t first = 1;
   std::uint64_t seconds = 0;
+  std::uint64_t check_every = 512;
   bool trace = false;
   bool expect_violation = false;
 };
@@ -68,6 +70,8 @@ bool parse(int count, char** words, Arguments& arguments) {
       arguments.first = *value;
     } else if (word == "--seconds") {
       arguments.seconds = *value;
+    } else if (word == "--check-every" && *value > 0) {
+      arguments.check_every = *value;
     } else if (word == "--seed") {
       arguments.first = *value;
       arguments.seeds = 1;
@@ -98,14 +102,15 @@ void on_abort(int /*signal*/) {
   _exit(status_of_abort);
 }
 
-bool run_seed(std::uint64_t seed, bool trace, Memories& memories, Totals& totals) {
+bool run_seed(std::uint64_t seed, const Arguments& arguments, Memories& memories, Totals& totals) {
   const Options options = Options::draw(seed);
   seed_now = seed;
   std::snprintf(description, sizeof(description), "%s", options.to_string().c_str());
-  if (trace) {
+  if (arguments.trace) {
     std::cout << description;
   }
-  Simulation simulation(seed, options, memories, trace ? &std::cout : nullptr);
+  Simulation simulation(seed, options, memories, arguments.trace ? &std::cout : nullptr,
+                        arguments.check_every);
   const std::string violation = simulation.run();
   simulation.add_to(totals);
   if (!violation.empty()) {
@@ -124,7 +129,7 @@ int run(const Arguments& arguments) {
   Totals totals;
   bool violated = false;
   for (std::uint64_t i = 0; i < arguments.seeds && !violated; ++i) {
-    violated = !run_seed(arguments.first + i, arguments.trace, *memories, totals);
+    violated = !run_seed(arguments.first + i, arguments, *memories, totals);
     if (arguments.seconds > 0 && seconds() >= static_cast<double>(arguments.seconds)) {
       break;
     }

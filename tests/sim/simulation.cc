@@ -13,7 +13,6 @@ namespace {
 constexpr TimeNs kIdleMaxNs = kMillisecondNs;
 // Whatever the faults, a session has reached one of its ends by then.
 constexpr TimeNs kPatienceNs = 120 * kSecondNs;
-constexpr std::uint64_t kStepsPerThoroughCheck = 512;
 
 // Counts indexed by an enumeration whose 0 is not valid.
 template <typename Enum, typename Counts>
@@ -34,10 +33,11 @@ Simulation::Host::Host(const HostOptions& host_options, Path& in, Path& out, std
                                                      probe, read_virtual_clock)) {}
 
 Simulation::Simulation(std::uint64_t seed, const Options& options, Memories& memories,
-                       std::ostream* trace)
+                       std::ostream* trace, std::uint64_t steps_per_check)
     : options_(options),
       random_(seed),
       trace_(trace),
+      steps_per_check_(steps_per_check),
       paths_{Path(options.paths[0], random_.next(),
                   [this](TimeNs now, Fate fate, const Packet& packet) {
                     packet_seen(0, now, fate, packet);
@@ -118,7 +118,7 @@ void Simulation::step(std::size_t host, TimeNs now) {
   it.idle_ns = busy ? 0 : std::min(2 * it.idle_ns + kMicrosecondNs / 2, kIdleMaxNs);
   it.next_step_ns = now + (busy ? 1 + random_.below(2 * it.options.step_ns) : it.idle_ns);
   handle_events(host);
-  check(++steps_ % kStepsPerThoroughCheck == 0);
+  check(++steps_ % steps_per_check_ == 0);
 }
 
 void Simulation::handle_events(std::size_t host) {

@@ -48,8 +48,10 @@ struct Totals {
 
 class Simulation {
  public:
-  // `trace` may be null.
-  Simulation(std::uint64_t seed, const Options& options, Memories& memories, std::ostream* trace);
+  // `trace` may be null. The state of every page is checked after every so many steps of a worker
+  // (1 and more), and whenever a session enters a phase; what costs less is checked after each.
+  Simulation(std::uint64_t seed, const Options& options, Memories& memories, std::ostream* trace,
+             std::uint64_t steps_per_check);
 
   // Runs to the end of all sessions. Empty, or what went wrong.
   [[nodiscard]] std::string run();
@@ -88,6 +90,7 @@ class Simulation {
   Options options_;
   Random random_;
   std::ostream* trace_;
+  const std::uint64_t steps_per_check_;
   std::array<Path, 2> paths_;  // [i]: from host i to the other
   std::array<std::unique_ptr<Host>, 2> hosts_;
   std::vector<std::unique_ptr<Session>> sessions_;
