@@ -258,6 +258,18 @@ void Cluster::check_room(const std::string& host) {
       used += guest.memory_gib;
   }
   if (used > hosts.at(host).memory_gib) violations.push_back(host + " has no room");
+  for (planner::GroupId group = 0; group < groups.size(); ++group) {
+    const auto here = std::count_if(groups_of.begin(), groups_of.end(), [&](const auto& member) {
+      const auto& [name, of] = member;
+      const auto guest = guests.find(name);
+      const auto incoming = incoming_.find(name);
+      const bool is_here = (guest != guests.end() && guest->second.host == host) ||
+                           (incoming != incoming_.end() && incoming->second == host);
+      return is_here && std::find(of.begin(), of.end(), group) != of.end();
+    });
+    if (groups[group].rule == planner::Rule::kApartHosts && here > groups[group].limit)
+      violations.push_back(host + " has too many of group " + groups[group].name);
+  }
 }
 
 PlannedMover make_mover(const Cluster& cluster) {
