@@ -11,6 +11,7 @@
 namespace sluice::controller {
 namespace {
 
+using Clock = std::chrono::steady_clock;
 using patch::ActionKind;
 using patch::Intent;
 using patch::Outcome;
@@ -72,7 +73,8 @@ Executor::~Executor() {
 }
 
 void Executor::begin(const patch::Run& run, const Intent& intent, bool again) {
-  Task task{run.id(), intent, again, run.definition_of(intent)};
+  Task task{run.id(), intent, again, run.definition_of(intent),
+            intent.guest == run.canary_name(intent.host)};
   spdlog::info("{} {}: {} {}{}{}", run.id(), intent.id, patch::to_string(intent.kind),
                intent.purpose, intent.to.empty() ? "" : " to " + intent.to,
                again ? ", taken up again" : "");
@@ -120,18 +122,17 @@ Outcome Executor::perform(const Task& task, const std::stop_token& stop) {
     case ActionKind::kHook:
       return run_hook(task, stop);
     case ActionKind::kReboot:
-      return reboot(task);
+      return reboot(task, stop);
     case ActionKind::kStartGuest:
-      return start_guest(task);
+      return start_guest(task, stop);
     case ActionKind::kStopGuest:
-      return stop_guest(task);
+      return stop_guest(task, stop);
     default:
       return {task.intent.id, false, "an action of this kind is not known"};
   }
 }
 
-std::optional<std::string> Executor::state_at(const std::string& host,
-                                              const std::string& guest) const {
+Executor::GuestState Executor::state_at(const std::string& host, const std::string& guest) const {
   const auto hosts = inventory_.hosts();
   const auto view = hosts.find(host);
   if (view == hosts.end() || !view->second.reachable) return std::nullopt;
@@ -210,7 +211,6 @@ std::optional<Outcome> Executor::settled(const Intent& intent, const std::string
 // Never guessed: both hosts are asked until one of them runs the guest for certain. The run goes on
 // without it when nobody has had a word of it for long, or it takes an operator.
 Outcome Executor::settle(const Task& task, const std::string& why, const std::stop_token& stop) {
-  using Clock = std::chrono::steady_clock;
   const Intent& intent = task.intent;
   auto heard = Clock::now();
   std::string words;
@@ -255,40 +255,68 @@ Outcome Executor::run_hook(const Task& task, const std::stop_token& stop) {
   request.set_timeout_s(intent.hook.timeout_s);
   request.set_idempotent(intent.hook.idempotent);
   for (const auto& [name, value] : environment) (*request.mutable_environment())[name] = value;
-  // The agent runs it once for the key, however often it is asked.
+  // The agent runs it once for the key, however often it is asked. As long as it may run, nothing
+  // else must be begun on the host.
+  const auto longest = silence_max_ + std::chrono::seconds(intent.hook.timeout_s);
   while (true) {
     const auto result = agent(intent.host).run_hook(request);
     if (result) return {intent.id, result->ok(), hooks::bounded_output(result->output())};
     const bool unreachable = result.error().kind == ErrorKind::kUnreachable;
-    if (!unreachable || stop.stop_requested() || inventory_.silent_for(intent.host) > silence_max_)
+    if (!unreachable || stop.stop_requested() || inventory_.silent_for(intent.host) > longest)
       return failed(task, result.error());
     note(task, result.error().message);
     std::this_thread::sleep_for(kRetry);
   }
 }
 
-// Whether it came back is seen by its boot id, not here.
-Outcome Executor::reboot(const Task& task) {
-  const auto result = agent(task.intent.host).reboot(task.intent.boot_id);
-  if (result) return {task.intent.id, true, result->begun() ? "" : "it had rebooted already"};
-  if (result.error().kind == ErrorKind::kUnreachable)
-    return {task.intent.id, true, "its agent does not answer: it may be rebooting"};
-  return failed(task, result.error());
+// Whether it came back is seen by its boot id, not here. A question that was lost is asked again: a
+// host that has another boot id is not rebooted.
+Outcome Executor::reboot(const Task& task, const std::stop_token& stop) {
+  const auto until = Clock::now() + silence_max_;
+  while (true) {
+    const auto result = agent(task.intent.host).reboot(task.intent.boot_id);
+    if (result) return {task.intent.id, true, result->begun() ? "" : "it had rebooted already"};
+    if (result.error().kind != ErrorKind::kUnreachable) return failed(task, result.error());
+    if (stop.stop_requested() || Clock::now() > until)
+      return {task.intent.id, true, "its agent does not answer: it may be rebooting"};
+    note(task, result.error().message);
+    std::this_thread::sleep_for(kRetry);
+  }
 }
 
-Outcome Executor::start_guest(const Task& task) {
+Outcome Executor::insist(const Task& task, const std::string& host,
+                         const std::function<Expected<void>()>& ask,
+                         bool (*is_so)(const GuestState& state), const std::stop_token& stop) {
+  const auto until = Clock::now() + silence_max_;
+  while (true) {
+    const auto done = ask();
+    inventory_.refresh({host});
+    if (done) return {task.intent.id, true, ""};
+    if (is_so(state_at(host, task.intent.guest)))
+      return {task.intent.id, true, "it was so already"};
+    const auto kind = done.error().kind;
+    const bool may_change = kind == ErrorKind::kBusy || kind == ErrorKind::kUnreachable;
+    if (!may_change || stop.stop_requested() || Clock::now() > until)
+      return failed(task, done.error());
+    note(task, done.error().message);
+    std::this_thread::sleep_for(kRetry);
+  }
+}
+
+Outcome Executor::start_guest(const Task& task, const std::stop_token& stop) {
   const Intent& intent = task.intent;
   const auto definition = rename(task.definition, intent.guest);
   if (!definition) return failed(task, definition.error());
   const std::string& host = intent.to.empty() ? intent.host : intent.to;
-  const auto started = agent(host).start_guest(*definition, "guest " + intent.guest);
-  inventory_.refresh({host});
-  if (started) return {intent.id, true, ""};
-  if (task.again && runs(state_at(host, intent.guest))) return {intent.id, true, "it ran already"};
-  return failed(task, started.error());
+  const auto start = [&]() -> Expected<void> {
+    const auto started = agent(host).start_guest(*definition, "guest " + intent.guest);
+    if (!started) return tl::unexpected<Error>(started.error());
+    return {};
+  };
+  return insist(task, host, start, runs, stop);
 }
 
-Outcome Executor::stop_guest(const Task& task) {
+Outcome Executor::stop_guest(const Task& task, const std::stop_token& stop) {
   const Intent& intent = task.intent;
   std::vector<std::string> names;
   for (const auto& [name, agent] : agents_) names.push_back(name);
@@ -306,11 +334,15 @@ Outcome Executor::stop_guest(const Task& task) {
         fmt::format("where {} runs is not known: {} does not answer", intent.guest, silent->first)};
   }
   const std::string& host = found->second.host();
-  const auto stopped = agent(host).stop_guest(intent.guest);
-  inventory_.refresh({host});
-  if (!stopped && stopped.error().kind != ErrorKind::kNotFound)
-    return failed(task, stopped.error());
-  return {intent.id, true, ""};
+  // Somebody started or moved it while nobody was looking: that is theirs to stop.
+  if (host != intent.host && !task.of_canary)
+    return {intent.id, false, fmt::format("{} is on {} by now", intent.guest, host)};
+  const auto end = [&]() -> Expected<void> {
+    const auto stopped = agent(host).stop_guest(intent.guest);
+    if (!stopped) return tl::unexpected<Error>(stopped.error());
+    return {};
+  };
+  return insist(task, host, end, is_absent, stop);
 }
 
 }  // namespace sluice::controller

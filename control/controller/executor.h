@@ -52,6 +52,7 @@ class Executor final : public patch::Actions {
     patch::Intent intent;
     bool again = false;
     std::string definition;  // kStartGuest
+    bool of_canary = false;  // its guest is this run's own, wherever it is
   };
   [[nodiscard]] patch::Outcome perform(const Task& task, const std::stop_token& stop);
   [[nodiscard]] patch::Outcome migrate(const Task& task, const std::stop_token& stop);
@@ -69,14 +70,21 @@ class Executor final : public patch::Actions {
                                                       const std::string& why, std::string* words,
                                                       bool* moving);
   [[nodiscard]] patch::Outcome run_hook(const Task& task, const std::stop_token& stop);
-  [[nodiscard]] patch::Outcome reboot(const Task& task);
-  [[nodiscard]] patch::Outcome start_guest(const Task& task);
-  [[nodiscard]] patch::Outcome stop_guest(const Task& task);
+  [[nodiscard]] patch::Outcome reboot(const Task& task, const std::stop_token& stop);
+  using GuestState = std::optional<std::string>;  // see state_at()
+  // Asks `host` to do something to the guest until it has, or the guest is so already, or it
+  // refuses. Its agent may still be busy with it, at an earlier controller's word, and an answer
+  // may have been lost.
+  [[nodiscard]] patch::Outcome insist(const Task& task, const std::string& host,
+                                      const std::function<Expected<void>()>& ask,
+                                      bool (*is_so)(const GuestState& state),
+                                      const std::stop_token& stop);
+  [[nodiscard]] patch::Outcome start_guest(const Task& task, const std::stop_token& stop);
+  [[nodiscard]] patch::Outcome stop_guest(const Task& task, const std::stop_token& stop);
   [[nodiscard]] client::AgentClient& agent(const std::string& host) { return *agents_.at(host); }
   // What the host says of the guest when it is asked now: its state, empty if it does not have it.
   // Nothing: it does not answer.
-  [[nodiscard]] std::optional<std::string> state_at(const std::string& host,
-                                                    const std::string& guest) const;
+  [[nodiscard]] GuestState state_at(const std::string& host, const std::string& guest) const;
   void note(const Task& task, const std::string& waits_for);
   [[nodiscard]] patch::Outcome failed(const Task& task, const Error& error) const;
 

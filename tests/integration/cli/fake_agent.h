@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -67,11 +68,14 @@ class FakeAgent final : public v1::Agent::Service {
   Script script;
   v1::VerifyGuestResult verify_result;
   std::function<void(grpc::ServerContext&)> on_get_host;  // may keep the question waiting
+  // How it answers when a guest is to be started or stopped, instead of doing it; nothing: it does.
+  std::function<std::optional<grpc::Status>(const std::string& guest)> on_start_or_stop;
 
   // What came in.
   std::vector<v1::MigrateRequest> migrations;
   int watched = 0;  // migrations that were watched
   std::vector<std::string> hook_keys;
+  std::vector<std::string> reboots;  // the boot ids
   v1::StartGuestRequest started;
   std::string adopted;
 
@@ -113,6 +117,12 @@ class FakeAgent final : public v1::Agent::Service {
     reply->set_ok(true);
     return grpc::Status::OK;
   }
+  grpc::Status Reboot(grpc::ServerContext*, const v1::RebootRequest* request,
+                      v1::RebootResult* reply) override {
+    reboots.push_back(request->boot_id());
+    reply->set_begun(true);
+    return grpc::Status::OK;
+  }
   grpc::Status ListGuests(grpc::ServerContext*, const v1::ListGuestsRequest*,
                           v1::GuestList* reply) override {
     const std::scoped_lock lock(mutex_);
@@ -127,6 +137,10 @@ class FakeAgent final : public v1::Agent::Service {
     if (begin == std::string::npos)
       return {grpc::StatusCode::INVALID_ARGUMENT, request->file_name() + ":1:1: no name"};
     const auto end = text.find('"', begin + 8);
+    if (on_start_or_stop) {
+      if (const auto answer = on_start_or_stop(text.substr(begin + 8, end - begin - 8)))
+        return *answer;
+    }
     add_guest(text.substr(begin + 8, end - begin - 8));
     const std::scoped_lock lock(mutex_);
     *reply = guests_[text.substr(begin + 8, end - begin - 8)];
@@ -134,6 +148,9 @@ class FakeAgent final : public v1::Agent::Service {
   }
   grpc::Status StopGuest(grpc::ServerContext*, const v1::StopGuestRequest* request,
                          v1::GuestInfo* reply) override {
+    if (on_start_or_stop) {
+      if (const auto answer = on_start_or_stop(request->name())) return *answer;
+    }
     const std::scoped_lock lock(mutex_);
     if (!guests_.contains(request->name()))
       return {grpc::StatusCode::NOT_FOUND, "no guest " + request->name()};

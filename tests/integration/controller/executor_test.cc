@@ -174,6 +174,57 @@ TEST_F(ExecutorTest, AHookOfANewJournalIsAnotherOneForItsAgent) {
   EXPECT_EQ(h1->hook_keys, (std::vector<std::string>{"aaaa-r1-5", "bbbb-r1-5"}));
 }
 
+patch::Intent stop_g1() { return {1, patch::ActionKind::kStopGuest, "drain:g1", "h1", "g1"}; }
+
+// As after the death of a controller that asked for the same.
+TEST_F(ExecutorTest, AStopThatIsUnderWayAlreadyIsWaitedFor) {
+  const auto h1 = agent("h1");
+  const auto h2 = agent("h2");
+  h1->add_guest("g1");
+  int asked = 0;
+  h1->on_start_or_stop = [&](const std::string& guest) -> std::optional<grpc::Status> {
+    if (++asked == 2) h1->remove_guest(guest);
+    return asked > 2 ? std::nullopt
+                     : std::optional(grpc::Status(grpc::StatusCode::ABORTED,
+                                                  "guest g1 is being started or stopped"));
+  };
+  const Outcome end = perform(stop_g1(), /*again=*/true);
+  EXPECT_TRUE(end.ok) << end.detail;
+  EXPECT_EQ(asked, 2);
+}
+
+TEST_F(ExecutorTest, AStopWhoseAnswerWasLostHasHappenedIfTheGuestIsGone) {
+  const auto h1 = agent("h1");
+  const auto h2 = agent("h2");
+  h1->add_guest("g1");
+  h1->on_start_or_stop = [&](const std::string& guest) -> std::optional<grpc::Status> {
+    h1->remove_guest(guest);
+    return grpc::Status(grpc::StatusCode::UNAVAILABLE, "Connection reset by peer");
+  };
+  EXPECT_TRUE(perform(stop_g1()).ok);
+}
+
+TEST_F(ExecutorTest, AGuestThatSomebodyStartedElsewhereIsNotStoppedThere) {
+  const auto h1 = agent("h1");
+  const auto h2 = agent("h2");
+  h2->add_guest("g1");
+  const Outcome end = perform(stop_g1(), /*again=*/true);
+  EXPECT_FALSE(end.ok);
+  EXPECT_EQ(end.detail, "g1 is on h2 by now");
+  EXPECT_EQ(h2->guest_count(), 1U);
+}
+
+TEST_F(ExecutorTest, ARebootIsAskedForAgainWhenTheQuestionWasLost) {
+  patch::Intent intent{1, patch::ActionKind::kReboot, "reboot", "h1"};
+  intent.boot_id = "b1";
+  std::unique_ptr<FakeAgent> h1;
+  on_waiting_ = [&](const std::string&) { h1 = agent("h1"); };
+  const Outcome end = perform(intent);
+  EXPECT_TRUE(end.ok) << end.detail;
+  ASSERT_NE(h1, nullptr);
+  EXPECT_EQ(h1->reboots, (std::vector<std::string>{"b1"}));
+}
+
 TEST_F(ExecutorTest, AGuestThatHasEndedIsNotWaitedFor) {
   const auto h1 = agent("h1");
   const auto h2 = agent("h2");
