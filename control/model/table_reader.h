@@ -2,8 +2,10 @@
 // thread.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <initializer_list>
 #include <optional>
 #include <string>
@@ -12,6 +14,7 @@
 #include <utility>
 
 #include "dataplane/base/expected.h"
+#include "dataplane/base/nearest.h"
 
 namespace sluice::model {
 
@@ -23,11 +26,15 @@ class TableReader {
               std::optional<Error>& error)
       : table_(table), source_(source), prefix_(std::move(prefix)), error_(error) {}
 
+  // Names the known key that was probably meant, or, if none is near, all of them.
   void refuse_unknown(std::initializer_list<std::string_view> known) {
     for (const auto& [key, node] : table_) {
-      bool found = false;
-      for (const auto name : known) found = found || key.str() == name;
-      if (!found) complain(key.source(), fmt::format("unknown key {}{}", prefix_, key.str()));
+      if (std::find(known.begin(), known.end(), key.str()) != known.end()) continue;
+      const std::string_view meant = nearest(key.str(), known);
+      complain(key.source(),
+               fmt::format("unknown key {}{}; {}", prefix_, key.str(),
+                           meant.empty() ? fmt::format("known: {}", fmt::join(known, ", "))
+                                         : fmt::format("did you mean {}{}?", prefix_, meant)));
     }
   }
 

@@ -3,9 +3,11 @@
 #include <array>
 #include <filesystem>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <optional>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace sluice::security {
 namespace {
@@ -27,6 +29,9 @@ Expected<SecurityConfig> read_security(const toml::node* node, const std::string
     return tl::unexpected(mistake(source, node->source(), "security must be a table"));
   const std::array<std::pair<std::string_view, std::string*>, 3> files = {
       {{"ca", &config.ca}, {"certificate", &config.certificate}, {"key", &config.key}}};
+  std::vector<std::string_view> known = {"tls"};
+  if (owner == ConfigOwner::kAgent) known.emplace_back("allow_plaintext");
+  for (const auto& [name, target] : files) known.push_back(name);
   for (const auto& [key, value] : *table) {
     if (key == "tls" || (key == "allow_plaintext" && owner == ConfigOwner::kAgent)) {
       const auto flag = value.value_exact<bool>();
@@ -42,8 +47,9 @@ Expected<SecurityConfig> read_security(const toml::node* node, const std::string
       if (key == name) file = target;
     }
     if (file == nullptr) {
-      return tl::unexpected(
-          mistake(source, key.source(), fmt::format("unknown key security.{}", key.str())));
+      return tl::unexpected(mistake(
+          source, key.source(),
+          fmt::format("unknown key security.{}; known: {}", key.str(), fmt::join(known, ", "))));
     }
     const auto path = value.value_exact<std::string>();
     if (!path || path->empty()) {

@@ -54,5 +54,15 @@ TEST(ControllerConfig, NamesWhatIsWrongWithDomainsAndGroups) {
             std::string::npos);
 }
 
+TEST(ControllerConfig, NamesTheKeyThatWasProbablyMeant) {
+  EXPECT_EQ(complaint("[placement]\nreserved = \"1G\"\n"),
+            "controller.toml:9:1: unknown key placement.reserved; did you mean placement.reserve?");
+  EXPECT_EQ(complaint("[guest.db]\npolicy = \"live\"\n"),
+            "controller.toml:8:2: unknown key guest; did you mean guests?");
+  EXPECT_EQ(complaint("[groups.db]\nrule = \"apart\"\nguests = [\"a\"]\nmoving = 1\n"),
+            "controller.toml:11:1: unknown key groups.db.moving; did you mean "
+            "groups.db.moving_max?");
+}
+
 }  // namespace
 }  // namespace sluice::controller

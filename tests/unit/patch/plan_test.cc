@@ -79,7 +79,12 @@ TEST(PlanFile, ErrorsNameTheLineAndTheThing) {
             "plan.toml:1:1: hooks.patch is missing: what is to be done on each host");
   EXPECT_EQ(error_of("name = 'a'\nhosts = ['h1', 'h1']\nhooks.patch = 'x'\n"),
             "plan.toml:2:16: hosts names h1 twice");
-  EXPECT_EQ(error_of(std::string(kMinimal) + "colour = 1\n"), "plan.toml:4:1: unknown key colour");
+  EXPECT_EQ(error_of(std::string(kMinimal) + "paralel = 1\n"),
+            "plan.toml:4:1: unknown key paralel; did you mean parallel?");
+  EXPECT_EQ(error_of(std::string(kMinimal) + "[reboot]\ntimeouts = 1\n"),
+            "plan.toml:5:1: unknown key reboot.timeouts; did you mean reboot.timeout_s?");
+  EXPECT_EQ(error_of(std::string(kMinimal) + "[reboot]\ncolour = 1\n"),
+            "plan.toml:5:1: unknown key reboot.colour; known: needed, timeout_s");
   EXPECT_EQ(error_of(std::string(kMinimal) + "[refill]\npercent = [50, 25]\n"),
             "plan.toml:5:16: refill.percent must grow, from above 0 to 100");
   EXPECT_EQ(error_of(std::string(kMinimal) + "[refill]\nplacement = 'away'\n"),
