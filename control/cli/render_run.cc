@@ -6,6 +6,7 @@
 #include <ctime>
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sstream>
 #include <vector>
 
@@ -65,10 +66,21 @@ Rows host_rows(const v1::RunStatus& run) {
 std::string what(const v1::TaskStatus& task) {
   if (task.action() == "migrate")
     return fmt::format("{}: {} -> {}", task.guest(), task.from(), task.to());
-  if (!task.guest().empty())
+  if (!task.guest().empty() && task.action() != "hook")
     return fmt::format("{}: {} {}", task.host(), task.action(), task.guest());
   if (task.purpose() == task.action()) return fmt::format("{}: {}", task.host(), task.action());
   return fmt::format("{}: {} {}", task.host(), task.action(), task.purpose());
+}
+
+std::string range(double low_seconds, double high_seconds) {
+  return fmt::format("{} to {}", span(low_seconds), span(high_seconds));
+}
+
+// Of a host's drain, or of all.
+template <typename Part>
+std::string estimate(const Part& part) {
+  return fmt::format("estimate {} ({}), lower bound {}", span(part.seconds()),
+                     range(part.low_seconds(), part.high_seconds()), span(part.bound_seconds()));
 }
 
 }  // namespace
@@ -80,25 +92,31 @@ bool is_success(const v1::RunStatus& run) {
 }
 
 std::string render_preview(const v1::Preview& preview) {
-  Rows rows = {{"HOST", "STARTS", "TAKES", "GUEST", "FROM", "TO", "MEMORY"}};
-  std::string bounds;
+  Rows rows = {{"HOST", "STARTS", "TAKES", "RANGE", "GUEST", "FROM", "TO", "MEMORY"}};
+  std::string totals;
+  std::uint32_t wave = 0;
   for (const v1::PreviewHost& host : preview.hosts()) {
     for (const v1::PreviewMove& move : host.moves()) {
-      rows.push_back({host.host(), span(move.start_seconds()), span(move.seconds()), move.guest(),
-                      move.from(), move.to(), format_bytes(move.memory_bytes())});
+      rows.push_back({host.host(), span(move.start_seconds()), span(move.seconds()),
+                      range(move.low_seconds(), move.high_seconds()), move.guest(), move.from(),
+                      move.to(), format_bytes(move.memory_bytes())});
     }
-    bounds +=
-        fmt::format("{}: {}, estimate {}, lower bound {}{}\n", host.host(),
-                    format_counted(static_cast<std::uint64_t>(host.moves_size()), "move", "moves"),
-                    span(host.seconds()), span(host.bound_seconds()),
-                    host.bound_reason().empty() ? "" : " (" + host.bound_reason() + ")");
+    if (host.wave() != wave) totals += fmt::format("wave {}:\n", host.wave());
+    wave = host.wave();
+    totals += fmt::format(
+        "{}: {}, {}{}\n", host.host(),
+        format_counted(static_cast<std::uint64_t>(host.moves_size()), "move", "moves"),
+        estimate(host), host.bound_reason().empty() ? "" : " (" + host.bound_reason() + ")");
+    if (host.shut_down_size() > 0) {
+      totals += fmt::format("{}: shut down until it is back: {}\n", host.host(),
+                            fmt::join(host.shut_down(), ", "));
+    }
   }
   std::string text = rows.size() > 1 ? render_table(rows) : "nothing has to move\n";
-  text += bounds;
-  if (preview.hosts_size() > 1) {
-    text += fmt::format("in all: estimate {}, lower bound {}\n", span(preview.seconds()),
-                        span(preview.bound_seconds()));
-  }
+  text += totals;
+  if (preview.hosts_size() > 1) text += fmt::format("in all: {}\n", estimate(preview));
+  if (!preview.begins().empty())
+    text += fmt::format("waits for its window, which opens {}\n", preview.begins());
   return text;
 }
 
@@ -118,18 +136,27 @@ std::string render_run_headline(const v1::RunStatus& run) {
     text += fmt::format(", took {}",
                         format_span(static_cast<std::uint64_t>(run.ended_ms() - run.begun_ms())));
   }
-  if (!run.reason().empty()) text += fmt::format(" ({})", one_line(run.reason()));
+  if (!run.waits_for().empty()) {
+    text += fmt::format(" ({})", run.waits_for());
+  } else if (!run.reason().empty()) {
+    text += fmt::format(" ({})", one_line(run.reason()));
+  }
   return text;
 }
 
 std::string render_task(const v1::TaskStatus& task) {
   std::string text = what(task);
   if (task.attempt() > 1) text += fmt::format(", attempt {}", task.attempt());
-  if (task.state() == "under way")
+  if (task.state() == "under way") {
+    if (task.expected_seconds() > 0)
+      text += fmt::format(", {} expected", span(task.expected_seconds()));
     return task.detail().empty() ? text : text + ": " + one_line(task.detail());
+  }
   text += fmt::format(", {}", task.state());
   if (task.seconds() > 0)
     text += fmt::format(" {} {}", task.state() == "done" ? "in" : "after", span(task.seconds()));
+  if (task.seconds() > 0 && task.expected_seconds() > 0)
+    text += fmt::format(" of {} expected", span(task.expected_seconds()));
   if (task.action() == "migrate" && task.state() == "done")
     text += fmt::format(", stood still for {:.1f} ms", task.downtime_ms());
   const std::string detail = one_line(task.detail());

@@ -14,6 +14,7 @@ Json to_json(const v1::ClusterHost& host) {
           {"memory_used_bytes", host.memory_used_bytes()},
           {"guests", Json(host.guests())},
           {"hooks", Json(host.hooks())},
+          {"labels", Json(host.labels())},
           {"link_bits_per_second", host.link_bits_per_second()}};
 }
 
@@ -27,15 +28,25 @@ Json to_json(const v1::Preview& preview) {
                        {"to", move.to()},
                        {"start_s", move.start_seconds()},
                        {"end_s", move.start_seconds() + move.seconds()},
+                       {"low_s", move.low_seconds()},
+                       {"high_s", move.high_seconds()},
                        {"memory_bytes", move.memory_bytes()}});
     }
-    hosts.push_back({{"host", host.host()},
+    Json document = {{"host", host.host()},
                      {"estimate_s", host.seconds()},
+                     {"estimate_low_s", host.low_seconds()},
+                     {"estimate_high_s", host.high_seconds()},
                      {"bound_s", host.bound_seconds()},
                      {"bound_reason", host.bound_reason()},
-                     {"moves", std::move(moves)}});
+                     {"moves", std::move(moves)},
+                     {"shut_down", Json(host.shut_down())}};
+    if (host.wave() != 0) document["wave"] = host.wave();
+    hosts.push_back(std::move(document));
   }
-  return {{"estimate_s", preview.seconds()},
+  return {{"begins", preview.begins()},
+          {"estimate_s", preview.seconds()},
+          {"estimate_low_s", preview.low_seconds()},
+          {"estimate_high_s", preview.high_seconds()},
           {"bound_s", preview.bound_seconds()},
           {"hosts", std::move(hosts)}};
 }
@@ -50,6 +61,7 @@ Json to_json(const v1::TaskStatus& task) {
     document["from"] = task.from();
     document["to"] = task.to();
     document["downtime_ms"] = task.downtime_ms();
+    document["expected_s"] = task.expected_seconds();
     document["goodput_gbps"] = task.goodput_gbps();
   }
   return document;
@@ -72,6 +84,8 @@ Json to_json(const v1::RunStatus& run) {
           {"name", run.name()},
           {"status", run.state()},
           {"reason", run.reason()},
+          {"waits_for", run.waits_for()},
+          {"begun_by", run.begun_by()},
           {"drain_only", run.drain_only()},
           {"begun_ms", run.begun_ms()},
           {"ended_ms", run.ended_ms()},

@@ -86,6 +86,19 @@ void read_domains(TableReader& root, Config& config) {
   });
 }
 
+void read_labels(TableReader& root, Config& config) {
+  each_table(root, "labels", [&](const std::string& host, TableReader& labels) {
+    const bool known = std::any_of(config.hosts.begin(), config.hosts.end(),
+                                   [&](const auto& other) { return other.name == host; });
+    if (!known) {
+      labels.complain(labels.table().source(),
+                      fmt::format("labels.{}: there is no such host in [hosts]", host));
+    }
+    for (const auto& [key, node] : labels.table())
+      labels.text(key.str(), config.labels[host][std::string(key.str())], true);
+  });
+}
+
 void read_guests(TableReader& root, Config& config) {
   each_table(root, "guests", [&](const std::string& name, TableReader& guest) {
     guest.refuse_unknown({"policy"});
@@ -114,7 +127,7 @@ Expected<Config> parse_config(std::string_view text, const std::string& source) 
   std::optional<Error> error;
   TableReader root(*parsed, source, "", error);
   root.refuse_unknown({"name", "listen", "journal", "state_dir", "hooks_dir", "hosts", "security",
-                       "placement", "guests", "groups", "domains"});
+                       "placement", "guests", "groups", "domains", "labels"});
   root.text("name", config.name, true);
   root.array("listen", true, [&](const toml::node& node) {
     config.listen.push_back(node.value_exact<std::string>().value_or(""));
@@ -126,6 +139,7 @@ Expected<Config> parse_config(std::string_view text, const std::string& source) 
   root.text("hooks_dir", config.hooks_dir);
   read_hosts(root, config);
   read_domains(root, config);
+  read_labels(root, config);
   root.subtable("placement", [&](TableReader& reader) {
     reader.refuse_unknown({"reserve", "guest_overhead"});
     reader.parsed("reserve", config.reserve_bytes, "a size as in \"1G\"", parse_bytes);

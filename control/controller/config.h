@@ -30,6 +30,7 @@ struct Config {
   std::vector<client::HostAddress> hosts;
   // Number of a host's failure domain; a host that is not named is one by itself.
   std::map<std::string, std::uint32_t> failure_domains;
+  std::map<std::string, patch::Labels> labels;  // by host; those without any are left out
   security::SecurityConfig security;
   std::uint64_t reserve_bytes = 0;                     // of every host: never given to guests
   std::uint64_t guest_overhead_bytes = 0;              // what a guest costs besides its memory

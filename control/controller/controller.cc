@@ -4,9 +4,13 @@
 #include <chrono>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <set>
 #include <spdlog/spdlog.h>
 
+#include "control/controller/preview.h"
+#include "control/controller/report.h"
 #include "control/controller/run_view.h"
+#include "control/controller/zone_file.h"
 
 namespace sluice::controller {
 namespace {
@@ -256,13 +260,23 @@ patch::Facts Controller::facts(const Hosts& hosts, const std::string& run) const
     }
   }
   std::vector<patch::Move> moving;
+  std::set<std::string> shutting_down;
+  for (const auto& driver : drivers_) {
+    const patch::Plan& plan = driver->run().plan();
+    if (patch::is_final(driver->run().state()) || !plan.shut_down_guests) continue;
+    shutting_down.insert(plan.hosts.begin(), plan.hosts.end());
+  }
   for (const auto& [name, guest] : place_guests(hosts)) {
     const auto policy = config_.policies.find(name);
     if (guest.state() == "moving") moving.push_back({name, guest.host(), guest.moving_to(), ""});
     auto& out = facts.guests[name];
     out.host = guest.host();
     if (policy != config_.policies.end()) out.policy = policy->second;
-    if (out.policy == patch::GuestPolicy::kShutdown) out.definition = guest.definition_toml();
+    if (out.policy == patch::GuestPolicy::kShutdown || shutting_down.count(out.host) != 0) {
+      const auto& definitions = *hosts.at(out.host).definitions;
+      if (const auto known = definitions.find(name); known != definitions.end())
+        out.definition = known->second;
+    }
   }
   std::vector<const patch::Run*> runs;
   for (const auto& driver : drivers_) runs.push_back(&driver->run());
@@ -294,29 +308,57 @@ Expected<patch::Driver*> Controller::find(const std::string& run) {
                                                               fmt::join(names, ", ")));
 }
 
-Expected<patch::Plan> Controller::check_plan(const std::string& plan_toml,
-                                             const std::string& source) {
+// Any thread.
+Expected<std::pair<patch::Plan, patch::Resolution>> Controller::read_plan(
+    const std::string& plan_toml, const std::string& source) const {
   auto plan = patch::parse_plan(plan_toml, source);
-  if (!plan) return plan;
+  if (!plan) return tl::unexpected<Error>(plan.error());
+  std::map<std::string, patch::Labels> labels = config_.labels;
+  for (const auto& host : config_.hosts) labels.try_emplace(host.name);
+  auto waves = patch::choose_hosts(*plan, labels);
+  if (!waves) return tl::unexpected<Error>(waves.error());
+  patch::Resolution resolution{std::move(*waves), ""};
+  if (plan->window.zone_name != patch::kUtc) {
+    auto rule = read_zone_rule(plan->window.zone_name);
+    if (!rule)
+      return fail(rule.error().kind, fmt::format("{}: {}", plan->name, rule.error().message));
+    resolution.zone_rule = std::move(*rule);
+  }
+  if (auto resolved = patch::resolve(*plan, resolution); !resolved)
+    return tl::unexpected<Error>(resolved.error());
+  return std::pair{std::move(*plan), std::move(resolution)};
+}
+
+Expected<void> Controller::refuse_busy_hosts(const patch::Plan& plan) const {
   for (const auto& driver : drivers_) {
     const patch::Run& run = driver->run();
     if (patch::is_final(run.state())) continue;
-    for (const auto& host : plan->hosts) {
+    for (const auto& host : plan.hosts) {
       const auto& hosts = run.plan().hosts;
-      if (std::find(hosts.begin(), hosts.end(), host) != hosts.end()) {
-        return fail(
-            ErrorKind::kBusy,
-            fmt::format("{}: {} is part of run {} ({}), which is {}; abort it or wait", plan->name,
-                        host, run.id(), run.plan().name, patch::to_string(run.state())));
-      }
+      if (std::find(hosts.begin(), hosts.end(), host) == hosts.end()) continue;
+      return fail(
+          ErrorKind::kBusy,
+          fmt::format("{}: {} is part of run {} ({}), which is {}; abort it or wait", plan.name,
+                      host, run.id(), run.plan().name, patch::to_string(run.state())));
     }
   }
+  return {};
+}
+
+Expected<Controller::Checked> Controller::check_plan(const std::string& plan_toml,
+                                                     const std::string& source) {
+  auto read = read_plan(plan_toml, source);
+  if (!read) return tl::unexpected<Error>(read.error());
+  auto& [plan, resolution] = *read;
+  if (auto free = refuse_busy_hosts(plan); !free) return tl::unexpected<Error>(free.error());
   const Hosts hosts = inventory_.hosts();
   patch::Facts known = facts(hosts, "");
   known.controller_hooks = hooks::HookRunner(config_.hooks_dir, config_.state_dir).names();
-  if (auto admitted = patch::admit(*plan, known, mover(hosts)); !admitted)
+  if (auto admitted = patch::admit(plan, known, mover(hosts)); !admitted)
     return tl::unexpected<Error>(admitted.error());
-  return plan;
+  auto preview = make_preview(plan, make_cluster(hosts, config_), known, durations_);
+  if (!preview) return tl::unexpected<Error>(preview.error());
+  return Checked{std::move(plan), std::move(resolution), std::move(*preview)};
 }
 
 // ---- for the services ----
@@ -341,6 +383,8 @@ v1::ClusterInfo Controller::cluster() {
       for (const auto& [guest, about] : placed) {
         if (about.host() == name) out.add_guests(guest);
       }
+      if (const auto labels = config_.labels.find(name); labels != config_.labels.end())
+        out.mutable_labels()->insert(labels->second.begin(), labels->second.end());
       out.set_cordoned_by(marks_[name].cordoned_by);
       out.set_quarantined(marks_[name].quarantined);
     }
@@ -348,7 +392,8 @@ v1::ClusterInfo Controller::cluster() {
   });
 }
 
-Expected<void> Controller::set_mark(const std::string& host, patch::Mark mark) {
+Expected<void> Controller::set_mark(const std::string& host, patch::Mark mark,
+                                    const std::string& by) {
   const auto known = inventory_.hosts();
   if (known.count(host) == 0) {
     return fail(ErrorKind::kNotFound,
@@ -360,7 +405,7 @@ Expected<void> Controller::set_mark(const std::string& host, patch::Mark mark) {
     const bool takes_part = std::find(hosts.begin(), hosts.end(), host) != hosts.end();
     if (patch::is_final(run.state()) || !takes_part || run.host(host).mended) continue;
     if (mark == patch::Mark::kUncordon && run.host(host).state == patch::HostState::kQuarantined) {
-      auto mended = driver->mended(host, now_ms());
+      auto mended = driver->mended(host, by, now_ms());
       if (!mended) fatal(mended.error().message);
       note_marks(run);
       return mended;
@@ -368,7 +413,7 @@ Expected<void> Controller::set_mark(const std::string& host, patch::Mark mark) {
     return fail(ErrorKind::kBusy, fmt::format("{} is part of run {}, which is {}; abort it first",
                                               host, run.id(), patch::to_string(run.state())));
   }
-  const patch::MarkStep step{host, mark};
+  const patch::MarkStep step{host, mark, by};
   const patch::Record record{now_ms(), step};
   if (auto written = journal_.append(epoch_, kClusterJournal, patch::encode(record)); !written)
     return written;
@@ -376,77 +421,50 @@ Expected<void> Controller::set_mark(const std::string& host, patch::Mark mark) {
   return {};
 }
 
-Expected<void> Controller::cordon(const std::string& host) {
-  return decide([this, host] { return set_mark(host, patch::Mark::kCordon); });
+Expected<void> Controller::cordon(const std::string& host, const std::string& by) {
+  return decide([this, host, by] { return set_mark(host, patch::Mark::kCordon, by); });
 }
 
-Expected<void> Controller::uncordon(const std::string& host) {
-  return decide([this, host] { return set_mark(host, patch::Mark::kUncordon); });
+Expected<void> Controller::uncordon(const std::string& host, const std::string& by) {
+  return decide([this, host, by] { return set_mark(host, patch::Mark::kUncordon, by); });
 }
 
 // A hook that was put there a moment ago is there. A silent host keeps nobody but the caller
 // waiting.
 void Controller::ask_hosts_of(const std::string& plan_toml, const std::string& source) {
-  if (const auto plan = patch::parse_plan(plan_toml, source)) inventory_.refresh(plan->hosts);
+  if (const auto plan = read_plan(plan_toml, source)) inventory_.refresh(plan->first.hosts);
 }
 
 Expected<v1::Preview> Controller::preview(const std::string& plan_toml, const std::string& source) {
   ask_hosts_of(plan_toml, source);
   return decide([this, plan_toml, source]() -> Expected<v1::Preview> {
-    const auto plan = check_plan(plan_toml, source);
-    if (!plan) return tl::unexpected<Error>(plan.error());
-    const planner::Cluster cluster = make_cluster(inventory_.hosts(), config_);
-    planner::PlanOptions options;
-    options.move_time = [this](const planner::Guest& guest, std::uint64_t bytes_per_second) {
-      return durations_.estimate(guest, bytes_per_second).ms;
-    };
-    v1::Preview preview;
-    for (const auto& name : plan->hosts) {
-      const auto host = std::find_if(cluster.hosts.begin(), cluster.hosts.end(),
-                                     [&](const auto& other) { return other.name == name; });
-      const auto drain = planner::plan_drain(
-          cluster, {static_cast<planner::HostId>(host - cluster.hosts.begin())}, options);
-      if (!drain) return tl::unexpected<Error>(drain.error());
-      auto& out = *preview.add_hosts();
-      out.set_host(name);
-      out.set_seconds(static_cast<double>(drain->makespan_ms) / 1000);
-      out.set_bound_seconds(static_cast<double>(drain->bound.ms) / 1000);
-      out.set_bound_reason(drain->bound.reason);
-      for (const auto& move : drain->moves) {
-        auto& line = *out.add_moves();
-        line.set_guest(cluster.guests[move.guest].name);
-        line.set_from(cluster.hosts[move.from].name);
-        line.set_to(cluster.hosts[move.to].name);
-        line.set_start_seconds(static_cast<double>(move.start_ms) / 1000);
-        line.set_seconds(static_cast<double>(move.end_ms - move.start_ms) / 1000);
-        line.set_memory_bytes(cluster.guests[move.guest].memory_bytes);
-      }
-      preview.set_seconds(preview.seconds() + out.seconds());
-      preview.set_bound_seconds(preview.bound_seconds() + out.bound_seconds());
-    }
-    return preview;
+    auto checked = check_plan(plan_toml, source);
+    if (!checked) return tl::unexpected<Error>(checked.error());
+    return std::move(checked->preview);
   });
 }
 
-Expected<std::string> Controller::start_run(const std::string& plan_toml,
-                                            const std::string& source) {
+Expected<std::string> Controller::start_run(const std::string& plan_toml, const std::string& source,
+                                            const std::string& by) {
   ask_hosts_of(plan_toml, source);
-  return decide([this, plan_toml, source]() -> Expected<std::string> {
-    const auto plan = check_plan(plan_toml, source);
-    if (!plan) return tl::unexpected<Error>(plan.error());
+  return decide([this, plan_toml, source, by]() -> Expected<std::string> {
+    const auto checked = check_plan(plan_toml, source);
+    if (!checked) return tl::unexpected<Error>(checked.error());
     const std::string id = fmt::format("r{}", drivers_.size() + 1);
-    auto driver = patch::Driver::create(journal_, epoch_, id, plan_toml, executor_, now_ms());
+    const patch::Created created{plan_toml, by, checked->resolution,
+                                 estimates_of(checked->preview)};
+    auto driver = patch::Driver::create(journal_, epoch_, id, created, executor_, now_ms());
     if (!driver) return tl::unexpected<Error>(driver.error());
     drivers_.push_back(std::make_unique<patch::Driver>(std::move(*driver)));
     return id;
   });
 }
 
-Expected<void> Controller::command(const std::string& run, RunEvent event) {
-  return decide([this, run, event]() -> Expected<void> {
+Expected<void> Controller::command(const std::string& run, RunEvent event, const std::string& by) {
+  return decide([this, run, event, by]() -> Expected<void> {
     const auto found = find(run);
     if (!found) return tl::unexpected<Error>(found.error());
-    auto done = (*found)->command(event, "an operator asked for it", now_ms());
+    auto done = (*found)->command(event, "an operator asked for it", by, now_ms());
     // What was not written was not decided: this controller knows something else by now.
     if (!done && done.error().kind != ErrorKind::kInvalid) fatal(done.error().message);
     return done;
@@ -488,7 +506,7 @@ Expected<v1::Report> Controller::report(const std::string& run) {
       if (!record) return tl::unexpected<Error>(record.error());
       records.push_back(std::move(*record));
     }
-    return to_report((*found)->run(), facts(inventory_.hosts(), run), records);
+    return make_report((*found)->run(), facts(inventory_.hosts(), run), records);
   });
 }
 

@@ -49,15 +49,16 @@ class Controller {
   // with what they were told. Not from the deciding thread.
   void resign();
 
-  // ---- any thread ----
+  // ---- any thread; `by` is the operator's certificate, empty if there is none ----
   [[nodiscard]] v1::ClusterInfo cluster();
-  [[nodiscard]] Expected<void> cordon(const std::string& host);
-  [[nodiscard]] Expected<void> uncordon(const std::string& host);
+  [[nodiscard]] Expected<void> cordon(const std::string& host, const std::string& by);
+  [[nodiscard]] Expected<void> uncordon(const std::string& host, const std::string& by);
   [[nodiscard]] Expected<v1::Preview> preview(const std::string& plan_toml,
                                               const std::string& source);
   [[nodiscard]] Expected<std::string> start_run(const std::string& plan_toml,
-                                                const std::string& source);
-  [[nodiscard]] Expected<void> command(const std::string& run, patch::RunEvent event);
+                                                const std::string& source, const std::string& by);
+  [[nodiscard]] Expected<void> command(const std::string& run, patch::RunEvent event,
+                                       const std::string& by);
   [[nodiscard]] v1::RunList runs();
   // An empty `run` is the latest one. kNotFound names those that there are.
   [[nodiscard]] Expected<v1::RunStatus> status(const std::string& run);
@@ -67,6 +68,12 @@ class Controller {
   struct Mark {
     std::string cordoned_by;
     bool quarantined = false;
+  };
+  // A plan that may be run now, and what it would do.
+  struct Checked {
+    patch::Plan plan;
+    patch::Resolution resolution;
+    v1::Preview preview;
   };
 
   struct Lease {
@@ -91,6 +98,8 @@ class Controller {
   void step_runs();
   void finish(const std::string& run, const patch::Outcome& outcome);
   void ask_hosts_of(const std::string& plan_toml, const std::string& source);
+  [[nodiscard]] Expected<std::pair<patch::Plan, patch::Resolution>> read_plan(
+      const std::string& plan_toml, const std::string& source) const;
   void fatal(const std::string& message);
 
   // ---- the deciding thread alone ----
@@ -99,11 +108,14 @@ class Controller {
   // admission asks for.
   [[nodiscard]] patch::Facts facts(const Hosts& hosts, const std::string& run) const;
   [[nodiscard]] patch::PlannedMover mover(const Hosts& hosts) const;
-  [[nodiscard]] Expected<void> set_mark(const std::string& host, patch::Mark mark);
+  [[nodiscard]] Expected<void> set_mark(const std::string& host, patch::Mark mark,
+                                        const std::string& by);
   void apply_mark(const patch::MarkStep& step, const std::string& by);
   void note_marks(const patch::Run& run);
-  [[nodiscard]] Expected<patch::Plan> check_plan(const std::string& plan_toml,
-                                                 const std::string& source);
+  [[nodiscard]] Expected<Checked> check_plan(const std::string& plan_toml,
+                                             const std::string& source);
+  // The first of its hosts that is part of a run already.
+  [[nodiscard]] Expected<void> refuse_busy_hosts(const patch::Plan& plan) const;
   [[nodiscard]] Expected<patch::Driver*> find(const std::string& run);
   [[nodiscard]] patch::TimeMs now_ms() const;
 

@@ -240,8 +240,9 @@ Outcome Executor::settle(const Task& task, const std::string& why, const std::st
 
 Outcome Executor::run_hook(const Task& task, const std::stop_token& stop) {
   const Intent& intent = task.intent;
-  const std::map<std::string, std::string> environment = {
+  std::map<std::string, std::string> environment = {
       {"SLUICE_RUN", task.run}, {"SLUICE_HOST", intent.host}, {"SLUICE_PURPOSE", intent.purpose}};
+  if (!intent.guest.empty()) environment["SLUICE_GUEST"] = intent.guest;
   const std::string key = fmt::format("{}-{}-{}", journal_id_, task.run, intent.id);
   if (intent.hook.on_controller) {
     const auto end = hooks_.run(

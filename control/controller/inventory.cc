@@ -19,8 +19,7 @@ bool is_elsewhere(const std::string& state) {
 }  // namespace
 
 Inventory::Inventory(const Config& config, const security::Credentials& credentials,
-                     std::uint64_t epoch)
-    : config_(config) {
+                     std::uint64_t epoch) {
   for (const auto& host : config.hosts)
     entries_[host.name].agent = std::make_unique<client::AgentClient>(host, credentials, epoch);
   for (auto& [name, entry] : entries_) {
@@ -57,12 +56,11 @@ void Inventory::ask(Entry& entry) {
   entry.view.heard = std::chrono::steady_clock::now();
   entry.view.info = std::move(*info);
   entry.view.guests.assign(guests->guests().begin(), guests->guests().end());
-  // Views are copied often, and others are never started by the controller.
-  for (auto& guest : entry.view.guests) {
-    const auto policy = config_.policies.find(guest.name());
-    if (policy == config_.policies.end() || policy->second != patch::GuestPolicy::kShutdown)
-      guest.clear_definition_toml();
-  }
+  auto definitions = std::make_shared<std::map<std::string, std::string>>();
+  for (auto& guest : entry.view.guests)
+    (*definitions)[guest.name()] = std::move(*guest.mutable_definition_toml());
+  for (auto& guest : entry.view.guests) guest.clear_definition_toml();
+  entry.view.definitions = std::move(definitions);
 }
 
 void Inventory::refresh(const std::vector<std::string>& hosts) {

@@ -21,12 +21,15 @@ struct HostView {
   bool reachable = false;  // at the last time of asking
   // When it last was; before that, when this controller began.
   std::chrono::steady_clock::time_point heard = std::chrono::steady_clock::now();
-  v1::HostInfo info;  // as last heard
-  std::vector<v1::GuestInfo> guests;
+  v1::HostInfo info;                  // as last heard
+  std::vector<v1::GuestInfo> guests;  // without their definitions
+  // By guest: what would start it again. Shared, since views are copied often.
+  std::shared_ptr<const std::map<std::string, std::string>> definitions =
+      std::make_shared<std::map<std::string, std::string>>();
 };
 using Hosts = std::map<std::string, HostView>;
 
-// Any thread. `config` and `credentials` outlive it.
+// Any thread. `credentials` outlive it.
 class Inventory {
  public:
   // Every question carries `epoch`, so that agents refuse older controllers before this one has
@@ -53,7 +56,6 @@ class Inventory {
   void ask(Entry& entry);
   void poll(const std::stop_token& stop, Entry& entry);
 
-  const Config& config_;
   mutable std::mutex mutex_;
   std::condition_variable_any stopping_;
   std::uint64_t questions_ = 0;

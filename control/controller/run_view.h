@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <map>
 #include <string>
-#include <vector>
 
 #include "control/patch/run.h"
 #include "control/proto/sluice.pb.h"
@@ -16,9 +15,8 @@ namespace sluice::controller {
 [[nodiscard]] v1::RunStatus to_status(const patch::Run& run, const patch::Facts& facts,
                                       const std::map<std::uint64_t, std::string>& waiting);
 
-// What happened, from the journal: who, what, when, every decision with its reason, the downtime of
-// every guest. Markdown for people, JSON for programs.
-[[nodiscard]] v1::Report to_report(const patch::Run& run, const patch::Facts& facts,
-                                   const std::vector<patch::Record>& records);
+// Why a host did not go well, and what was left behind there; empty: it did, and nothing was.
+[[nodiscard]] std::string remark_on(const patch::Run& run, const std::string& host,
+                                    const patch::Facts& facts);
 
 }  // namespace sluice::controller

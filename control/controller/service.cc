@@ -4,11 +4,18 @@
 #include <thread>
 
 #include "control/model/status.h"
+#include "control/security/credentials.h"
 
 namespace sluice::controller {
 namespace {
 
 constexpr std::chrono::milliseconds kWatchInterval{250};
+
+// The subject of the caller's certificate, such as "CN=anna"; empty without TLS.
+std::string operator_of(const grpc::ServerContext& context) {
+  const auto peer = security::peer_of(*context.auth_context());
+  return peer ? peer->subject : "";
+}
 
 template <typename Reply>
 grpc::Status answer(Expected<Reply> result, Reply* reply) {
@@ -26,16 +33,18 @@ grpc::Status ControllerService::GetCluster(grpc::ServerContext* /*context*/,
   return grpc::Status::OK;
 }
 
-grpc::Status ControllerService::Cordon(grpc::ServerContext* /*context*/,
-                                       const v1::MarkRequest* request, v1::ClusterInfo* reply) {
-  if (auto done = controller_.cordon(request->host()); !done) return model::to_status(done);
+grpc::Status ControllerService::Cordon(grpc::ServerContext* context, const v1::MarkRequest* request,
+                                       v1::ClusterInfo* reply) {
+  if (auto done = controller_.cordon(request->host(), operator_of(*context)); !done)
+    return model::to_status(done);
   *reply = controller_.cluster();
   return grpc::Status::OK;
 }
 
-grpc::Status ControllerService::Uncordon(grpc::ServerContext* /*context*/,
+grpc::Status ControllerService::Uncordon(grpc::ServerContext* context,
                                          const v1::MarkRequest* request, v1::ClusterInfo* reply) {
-  if (auto done = controller_.uncordon(request->host()); !done) return model::to_status(done);
+  if (auto done = controller_.uncordon(request->host(), operator_of(*context)); !done)
+    return model::to_status(done);
   *reply = controller_.cluster();
   return grpc::Status::OK;
 }
@@ -45,9 +54,10 @@ grpc::Status ControllerService::GetPreview(grpc::ServerContext* /*context*/,
   return answer(controller_.preview(request->plan_toml(), request->file_name()), reply);
 }
 
-grpc::Status ControllerService::StartRun(grpc::ServerContext* /*context*/,
+grpc::Status ControllerService::StartRun(grpc::ServerContext* context,
                                          const v1::StartRunRequest* request, v1::RunStatus* reply) {
-  const auto run = controller_.start_run(request->plan_toml(), request->file_name());
+  const auto run =
+      controller_.start_run(request->plan_toml(), request->file_name(), operator_of(*context));
   if (!run) return model::to_status(run.error());
   return answer(controller_.status(*run), reply);
 }
@@ -84,7 +94,7 @@ grpc::Status ControllerService::WatchRun(grpc::ServerContext* context,
   return grpc::Status::OK;
 }
 
-grpc::Status ControllerService::CommandRun(grpc::ServerContext* /*context*/,
+grpc::Status ControllerService::CommandRun(grpc::ServerContext* context,
                                            const v1::CommandRunRequest* request,
                                            v1::RunStatus* reply) {
   patch::RunEvent event{};
@@ -101,7 +111,8 @@ grpc::Status ControllerService::CommandRun(grpc::ServerContext* /*context*/,
     default:
       return model::to_status(Error{ErrorKind::kInvalid, "there is no such command for a run"});
   }
-  if (auto done = controller_.command(request->run(), event); !done) return model::to_status(done);
+  if (auto done = controller_.command(request->run(), event, operator_of(*context)); !done)
+    return model::to_status(done);
   return answer(controller_.status(request->run()), reply);
 }
 

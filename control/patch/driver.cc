@@ -5,10 +5,10 @@
 namespace sluice::patch {
 
 Expected<Driver> Driver::create(store::Journal& journal, std::uint64_t epoch, const std::string& id,
-                                const std::string& plan_toml, Actions& actions, TimeMs now_ms) {
+                                const Created& created, Actions& actions, TimeMs now_ms) {
   Driver driver(journal, epoch, id, actions);
-  if (auto created = driver.record({now_ms, Created{plan_toml}}); !created)
-    return tl::unexpected<Error>(created.error());
+  if (auto recorded = driver.record({now_ms, created}); !recorded)
+    return tl::unexpected<Error>(recorded.error());
   return driver;
 }
 
@@ -51,12 +51,13 @@ Expected<void> Driver::finish(const Outcome& outcome, TimeMs now_ms) {
   return record({now_ms, outcome});
 }
 
-Expected<void> Driver::command(RunEvent event, const std::string& reason, TimeMs now_ms) {
-  return record({now_ms, RunStep{event, reason}});
+Expected<void> Driver::command(RunEvent event, const std::string& reason, const std::string& by,
+                               TimeMs now_ms) {
+  return record({now_ms, RunStep{event, reason, by}});
 }
 
-Expected<void> Driver::mended(const std::string& host, TimeMs now_ms) {
-  return record({now_ms, MarkStep{host, Mark::kMended}});
+Expected<void> Driver::mended(const std::string& host, const std::string& by, TimeMs now_ms) {
+  return record({now_ms, MarkStep{host, Mark::kMended, by}});
 }
 
 }  // namespace sluice::patch

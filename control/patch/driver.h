@@ -31,7 +31,7 @@ class Driver {
  public:
   // A new run in state DRAFT, which step() starts. `epoch` is the controller's lease.
   [[nodiscard]] static Expected<Driver> create(store::Journal& journal, std::uint64_t epoch,
-                                               const std::string& id, const std::string& plan_toml,
+                                               const std::string& id, const Created& created,
                                                Actions& actions, TimeMs now_ms);
   // One from the journal; what was in doubt is taken up again.
   [[nodiscard]] static Expected<Driver> resume(store::Journal& journal, std::uint64_t epoch,
@@ -42,14 +42,16 @@ class Driver {
   [[nodiscard]] Expected<void> step(const Facts& facts, const Mover& mover);
   // What became of an intent.
   [[nodiscard]] Expected<void> finish(const Outcome& outcome, TimeMs now_ms);
-  // An operator's word: kPause, kResume, kAbort. kInvalid where it is illegal; after any other
-  // error as step().
-  [[nodiscard]] Expected<void> command(RunEvent event, const std::string& reason, TimeMs now_ms);
+  // An operator's word: kPause, kResume, kAbort; `by` as in RunStep. kInvalid where it is illegal;
+  // after any other error as step().
+  [[nodiscard]] Expected<void> command(RunEvent event, const std::string& reason,
+                                       const std::string& by, TimeMs now_ms);
 
   // An operator has mended a host that is in quarantine: it is in service again, and counts against
   // the disruption budget no more. kInvalid where it is not in quarantine; after any other error as
   // step().
-  [[nodiscard]] Expected<void> mended(const std::string& host, TimeMs now_ms);
+  [[nodiscard]] Expected<void> mended(const std::string& host, const std::string& by,
+                                      TimeMs now_ms);
 
   [[nodiscard]] const Run& run() const { return *run_; }
 

@@ -50,9 +50,9 @@ void read_time(TableReader& reader, std::string_view key, std::optional<TimeMs>&
 }
 
 void read_window(TableReader& reader, Window& window) {
-  reader.refuse_unknown({"days", "from", "to", "not_before", "not_after"});
+  reader.refuse_unknown({"days", "from", "to", "timezone", "not_before", "not_after"});
   if (reader.table().contains("days")) window.weekdays = 0;
-  reader.array("days", false, [&](const toml::node& node) {
+  reader.array("days", reader.table().contains("days"), [&](const toml::node& node) {
     const auto name = node.value_exact<std::string>().value_or("");
     const auto* const day = std::find(kWeekdays.begin(), kWeekdays.end(), name);
     if (day == kWeekdays.end()) {
@@ -61,10 +61,13 @@ void read_window(TableReader& reader, Window& window) {
       window.weekdays |= static_cast<std::uint8_t>(1U << (day - kWeekdays.begin()));
     }
   });
+  reader.text("timezone", window.zone_name);
   reader.parsed("from", window.from_minute, "a time of day as in \"20:00\"", parse_minute);
   reader.parsed("to", window.to_minute, "a time of day as in \"06:00\"", parse_minute);
   read_time(reader, "not_before", window.not_before_ms);
   read_time(reader, "not_after", window.not_after_ms);
+  if (window.not_before_ms && window.not_after_ms && *window.not_before_ms > *window.not_after_ms)
+    reader.complain(reader.table().source(), "window.not_after is before window.not_before");
 }
 
 void read_hook(TableReader& hooks, std::string_view key, std::optional<Hook>& out) {
@@ -97,29 +100,99 @@ void read_hook(TableReader& hooks, std::string_view key, std::optional<Hook>& ou
 }
 
 void read_hooks(TableReader& reader, Plan& plan) {
-  reader.refuse_unknown(
-      {"silence", "before", "patch", "after", "rollback", "version", "unsilence"});
+  reader.refuse_unknown({"silence", "before", "guest_before", "patch", "after", "guest_after",
+                         "rollback", "version", "unsilence"});
   read_hook(reader, "silence", plan.silence);
   read_hook(reader, "before", plan.before);
+  read_hook(reader, "guest_before", plan.guest_before);
   read_hook(reader, "patch", plan.patch);
   read_hook(reader, "after", plan.after);
+  read_hook(reader, "guest_after", plan.guest_after);
   read_hook(reader, "rollback", plan.rollback);
   read_hook(reader, "version", plan.version);
   read_hook(reader, "unsilence", plan.unsilence);
 }
 
-void read_hosts(TableReader& reader, Plan& plan) {
+// The hosts that stand in the list `node`; each only once in the plan.
+void read_names(TableReader& reader, std::string_view key, const toml::node& node,
+                std::set<std::string>& seen, std::vector<std::string>& out) {
+  const auto name = node.value_exact<std::string>().value_or("");
+  if (name.empty()) {
+    reader.complain(node.source(), fmt::format("{} must hold names of hosts", key));
+  } else if (!seen.insert(name).second) {
+    reader.complain(node.source(), fmt::format("{} names {} twice", key, name));
+  } else {
+    out.push_back(name);
+  }
+}
+
+void read_waves(TableReader& reader, Plan& plan) {
   std::set<std::string> seen;
-  reader.array("hosts", true, [&](const toml::node& node) {
-    const auto name = node.value_exact<std::string>().value_or("");
-    if (name.empty()) {
-      reader.complain(node.source(), "hosts must hold names of hosts");
-    } else if (!seen.insert(name).second) {
-      reader.complain(node.source(), fmt::format("hosts names {} twice", name));
-    } else {
-      plan.hosts.push_back(name);
+  reader.array("waves", true, [&](const toml::node& wave) {
+    const auto* names = wave.as_array();
+    if (names == nullptr || names->empty()) {
+      return reader.complain(wave.source(),
+                             "waves must hold lists of hosts: [[\"h1\"], [\"h2\", \"h3\"]]");
     }
+    const std::size_t before = plan.hosts.size();
+    for (const auto& name : *names) read_names(reader, "waves", name, seen, plan.hosts);
+    plan.waves.push_back(plan.hosts.size() - before);
   });
+}
+
+void read_labels(TableReader& reader, Selector& selector) {
+  const auto take = [&](const std::string& key, const toml::node& value) {
+    const auto text = value.value_exact<std::string>().value_or("");
+    if (text.empty()) {
+      reader.complain(value.source(),
+                      fmt::format("labels.{} must be a text, or a list of texts", key));
+    }
+    selector.labels[key].push_back(text);
+  };
+  for (const auto& [name, node] : reader.table()) {
+    const std::string key(name.str());
+    if (node.is_array()) {
+      reader.array(key, true, [&](const toml::node& value) { take(key, value); });
+    } else {
+      take(key, node);
+    }
+  }
+  if (selector.labels.empty())
+    reader.complain(reader.table().source(), "labels must name at least one label");
+}
+
+// Hosts by name, in waves or by labels: one of them.
+void read_hosts(TableReader& reader, Plan& plan) {
+  const toml::table& table = reader.table();
+  const int ways = static_cast<int>(table.contains("hosts")) +
+                   static_cast<int>(table.contains("waves")) +
+                   static_cast<int>(table.contains("labels"));
+  if (ways != 1) {
+    return reader.complain(table.source(), ways == 0
+                                               ? "hosts, waves or labels is missing: which hosts"
+                                               : "hosts, waves and labels exclude each other");
+  }
+  std::set<std::string> seen;
+  if (table.contains("hosts")) {
+    reader.array("hosts", true, [&](const toml::node& node) {
+      read_names(reader, "hosts", node, seen, plan.hosts);
+    });
+  } else if (table.contains("waves")) {
+    read_waves(reader, plan);
+  } else {
+    plan.selector.emplace();
+    reader.subtable("labels", [&](TableReader& labels) { read_labels(labels, *plan.selector); });
+    reader.array("except", false, [&](const toml::node& node) {
+      read_names(reader, "except", node, seen, plan.selector->except);
+    });
+    reader.text("wave_by", plan.selector->wave_by);
+  }
+  for (const char* key : {"except", "wave_by"}) {
+    if (!plan.selector && table.contains(key)) {
+      reader.complain(table.get(key)->source(),
+                      fmt::format("{} goes with labels; leave hosts out of the list", key));
+    }
+  }
 }
 
 std::optional<Placement> parse_placement(std::string_view text) {
@@ -178,24 +251,15 @@ void check_agreement(TableReader& root, const Plan& plan) {
     root.complain(where, "hooks.patch is missing: what is to be done on each host");
   if (!plan.expected_version.empty() && !plan.version)
     root.complain(where, "expect.version needs hooks.version, which prints it");
+  if (plan.shut_down_guests && plan.placement == Placement::kRolling) {
+    root.complain(
+        where,
+        "shut_down_guests goes with refill.placement = \"home\": guests start again where "
+        "they were shut down");
+  }
 }
 
 }  // namespace
-
-bool Window::open(TimeMs now_ms) const {
-  if (not_before_ms && now_ms < *not_before_ms) return false;
-  if (over(now_ms)) return false;
-  const auto minute = static_cast<std::uint32_t>(now_ms % kDayMs / kMinuteMs);
-  // 1 January 1970 was a Thursday.
-  auto weekday = static_cast<std::uint32_t>((now_ms / kDayMs + 3) % 7);
-  const bool over_midnight = to_minute <= from_minute;
-  if (over_midnight && minute < to_minute) {
-    weekday = (weekday + 6) % 7;  // this night began yesterday
-  } else if (minute < from_minute || (!over_midnight && minute >= to_minute)) {
-    return false;
-  }
-  return (weekdays >> weekday & 1U) != 0;
-}
 
 Expected<Plan> parse_plan(const std::string& toml, const std::string& source) {
   const auto parsed = model::parse_toml(toml, source);
@@ -203,14 +267,16 @@ Expected<Plan> parse_plan(const std::string& toml, const std::string& source) {
   Plan plan;
   std::optional<Error> error;
   TableReader root(*parsed, source, "", error);
-  root.refuse_unknown({"name", "hosts", "drain_only", "parallel", "failures", "attempts", "window",
-                       "hooks", "reboot", "expect", "canary", "refill", "soak"});
+  root.refuse_unknown({"name", "hosts", "waves", "labels", "except", "wave_by", "drain_only",
+                       "parallel", "failures", "attempts", "shut_down_guests", "window", "hooks",
+                       "reboot", "expect", "canary", "refill", "soak"});
   root.text("name", plan.name, true);
   read_hosts(root, plan);
   root.boolean("drain_only", plan.drain_only);
   root.integer("parallel", plan.parallel, 0, 10'000);
   root.integer("failures", plan.failures_max, 0, 10'000);
   root.integer("attempts", plan.attempts, 1, 100);
+  root.boolean("shut_down_guests", plan.shut_down_guests);
   read_stages(root, plan);
   check_agreement(root, plan);
   if (error) return tl::unexpected<Error>(*error);

@@ -1,17 +1,17 @@
 // What an operator asks for: a patch plan file. docs/patching.md explains every key. Pure.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "control/patch/window.h"
 #include "dataplane/base/expected.h"
 
 namespace sluice::patch {
-
-// Milliseconds since the Unix epoch, or of a simulator's clock.
-using TimeMs = std::int64_t;
 
 // A command by its name in the hook directory of the controller or of a host's agent: a plan never
 // carries commands of its own.
@@ -26,43 +26,49 @@ struct Hook {
   friend bool operator==(const Hook&, const Hook&) = default;
 };
 
-// When hosts may begin. A host that has begun goes on when the window closes.
-struct Window {
-  std::optional<TimeMs> not_before_ms;
-  std::optional<TimeMs> not_after_ms;
-  std::uint8_t weekdays = 0x7f;    // bit 0: Monday
-  std::uint32_t from_minute = 0;   // of the day, UTC
-  std::uint32_t to_minute = 1440;  // exclusive; smaller than from_minute: over midnight
-
-  [[nodiscard]] bool open(TimeMs now_ms) const;
-  // It will never open again.
-  [[nodiscard]] bool over(TimeMs now_ms) const { return not_after_ms && now_ms > *not_after_ms; }
-};
-
 // Where guests live after their host was patched.
 enum class Placement : std::uint8_t {
   kHome = 1,  // each host's own guests come back
   kRolling,   // a patched host takes in those of the next hosts: most guests move once
 };
 
+// What a controller's configuration says of a host: key and value.
+using Labels = std::map<std::string, std::string>;
+
+// Chooses hosts by their labels: of every key one of the values.
+struct Selector {
+  std::map<std::string, std::vector<std::string>> labels;
+  std::vector<std::string> except;  // hosts to leave out
+  std::string wave_by;              // hosts that have the same value of it form a wave; empty: all
+};
+
 struct Plan {
   std::string name;
-  std::vector<std::string> hosts;  // in the order in which they begin
+  // In the order in which they begin; empty until resolve() if the plan chooses by labels.
+  std::vector<std::string> hosts;
+  // How many of `hosts` belong together: a wave begins when those before are in service again or
+  // have failed. Empty: all are one wave.
+  std::vector<std::size_t> waves;
+  std::optional<Selector> selector;
   // Empty the hosts and leave them cordoned: what `sluice drain` asks for.
   bool drain_only = false;
   // Hosts out of service at once; 0: as many as the cluster can do without.
   std::uint32_t parallel = 1;
   Window window;
 
-  std::optional<Hook> silence;    // before the drain: tell the monitoring
-  std::optional<Hook> before;     // on the empty host's guests' behalf, before the drain
-  std::optional<Hook> patch;      // required unless drain_only
-  std::optional<Hook> after;      // before the canary, on the patched host
-  std::optional<Hook> rollback;   // none: what fails is quarantined
-  std::optional<Hook> version;    // prints the version that the host has
-  std::optional<Hook> unsilence;  // at the end, whatever happened
+  std::optional<Hook> silence;       // before the drain: tell the monitoring
+  std::optional<Hook> before;        // before the drain
+  std::optional<Hook> guest_before;  // for each guest of the host, before the drain
+  std::optional<Hook> patch;         // required unless drain_only
+  std::optional<Hook> after;         // before the canary, on the patched host
+  std::optional<Hook> guest_after;   // for each guest that is on the host when it has all of them
+  std::optional<Hook> rollback;      // none: what fails is quarantined
+  std::optional<Hook> version;       // prints the version that the host has
+  std::optional<Hook> unsilence;     // at the end, whatever happened
 
-  bool reboot = true;
+  // The patch needs them down: guests are shut down and started again, none is moved.
+  bool shut_down_guests = false;
+  bool reboot = true;  // else its boot id must stay as it is
   std::uint32_t reboot_timeout_s = 900;
   std::string expected_version;  // what `version` must print after the patch
   std::string expected_kernel;   // what uname -r must say after the patch
@@ -80,5 +86,24 @@ struct Plan {
 
 // `source` names the file in errors, which carry line and column.
 [[nodiscard]] Expected<Plan> parse_plan(const std::string& toml, const std::string& source);
+
+// What a plan leaves to the controller that runs it, as it was when the run was created.
+struct Resolution {
+  std::vector<std::vector<std::string>> waves;  // of hosts; empty: the plan names them
+  std::string zone_rule;                        // of window.timezone; empty: it is UTC
+
+  friend bool operator==(const Resolution&, const Resolution&) = default;
+};
+
+// The waves that the plan's selector means. kNotFound, with what there is instead, if it finds no
+// host, or a host of `except` does not exist.
+[[nodiscard]] Expected<std::vector<std::vector<std::string>>> choose_hosts(
+    const Plan& plan, const std::map<std::string, Labels>& hosts);
+
+// Completes `plan`. kInvalid for a rule that cannot be read, or a selector without hosts.
+[[nodiscard]] Expected<void> resolve(Plan& plan, const Resolution& resolution);
+
+// h2 before h10: as people count.
+[[nodiscard]] bool natural_less(const std::string& a, const std::string& b);
 
 }  // namespace sluice::patch

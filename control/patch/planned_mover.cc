@@ -147,7 +147,8 @@ class PlannedMover::Proposal {
       planner::Guest& guest = cluster_.guests[move.guest];
       const std::string& from = cluster_.hosts[move.from].name;
       const std::string& to = cluster_.hosts[move.to].name;
-      answer_.start.push_back({guest.name, from, to, reason});
+      answer_.start.push_back(
+          {guest.name, from, to, reason, static_cast<double>(move.end_ms - move.start_ms) / 1000});
       started_.push_back(move);
     }
   }

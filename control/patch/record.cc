@@ -34,9 +34,25 @@ Value value_of(const std::array<std::string_view, N>& names, const std::string& 
   refuse("\"" + text + "\" is not known");
 }
 
-Json to_json(const Created& created) { return {{"type", "created"}, {"plan", created.plan_toml}}; }
+Json to_json(const Estimate& estimate) {
+  return {{"seconds", estimate.seconds},
+          {"low", estimate.low_seconds},
+          {"high", estimate.high_seconds},
+          {"bound", estimate.bound_seconds}};
+}
+Json to_json(const Created& created) {
+  Json json = {{"type", "created"}, {"plan", created.plan_toml}};
+  if (!created.by.empty()) json["by"] = created.by;
+  if (!created.resolution.waves.empty()) json["waves"] = created.resolution.waves;
+  if (!created.resolution.zone_rule.empty()) json["zone"] = created.resolution.zone_rule;
+  for (const auto& [host, estimate] : created.estimates)
+    json["estimates"][host] = to_json(estimate);
+  return json;
+}
 Json to_json(const RunStep& step) {
-  return {{"type", "run"}, {"event", to_string(step.event)}, {"reason", step.reason}};
+  Json json = {{"type", "run"}, {"event", to_string(step.event)}, {"reason", step.reason}};
+  if (!step.by.empty()) json["by"] = step.by;
+  return json;
 }
 Json to_json(const HostStep& step) {
   return {{"type", "host"},
@@ -71,6 +87,7 @@ Json to_json(const Intent& intent) {
   }
   if (intent.kind == ActionKind::kReboot) json["boot_id"] = intent.boot_id;
   if (!intent.definition.empty()) json["definition"] = intent.definition;
+  if (intent.expected_seconds != 0) json["expected_s"] = intent.expected_seconds;
   return json;
 }
 Json to_json(const Outcome& outcome) {
@@ -85,9 +102,9 @@ Json to_json(const Outcome& outcome) {
   return json;
 }
 Json to_json(const MarkStep& step) {
-  return {{"type", "mark"},
-          {"host", step.host},
-          {"mark", kMarkNames.at(static_cast<std::size_t>(step.mark))}};
+  Json json = {{"type", "mark"}, {"host", step.host}, {"mark", to_string(step.mark)}};
+  if (!step.by.empty()) json["by"] = step.by;
+  return json;
 }
 Json to_json(const RefillStep& step) {
   return {{"type", "refill"}, {"host", step.host}, {"step", step.step}};
@@ -96,7 +113,22 @@ Json to_json(const RefillStep& step) {
 RunStep run_step(const Json& json) {
   const auto event = parse_run_event(json.at("event").get<std::string>());
   if (!event) refuse("the run's event is not known");
-  return {*event, json.at("reason")};
+  return {*event, json.at("reason"), json.value("by", "")};
+}
+
+Created created(const Json& json) {
+  Created created;
+  created.plan_toml = json.at("plan");
+  created.by = json.value("by", "");
+  if (json.contains("waves"))
+    created.resolution.waves = json["waves"].get<std::vector<std::vector<std::string>>>();
+  created.resolution.zone_rule = json.value("zone", "");
+  if (!json.contains("estimates")) return created;
+  for (const auto& [host, estimate] : json["estimates"].items()) {
+    created.estimates[host] = {estimate.at("seconds"), estimate.at("low"), estimate.at("high"),
+                               estimate.at("bound")};
+  }
+  return created;
 }
 
 HostStep host_step(const Json& json) {
@@ -115,6 +147,7 @@ Intent intent_of(const Json& json) {
   intent.reason = json.at("reason");
   intent.guest = json.value("guest", "");
   intent.definition = json.value("definition", "");
+  intent.expected_seconds = json.value("expected_s", 0.0);
   if (intent.kind == ActionKind::kMigrate) {
     intent.from = json.at("from");
     intent.to = json.at("to");
@@ -133,7 +166,7 @@ Intent intent_of(const Json& json) {
 void read_body(const Json& json, Record& record) {
   const std::string type = json.at("type");
   if (type == "created") {
-    record.body = Created{json.at("plan")};
+    record.body = created(json);
   } else if (type == "run") {
     record.body = run_step(json);
   } else if (type == "host") {
@@ -155,7 +188,8 @@ void read_body(const Json& json, Record& record) {
                           json.at("goodput_gbps"),
                           json.value("unsettled", false)};
   } else if (type == "mark") {
-    record.body = MarkStep{json.at("host"), value_of<Mark>(kMarkNames, json.at("mark"))};
+    record.body = MarkStep{json.at("host"), value_of<Mark>(kMarkNames, json.at("mark")),
+                           json.value("by", "")};
   } else if (type == "refill") {
     record.body = RefillStep{json.at("host"), whole<std::uint32_t>(json.at("step"))};
   } else {
@@ -190,5 +224,7 @@ Expected<Record> decode(const std::string& text) {
 std::string_view to_string(ActionKind kind) {
   return kActionNames.at(static_cast<std::size_t>(kind));
 }
+
+std::string_view to_string(Mark mark) { return kMarkNames.at(static_cast<std::size_t>(mark)); }
 
 }  // namespace sluice::patch

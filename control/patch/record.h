@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <variant>
 #include <vector>
@@ -13,13 +14,27 @@
 
 namespace sluice::patch {
 
+// What emptying the plan's hosts one after the other was expected to take, in seconds of migration.
+struct Estimate {
+  double seconds = 0;
+  double low_seconds = 0;  // nine of ten runs are expected between low and high
+  double high_seconds = 0;
+  double bound_seconds = 0;  // what nobody can beat
+
+  friend bool operator==(const Estimate&, const Estimate&) = default;
+};
+
 struct Created {
   std::string plan_toml;
+  std::string by{};  // the operator's certificate; empty: nobody knows
+  Resolution resolution{};
+  std::map<std::string, Estimate> estimates{};  // by host
 };
 
 struct RunStep {
   RunEvent event = RunEvent::kAdmit;
   std::string reason;
+  std::string by{};  // of an operator's word: whose certificate
 };
 
 struct HostStep {
@@ -54,7 +69,8 @@ struct Intent {
   ActionKind kind = ActionKind::kHook;
   std::string purpose{};  // what for: "patch", "drain:db-3"; see run.h
   std::string host{};     // whose turn it serves
-  std::string guest{};    // kMigrate, kStartGuest, kStopGuest
+  // kMigrate, kStartGuest, kStopGuest, and kHook of a hook for each guest
+  std::string guest{};
   std::string from{};     // kMigrate
   std::string to{};       // kMigrate; kStartGuest: not on `host` but there
   bool live = true;       // kMigrate: false: stop, move, resume
@@ -65,6 +81,7 @@ struct Intent {
   std::string definition{};
   std::uint32_t attempt = 1;
   std::string reason{};
+  double expected_seconds = 0;  // kMigrate; 0: nobody said
 };
 
 struct Outcome {
@@ -91,6 +108,7 @@ enum class Mark : std::uint8_t {
 struct MarkStep {
   std::string host;
   Mark mark = Mark::kCordon;
+  std::string by{};  // of an operator's word: whose certificate
 };
 
 // The health gate before the next step of a refill was passed.
@@ -109,5 +127,6 @@ struct Record {
 [[nodiscard]] Expected<Record> decode(const std::string& json);
 
 [[nodiscard]] std::string_view to_string(ActionKind kind);
+[[nodiscard]] std::string_view to_string(Mark mark);
 
 }  // namespace sluice::patch

@@ -20,7 +20,10 @@ Expected<void> Run::fold(const Record& record) {
   if (const auto* created = std::get_if<Created>(&record.body)) {
     auto plan = parse_plan(created->plan_toml, "plan of run " + id_);
     if (!plan) return tl::unexpected<Error>(plan.error());
+    if (auto resolved = resolve(*plan, created->resolution); !resolved) return resolved;
     plan_ = std::move(*plan);
+    estimates_ = created->estimates;
+    begun_by_ = created->by;
     for (const auto& host : plan_.hosts) {
       hosts_[host].entered_ms = record.at_ms;
       canaries_.insert(canary_name(host));

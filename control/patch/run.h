@@ -58,6 +58,7 @@ struct Move {
   std::string from;
   std::string to;
   std::string reason;
+  double expected_seconds = 0;  // 0: nobody says
 
   friend bool operator==(const Move&, const Move&) = default;
 };
@@ -173,6 +174,12 @@ class Run {
   [[nodiscard]] const std::string& reason() const { return reason_; }  // of the last change
   [[nodiscard]] const HostRun& host(const std::string& name) const { return hosts_.at(name); }
   [[nodiscard]] TimeMs begun_ms() const { return begun_ms_; }
+  // The operator who asked for it; empty: nobody knows.
+  [[nodiscard]] const std::string& begun_by() const { return begun_by_; }
+  // What emptying each of its hosts was expected to take when it was asked for.
+  [[nodiscard]] const std::map<std::string, Estimate>& estimates() const { return estimates_; }
+  // What keeps further hosts from beginning, for an operator; empty: nothing, or none is left.
+  [[nodiscard]] std::string waits_for(TimeMs now_ms) const;
   [[nodiscard]] TimeMs ended_ms() const { return ended_ms_; }  // 0: it has not
   // How many intents there were; their ids count from 1.
   [[nodiscard]] std::uint64_t intents() const { return intents_.size(); }
@@ -269,12 +276,16 @@ class Run {
   [[nodiscard]] std::string stays_down(const std::string& host, const Facts& facts) const;
 
   // ---- deciding, a stage of a host each; see run_decide.cc and run_stages.cc ----
+  [[nodiscard]] std::vector<Record> decide_for(const Facts& facts, const Mover& mover) const;
+  [[nodiscard]] Facts with_guests_down(Facts facts) const;
   void decide_run(Decision& decision) const;
   void begin_hosts(Decision& decision) const;
   // The host that may begin now; empty: none.
   [[nodiscard]] std::string next_to_begin(const Decision& decision) const;
   [[nodiscard]] std::string first_pending() const;  // in the plan's order; empty: none
-  [[nodiscard]] bool patch_has_begun() const;       // of any host
+  // The host of a wave before that is not in service and has not failed; empty: there is none.
+  [[nodiscard]] std::string wave_waits_for(const std::string& name) const;
+  [[nodiscard]] bool patch_has_begun() const;  // of any host
   [[nodiscard]] bool few_move_twice(const Decision& decision,
                                     const std::set<std::string>& emptying) const;
   [[nodiscard]] bool cluster_can_do_without(const Decision& decision,
@@ -304,6 +315,10 @@ class Run {
   void healthy_or_fail(Decision& decision, const std::string& name) const;
   bool hook_done(Decision& decision, const std::string& name, const std::optional<Hook>& hook,
                  const char* purpose) const;
+  // As hook_done(), once for each of `guests`; `purpose` and the guest make the intent's.
+  bool guest_hooks_done(Decision& decision, const std::string& name,
+                        const std::optional<Hook>& hook, const char* purpose,
+                        const std::vector<std::string>& guests) const;
   bool came_back(Decision& decision, const std::string& name, const char* purpose,
                  const std::string& old_boot_id) const;
   // Without what is to be emptied or brought home.
@@ -313,6 +328,8 @@ class Run {
 
   std::string id_;
   Plan plan_;
+  std::string begun_by_;
+  std::map<std::string, Estimate> estimates_;
   RunState state_ = RunState::kDraft;
   std::string reason_;
   bool created_ = false;

@@ -5,6 +5,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "dataplane/base/nearest.h"
+
 namespace sluice::patch {
 namespace {
 
@@ -18,6 +20,20 @@ bool is_emptying(HostState state) {
 
 std::vector<Record> Run::decide(const Facts& facts, const Mover& mover) const {
   if (!created_ || is_final(state_)) return {};
+  if (plan_.shut_down_guests) return decide_for(with_guests_down(facts), mover);
+  return decide_for(facts, mover);
+}
+
+// The plan asks for it, whatever their own policy; but for those that must never be disturbed.
+Facts Run::with_guests_down(Facts facts) const {
+  for (auto& [name, guest] : facts.guests) {
+    if (hosts_.count(guest.host) != 0 && !is_canary(name) && guest.policy != GuestPolicy::kNever)
+      guest.policy = GuestPolicy::kShutdown;
+  }
+  return facts;
+}
+
+std::vector<Record> Run::decide_for(const Facts& facts, const Mover& mover) const {
   // Its plan was checked before it was created.
   if (state_ == RunState::kDraft) return {{facts.now_ms, RunStep{RunEvent::kAdmit, ""}}};
   if (state_ == RunState::kAdmitted) return {{facts.now_ms, RunStep{RunEvent::kStart, ""}}};
@@ -63,7 +79,7 @@ void Run::decide_run(Decision& decision) const {
   const bool pending = std::any_of(hosts_.begin(), hosts_.end(), [](const auto& entry) {
     return entry.second.state == HostState::kPending;
   });
-  if (pending && plan_.window.over(decision.facts.now_ms))
+  if (pending && !plan_.window.opens_ms(decision.facts.now_ms))
     decision.add(RunStep{RunEvent::kPause, "the window has closed for good with hosts to go"});
 }
 
@@ -96,6 +112,34 @@ std::string Run::first_pending() const {
   return pending == plan_.hosts.end() ? "" : *pending;
 }
 
+std::string Run::wave_waits_for(const std::string& name) const {
+  const auto at = static_cast<std::size_t>(std::find(plan_.hosts.begin(), plan_.hosts.end(), name) -
+                                           plan_.hosts.begin());
+  std::size_t begins = 0;
+  for (const std::size_t wave : plan_.waves) {
+    if (begins + wave > at) break;
+    begins += wave;
+  }
+  for (std::size_t i = 0; i < begins; ++i) {
+    const HostRun& host = hosts_.at(plan_.hosts[i]);
+    const bool waits = host.state == HostState::kPending ||
+                       (is_out_of_service(host) && host.state != HostState::kQuarantined);
+    if (waits) return plan_.hosts[i];
+  }
+  return {};
+}
+
+std::string Run::waits_for(TimeMs now_ms) const {
+  const std::string pending = first_pending();
+  if (state_ != RunState::kRunning || pending.empty()) return {};
+  if (!plan_.window.open(now_ms)) {
+    const auto opens_ms = plan_.window.opens_ms(now_ms);
+    return opens_ms ? fmt::format("the window opens {}", time_text(plan_.window, *opens_ms)) : "";
+  }
+  const std::string other = wave_waits_for(pending);
+  return other.empty() ? "" : fmt::format("{} waits for {} of the wave before", pending, other);
+}
+
 // Of a rolling refill, hosts that take guests in serve again.
 bool Run::is_out_of_service(const HostRun& host) const {
   const HostState state = host.state;
@@ -106,7 +150,7 @@ bool Run::is_out_of_service(const HostRun& host) const {
 std::string Run::next_to_begin(const Decision& decision) const {
   if (state_ != RunState::kRunning || !plan_.window.open(decision.facts.now_ms)) return {};
   std::string pending = first_pending();
-  if (pending.empty()) return {};
+  if (pending.empty() || !wave_waits_for(pending).empty()) return {};
   const auto out_of_service = static_cast<std::uint32_t>(
       std::count_if(hosts_.begin(), hosts_.end(),
                     [&](const auto& entry) { return is_out_of_service(entry.second); }));
@@ -238,6 +282,7 @@ void Run::decide_moves(Decision& decision) const {
     const bool failed_before = before.outcome != nullptr && !before.outcome->ok;
     intent.attempt = failed_before ? before.intent->attempt + 1 : 1;
     intent.reason = move.reason;
+    intent.expected_seconds = move.expected_seconds;
     decision.intend(std::move(intent));
   }
   // What nothing under way can change is final.
@@ -253,10 +298,13 @@ void Run::decide_moves(Decision& decision) const {
 }
 
 Expected<void> admit(const Plan& plan, const Facts& facts, const Mover& mover) {
-  if (plan.window.over(facts.now_ms)) {
-    return fail(
-        ErrorKind::kInvalid,
-        fmt::format("{}: the window has closed already; change window.not_after", plan.name));
+  if (!plan.window.opens_ms(facts.now_ms)) {
+    const auto& last_ms = plan.window.not_after_ms;
+    const bool closed = last_ms && *last_ms < facts.now_ms;
+    return fail(ErrorKind::kInvalid,
+                fmt::format("{}: the window {}; change window.not_after", plan.name,
+                            closed ? "has closed already, " + time_text(plan.window, *last_ms)
+                                   : std::string("does not open any more before its end")));
   }
   const auto check_hook = [&](const std::optional<Hook>& hook,
                               const std::string& host) -> Expected<void> {
@@ -264,25 +312,31 @@ Expected<void> admit(const Plan& plan, const Facts& facts, const Mover& mover) {
     const bool on_controller = hook->on_controller;
     const auto& offered = on_controller ? facts.controller_hooks : facts.hosts.at(host).hooks;
     if (offered.count(hook->name) != 0) return {};
+    const auto meant = nearest(hook->name, offered);
     return fail(
         ErrorKind::kNotFound,
-        fmt::format("{}: there is no hook {} on {}; it has: {}", plan.name, hook->name,
+        fmt::format("{}: there is no hook {} on {}{}; it has: {}", plan.name, hook->name,
                     on_controller ? "the controller" : host,
+                    meant.empty() ? "" : fmt::format(", did you mean {}?", meant),
                     offered.empty() ? "none" : fmt::format("{}", fmt::join(offered, ", "))));
   };
   for (const auto& name : plan.hosts) {
     const auto host = facts.hosts.find(name);
     if (host == facts.hosts.end()) {
-      return fail(
-          ErrorKind::kNotFound,
-          fmt::format("{}: there is no host {}; `sluice hosts` lists them", plan.name, name));
+      std::vector<std::string_view> known;
+      for (const auto& [other, about] : facts.hosts) known.push_back(other);
+      const auto meant = nearest(name, known);
+      return fail(ErrorKind::kNotFound,
+                  fmt::format("{}: there is no host {}{}; `sluice hosts` lists them", plan.name,
+                              name, meant.empty() ? "" : fmt::format(", did you mean {}?", meant)));
     }
     if (!host->second.reachable) {
       return fail(ErrorKind::kUnreachable,
                   fmt::format("{}: the agent of {} does not answer", plan.name, name));
     }
-    for (const auto* hook : {&plan.silence, &plan.before, &plan.patch, &plan.after, &plan.rollback,
-                             &plan.version, &plan.unsilence}) {
+    for (const auto* hook :
+         {&plan.silence, &plan.before, &plan.guest_before, &plan.patch, &plan.after,
+          &plan.guest_after, &plan.rollback, &plan.version, &plan.unsilence}) {
       if (auto checked = check_hook(*hook, name); !checked) return checked;
     }
     for (const auto& [guest, about] : facts.guests) {
@@ -303,7 +357,8 @@ Expected<void> admit(const Plan& plan, const Facts& facts, const Mover& mover) {
         query.closed.insert(other);
     }
     for (const auto& [guest, about] : facts.guests) {
-      if (about.policy == GuestPolicy::kShutdown) query.resting.insert(guest);
+      if (about.policy == GuestPolicy::kShutdown || plan.shut_down_guests)
+        query.resting.insert(guest);
     }
     const auto answer = mover.propose(query);
     if (!answer.stuck.empty()) {

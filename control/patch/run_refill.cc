@@ -216,6 +216,9 @@ void Run::refill(Decision& decision, const std::string& name) const {
   std::string failure;
   if (last && !started_again(decision, name, failure)) return;
   if (!failure.empty()) return decision.fail(name, failure);
+  if (last &&
+      !guest_hooks_done(decision, name, plan_.guest_after, "guest-after", decision.guests_on(name)))
+    return;
   if (has_open(name)) return;
   const std::size_t home = rolling() ? 0 : home_guests(name, decision.facts).size();
   if (last) {

@@ -114,6 +114,40 @@ bool Run::refuses_to_leave(Decision& decision, const std::string& name) const {
   return false;
 }
 
+// A few at a time: they run on one machine.
+bool Run::guest_hooks_done(Decision& decision, const std::string& name,
+                           const std::optional<Hook>& hook, const char* purpose,
+                           const std::vector<std::string>& guests) const {
+  constexpr std::size_t kAtOnce = 8;
+  if (!hook) return true;
+  std::size_t under_way = 0;
+  std::vector<std::string> to_begin;
+  for (const auto& guest : guests) {
+    const std::string its_purpose = fmt::format("{}:{}", purpose, guest);
+    switch (state_of(name, its_purpose)) {
+      case TaskState::kNone:
+        to_begin.push_back(guest);
+        break;
+      case TaskState::kOpen:
+        ++under_way;
+        break;
+      case TaskState::kFailed:
+        decision.fail(name, fmt::format("hook {} failed for {}: {}", hook->name, guest,
+                                        trimmed(latest(name, its_purpose).outcome->detail)));
+        return false;
+      case TaskState::kOk:
+        break;
+    }
+  }
+  for (std::size_t i = 0; i < to_begin.size() && under_way < kAtOnce; ++i, ++under_way) {
+    Intent intent{0, ActionKind::kHook, fmt::format("{}:{}", purpose, to_begin[i]), name,
+                  to_begin[i]};
+    intent.hook = *hook;
+    decision.intend(std::move(intent));
+  }
+  return under_way == 0;
+}
+
 void Run::precheck(Decision& decision, const std::string& name) const {
   if (decision.silent_for(name, kSilenceMsMax))
     return decision.fail(name, "its agent does not answer");
@@ -140,6 +174,9 @@ void Run::precheck(Decision& decision, const std::string& name) const {
 void Run::cordoned(Decision& decision, const std::string& name) const {
   if (!hook_done(decision, name, plan_.silence, "silence")) return;
   if (!hook_done(decision, name, plan_.before, "before")) return;
+  if (!guest_hooks_done(decision, name, plan_.guest_before, "guest-before",
+                        decision.guests_on(name)))
+    return;
   decision.step(name, HostEvent::kDrainStarted);
 }
 
@@ -253,6 +290,12 @@ void Run::verifying(Decision& decision, const std::string& name) const {
     if (decision.silent_for(name, reboot_timeout_ms()))
       decision.fail(name, "its agent stopped answering");
     return;
+  }
+  const std::string& boot_id = decision.host(name)->boot_id;
+  if (!plan_.reboot && boot_id != hosts_.at(name).baseline->boot_id) {
+    return decision.fail(name, fmt::format("it was rebooted (boot id {} -> {}), and the plan says "
+                                           "that its patch needs no reboot",
+                                           hosts_.at(name).baseline->boot_id, boot_id));
   }
   if (!hook_done(decision, name, plan_.after, "after")) return;
   if (!hook_done(decision, name, plan_.version, "version-after")) return;

@@ -95,11 +95,11 @@ TEST(Quarantine, AHostThatIsMendedLeavesItWhileTheRunGoesOn) {
     if (driver.run().state() != RunState::kPaused) return false;
     paused_because = driver.run().reason();
     EXPECT_EQ(driver.run().host("h2").state, HostState::kQuarantined);
-    EXPECT_EQ(driver.mended("h1", cluster.now_ms()).error().kind, ErrorKind::kInvalid);
+    EXPECT_EQ(driver.mended("h1", "", cluster.now_ms()).error().kind, ErrorKind::kInvalid);
     cluster.hosts.at("h2").up = true;
-    EXPECT_TRUE(driver.mended("h2", cluster.now_ms()));
-    EXPECT_EQ(driver.mended("h2", cluster.now_ms()).error().kind, ErrorKind::kInvalid);
-    EXPECT_TRUE(driver.command(RunEvent::kResume, "h2 is mended", cluster.now_ms()));
+    EXPECT_TRUE(driver.mended("h2", "", cluster.now_ms()));
+    EXPECT_EQ(driver.mended("h2", "", cluster.now_ms()).error().kind, ErrorKind::kInvalid);
+    EXPECT_TRUE(driver.command(RunEvent::kResume, "h2 is mended", "", cluster.now_ms()));
     return true;
   };
   const End end = run_to_end(scenario);
@@ -437,8 +437,8 @@ TEST(SeveralRuns, KeepADisruptionBudgetTogether) {
     for (const char* host : {"h1", "h2"}) {
       const std::string plan =
           fmt::format("name = 'drain'\nhosts = ['{}']\ndrain_only = true\n", host);
-      auto driver = Driver::create(**journal, *epoch, std::string("drain-") + host, plan, actions,
-                                   cluster.now_ms());
+      auto driver = Driver::create(**journal, *epoch, std::string("drain-") + host, Created{plan},
+                                   actions, cluster.now_ms());
       ASSERT_TRUE(driver) << driver.error().message;
       drivers.push_back(std::make_unique<Driver>(std::move(*driver)));
       runs.push_back(&drivers.back()->run());
@@ -486,13 +486,14 @@ TEST(Lease, AnOldControllerIsRefusedByJournalAndAgents) {
     ASSERT_TRUE(first);
     ASSERT_FALSE((*journal)->take_lease("b", cluster.now_ms(), kLeaseMs));
     ClusterActions old_actions(cluster, *first);
-    auto old = Driver::create(**journal, *first, "r1", kPlan, old_actions, cluster.now_ms());
+    auto old =
+        Driver::create(**journal, *first, "r1", Created{kPlan}, old_actions, cluster.now_ms());
     ASSERT_TRUE(old);
 
     const auto second = (*journal)->take_lease("b", cluster.now_ms() + kLeaseMs, kLeaseMs);
     ASSERT_TRUE(second);
     ASSERT_GT(*second, *first);
-    EXPECT_EQ(old->command(RunEvent::kAbort, "", cluster.now_ms()).error().kind,
+    EXPECT_EQ(old->command(RunEvent::kAbort, "", "", cluster.now_ms()).error().kind,
               ErrorKind::kPermission);
     EXPECT_FALSE((*journal)->renew_lease(*first, cluster.now_ms(), kLeaseMs));
 

@@ -166,8 +166,8 @@ Expected<void> rehearse(const Arguments& arguments) {
     const auto epoch = (*journal)->take_lease("rehearsal", cluster.now_ms(), 1000);
     if (!epoch) return tl::unexpected<Error>(epoch.error());
     OneController actions(cluster, *epoch);
-    auto driver = Driver::create(**journal, *epoch, "r1", plan_text(*view, arguments), actions,
-                                 cluster.now_ms());
+    auto driver = Driver::create(**journal, *epoch, "r1", Created{plan_text(*view, arguments)},
+                                 actions, cluster.now_ms());
     if (!driver) return tl::unexpected<Error>(driver.error());
     end = run_to_end(*driver, cluster, mover);
     if (end) end = print(driver->run(), cluster, *view, move_time, arguments);

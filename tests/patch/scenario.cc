@@ -112,9 +112,9 @@ bool live(store::SqliteJournal& durable, Cluster& cluster, const Scenario& scena
   cluster.listen([&heard](const Outcome& outcome) { heard.push_back(outcome); });
 
   const bool fresh = records_of(durable) == 0;
-  auto driver =
-      fresh ? Driver::create(journal, *epoch, "r1", scenario.plan, actions, cluster.now_ms())
-            : Driver::resume(journal, *epoch, "r1", actions);
+  auto driver = fresh ? Driver::create(journal, *epoch, "r1", Created{scenario.plan}, actions,
+                                       cluster.now_ms())
+                      : Driver::resume(journal, *epoch, "r1", actions);
   if (!driver) return false;
   const TimeMs limit_ms = cluster.now_ms() + 4 * kHourMs;
   std::optional<TimeMs> resume_ms;
@@ -124,7 +124,7 @@ bool live(store::SqliteJournal& durable, Cluster& cluster, const Scenario& scena
       end->aborted_run_in.insert(driver->run().state());
       for (const auto& host : driver->run().plan().hosts)
         end->aborted_hosts_in.insert(driver->run().host(host).state);
-      if (!driver->command(RunEvent::kAbort, "told to", cluster.now_ms())) return false;
+      if (!driver->command(RunEvent::kAbort, "told to", "", cluster.now_ms())) return false;
     }
     if (!driver->step(cluster.facts(), make_mover(cluster))) return false;
     cluster.note_marks(driver->run());
@@ -135,14 +135,14 @@ bool live(store::SqliteJournal& durable, Cluster& cluster, const Scenario& scena
     if (scenario.pause_after && !resume_ms && next(after, RunEvent::kPause) &&
         records_of(durable) >= *scenario.pause_after) {
       resume_ms = cluster.now_ms() + kPauseMs;
-      if (!driver->command(RunEvent::kPause, "told to", cluster.now_ms())) return false;
+      if (!driver->command(RunEvent::kPause, "told to", "", cluster.now_ms())) return false;
       continue;
     }
     const bool waits = resume_ms && *resume_ms != 0;
     if (waits && cluster.now_ms() >= *resume_ms) {
       resume_ms = 0;
       if (after == RunState::kPaused &&
-          !driver->command(RunEvent::kResume, "told to", cluster.now_ms()))
+          !driver->command(RunEvent::kResume, "told to", "", cluster.now_ms()))
         return false;
       continue;
     }

@@ -18,7 +18,7 @@ Facts Cluster::facts() const {
   Facts facts;
   facts.now_ms = now_ms_;
   facts.watching_since_ms = watching_since_ms_;
-  facts.controller_hooks = {"silence", "unsilence"};
+  facts.controller_hooks = {"silence", "unsilence", "component"};
   for (const auto& [name, host] : hosts) {
     HostFacts& out = facts.hosts[name];
     out.reachable = host.up && now_ms_ >= host.deaf_until_ms;
@@ -205,6 +205,13 @@ Outcome Cluster::hook_result(const Intent& intent) {
     if (!outcome.ok) outcome.detail = "no space left on device";
     host.old_version = host.version;
     if (outcome.ok && faults_.bad_version_on != intent.host) host.version = "2";
+    if (faults_.patch_reboots == intent.host) ++host.boot;
+  } else if (hook == "component") {
+    outcome.ok = faults_.component_fails_for != intent.guest;
+    if (!outcome.ok) outcome.detail = "no such package";
+    const auto guest = guests.find(intent.guest);
+    if (guest == guests.end() || guest->second.host != intent.host)
+      violations.push_back(intent.purpose + " ran while the guest was not on " + intent.host);
   } else if (hook == "rollback") {
     outcome.ok = faults_.rollback_fails_on != intent.host;
     if (outcome.ok && !host.old_version.empty()) host.version = host.old_version;

@@ -27,6 +27,8 @@ struct Faults {
   std::string bad_canary_on{};     // the canary does not start there
   std::string slow_after_patch{};  // migrations to it have half the goodput
   std::string patch_hook_fails_on{};
+  std::string patch_reboots{};        // the patch hook reboots this host
+  std::string component_fails_for{};  // a guest, whose hooks fail
   std::string rollback_fails_on{};
   std::map<std::string, std::uint32_t> migration_failures{};  // guest: so many attempts fail
   std::set<std::string> moves_back_failures{};  // guests that leave their host, and never return

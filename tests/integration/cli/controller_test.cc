@@ -164,10 +164,14 @@ TEST_F(ControllerTest, OnATerminalTheViewIsRewritten) {
 
 TEST_F(ControllerTest, DryRunPrintsMovesAndBoundAndStartsNothing) {
   EXPECT_EQ(sluice({"drain", "h1", "--dry-run"}), 0);
-  expect_output({"db", "2.0 GiB", "estimate 4.5 s, lower bound 4.0 s (the link of h1)"});
+  expect_output({"db", "2.0 GiB", "3.2 s to 5.0 s", "shut down until it is back: old\n",
+                 "estimate 4.5 s (4.2 s to 6.0 s), lower bound 4.0 s (the link of h1)",
+                 "which opens Sat 2026-11-21 22:00 Europe/Berlin\n"});
   EXPECT_EQ(controller_.started.plan_toml(), "");
   EXPECT_EQ(sluice({"--json", "drain", "h1", "--dry-run"}), 0);
   EXPECT_EQ(document()["hosts"][0]["moves"][0]["end_s"], 4.5);
+  EXPECT_EQ(document()["hosts"][0]["moves"][0]["high_s"], 5);
+  EXPECT_EQ(document()["hosts"][0]["estimate_low_s"], 4.2);
   const std::string plan = write("plan.toml", "name = \"p\"\n");
   EXPECT_EQ(sluice({"patch", "plan", plan}), 0);
   EXPECT_EQ(controller_.previewed.plan_toml(), "name = \"p\"\n");

@@ -75,7 +75,10 @@ class FakeController final : public v1::Controller::Service {
     v1::PreviewHost& host = *reply->add_hosts();
     host.set_host("h1");
     host.set_seconds(4.5);
+    host.set_low_seconds(4.2);
+    host.set_high_seconds(6);
     host.set_bound_seconds(4);
+    host.add_shut_down("old");
     host.set_bound_reason("the link of h1");
     v1::PreviewMove& move = *host.add_moves();
     move.set_guest("db");
@@ -83,9 +86,12 @@ class FakeController final : public v1::Controller::Service {
     move.set_to("h2");
     move.set_start_seconds(1);
     move.set_seconds(3.5);
+    move.set_low_seconds(3.2);
+    move.set_high_seconds(5);
     move.set_memory_bytes(std::uint64_t{2} << 30);
     reply->set_seconds(4.5);
     reply->set_bound_seconds(4);
+    reply->set_begins("Sat 2026-11-21 22:00 Europe/Berlin");
     return refusal;
   }
   grpc::Status StartRun(grpc::ServerContext*, const v1::StartRunRequest* request,

@@ -54,6 +54,19 @@ TEST(ControllerConfig, NamesWhatIsWrongWithDomainsAndGroups) {
             std::string::npos);
 }
 
+TEST(ControllerConfig, GivesHostsLabels) {
+  const auto config =
+      parse("[labels]\nh1 = { role = \"compute\", rack = \"r1\" }\n[labels.h3]\nrack = \"r2\"\n");
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_EQ(config->labels.at("h1"), (patch::Labels{{"role", "compute"}, {"rack", "r1"}}));
+  EXPECT_EQ(config->labels.at("h3"), (patch::Labels{{"rack", "r2"}}));
+  EXPECT_EQ(config->labels.count("h2"), 0U);
+  EXPECT_EQ(complaint("[labels]\nh9 = { rack = \"r1\" }\n"),
+            "controller.toml:9:6: labels.h9: there is no such host in [hosts]");
+  EXPECT_EQ(complaint("[labels]\nh1 = { rack = 1 }\n"),
+            "controller.toml:9:15: labels.h1.rack must be a text that is not empty");
+}
+
 TEST(ControllerConfig, NamesTheKeyThatWasProbablyMeant) {
   EXPECT_EQ(complaint("[placement]\nreserved = \"1G\"\n"),
             "controller.toml:9:1: unknown key placement.reserved; did you mean placement.reserve?");

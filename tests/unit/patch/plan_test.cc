@@ -79,6 +79,24 @@ TEST(PlanFile, ErrorsNameTheLineAndTheThing) {
             "plan.toml:1:1: hooks.patch is missing: what is to be done on each host");
   EXPECT_EQ(error_of("name = 'a'\nhosts = ['h1', 'h1']\nhooks.patch = 'x'\n"),
             "plan.toml:2:16: hosts names h1 twice");
+  EXPECT_EQ(error_of("name = 'a'\nhooks.patch = 'x'\n"),
+            "plan.toml:1:1: hosts, waves or labels is missing: which hosts");
+  EXPECT_EQ(error_of(std::string(kMinimal) + "labels = { role = 'compute' }\n"),
+            "plan.toml:1:1: hosts, waves and labels exclude each other");
+  EXPECT_EQ(error_of(std::string(kMinimal) + "except = ['h2']\n"),
+            "plan.toml:4:10: except goes with labels; leave hosts out of the list");
+  EXPECT_EQ(error_of("name = 'a'\nwaves = [['h1'], ['h1']]\nhooks.patch = 'x'\n"),
+            "plan.toml:2:19: waves names h1 twice");
+  EXPECT_EQ(error_of("name = 'a'\nwaves = ['h1']\nhooks.patch = 'x'\n"),
+            "plan.toml:2:10: waves must hold lists of hosts: [[\"h1\"], [\"h2\", \"h3\"]]");
+  EXPECT_EQ(error_of("name = 'a'\nlabels = { rack = 1 }\nhooks.patch = 'x'\n"),
+            "plan.toml:2:19: labels.rack must be a text, or a list of texts");
+  EXPECT_EQ(error_of(std::string(kMinimal) + "[window]\ndays = []\n"),
+            "plan.toml:5:8: window.days must be a list");
+  EXPECT_EQ(
+      error_of(std::string(kMinimal) + "shut_down_guests = true\nrefill.placement = 'rolling'\n"),
+      "plan.toml:1:1: shut_down_guests goes with refill.placement = \"home\": guests start "
+      "again where they were shut down");
   EXPECT_EQ(error_of(std::string(kMinimal) + "paralel = 1\n"),
             "plan.toml:4:1: unknown key paralel; did you mean parallel?");
   EXPECT_EQ(error_of(std::string(kMinimal) + "[reboot]\ntimeouts = 1\n"),
@@ -97,22 +115,87 @@ TEST(PlanFile, ErrorsNameTheLineAndTheThing) {
   EXPECT_NE(error_of("name = "), "");
 }
 
-TEST(Window, OpensOnItsDaysAndHoursAlsoOverMidnight) {
-  constexpr TimeMs kHourMs = 3'600'000;
-  constexpr TimeMs kSaturdayMs = 1'795'219'200'000;  // 2026-11-21T00:00:00Z
-  Window window;
-  EXPECT_TRUE(window.open(kSaturdayMs));
-  window.weekdays = 1U << 5;  // Saturday's night
-  window.from_minute = 22 * 60;
-  window.to_minute = 6 * 60;
-  EXPECT_FALSE(window.open(kSaturdayMs + 5 * kHourMs)) << "that is Friday's night";
-  EXPECT_FALSE(window.open(kSaturdayMs + 21 * kHourMs));
-  EXPECT_TRUE(window.open(kSaturdayMs + 22 * kHourMs));
-  EXPECT_TRUE(window.open(kSaturdayMs + 29 * kHourMs));
-  EXPECT_FALSE(window.open(kSaturdayMs + 30 * kHourMs));
-  window.not_after_ms = kSaturdayMs + 23 * kHourMs;
-  EXPECT_FALSE(window.open(kSaturdayMs + 24 * kHourMs));
-  EXPECT_TRUE(window.over(kSaturdayMs + 24 * kHourMs));
+Plan parsed(const std::string& toml) {
+  const auto plan = parse_plan(toml, "plan.toml");
+  EXPECT_TRUE(plan) << plan.error().message;
+  return plan ? *plan : Plan{};
+}
+
+using Waves = std::vector<std::vector<std::string>>;
+
+TEST(PlanFile, WavesAreTheHostsInTheirOrder) {
+  const Plan plan = parsed("name = 'a'\nwaves = [['h2'], ['h1', 'h3']]\nhooks.patch = 'x'\n");
+  EXPECT_EQ(plan.hosts, (std::vector<std::string>{"h2", "h1", "h3"}));
+  EXPECT_EQ(plan.waves, (std::vector<std::size_t>{1, 2}));
+}
+
+class PlanByLabels : public testing::Test {
+ protected:
+  Waves choose(const std::string& keys) {
+    Plan plan = parsed("name = 'a'\nhooks.patch = 'x'\n" + keys);
+    EXPECT_TRUE(plan.hosts.empty());
+    const auto waves = choose_hosts(plan, hosts_);
+    message_ = waves ? "" : waves.error().message;
+    return waves ? *waves : Waves{};
+  }
+  const std::map<std::string, Labels> hosts_ = {{"h1", {{"role", "compute"}, {"rack", "r2"}}},
+                                                {"h2", {{"role", "compute"}, {"rack", "r10"}}},
+                                                {"h10", {{"role", "compute"}, {"rack", "r2"}}},
+                                                {"s1", {{"role", "storage"}}},
+                                                {"s2", {}}};
+  std::string message_;
+};
+
+TEST_F(PlanByLabels, TakesTheHostsThatHaveThemAsPeopleCount) {
+  EXPECT_EQ(choose("labels = { role = 'compute' }\n"), (Waves{{"h1", "h2", "h10"}}));
+  EXPECT_EQ(choose("labels = { role = ['compute', 'storage'] }\nexcept = ['h2']\n"),
+            (Waves{{"h1", "h10", "s1"}}));
+  EXPECT_EQ(choose("labels = { role = 'compute', rack = 'r2' }\n"), (Waves{{"h1", "h10"}}));
+}
+
+TEST_F(PlanByLabels, MakesWavesOfALabelsValues) {
+  EXPECT_EQ(choose("labels = { role = 'compute' }\nwave_by = 'rack'\n"),
+            (Waves{{"h1", "h10"}, {"h2"}}));
+  choose("labels = { role = ['compute', 'storage'] }\nwave_by = 'rack'\n");
+  EXPECT_EQ(message_,
+            "a: s1 has no label rack, by which waves are made; give it one in [labels] of the "
+            "controller's configuration, or leave it out by except");
+}
+
+TEST_F(PlanByLabels, SaysWhatThereIsWhereNoHostFits) {
+  choose("labels = { role = 'computer' }\n");
+  EXPECT_EQ(message_,
+            "a: no host has the labels role = computer: hosts have role = compute or storage; "
+            "[labels] of the controller's configuration gives them");
+  choose("labels = { site = 'north' }\n");
+  EXPECT_NE(message_.find("no host has a label site"), std::string::npos) << message_;
+  choose("labels = { role = 'storage', rack = 'r2' }\n");
+  EXPECT_NE(message_.find("no host has all of them"), std::string::npos) << message_;
+  choose("labels = { role = 'compute' }\nexcept = ['h7']\n");
+  EXPECT_EQ(message_, "a: there is no host h7 to leave out; `sluice hosts` lists them");
+}
+
+TEST_F(PlanByLabels, IsCompleteOnceResolved) {
+  Plan plan = parsed(
+      "name = 'a'\nhooks.patch = 'x'\nlabels = { role = 'compute' }\n"
+      "window.timezone = 'Europe/Berlin'\n");
+  EXPECT_FALSE(resolve(plan, {{}, "CET-1CEST,M3.5.0,M10.5.0/3"})) << "no hosts were chosen";
+  EXPECT_FALSE(resolve(plan, {{{"h1"}}, "CET-1CEST,"})) << "no rule";
+  ASSERT_TRUE(resolve(plan, {{{"h1"}, {"h2", "h3"}}, "CET-1CEST,M3.5.0,M10.5.0/3"}));
+  EXPECT_EQ(plan.hosts, (std::vector<std::string>{"h1", "h2", "h3"}));
+  EXPECT_EQ(plan.waves, (std::vector<std::size_t>{1, 2}));
+  EXPECT_EQ(plan.window.zone.offset_ms(1'795'219'200'000), 3'600'000);
+}
+
+TEST(NaturalOrder, CountsNumbersInNames) {
+  EXPECT_TRUE(natural_less("h2", "h10"));
+  EXPECT_FALSE(natural_less("h10", "h2"));
+  EXPECT_TRUE(natural_less("h02", "h10"));
+  EXPECT_TRUE(natural_less("a10", "b2"));
+  EXPECT_TRUE(natural_less("h", "h1"));
+  EXPECT_TRUE(natural_less("r1-h10", "r2-h1"));
+  EXPECT_NE(natural_less("h01", "h1"), natural_less("h1", "h01")) << "different names are ordered";
+  EXPECT_FALSE(natural_less("h1", "h1"));
 }
 
 }  // namespace

@@ -45,7 +45,12 @@ TEST(Records, EveryKindReadsBackAsItWasWritten) {
   start.to = "h2";
   const Record records[] = {
       {1, Created{"name = 'a'\n"}},
+      {1, Created{"name = 'a'\n",
+                  "CN=anna",
+                  {{{"h1"}, {"h2", "h3"}}, "CET-1CEST,M3.5.0,M10.5.0/3"},
+                  {{"h1", {10.5, 9.25, 15, 8}}}}},
       {2, RunStep{RunEvent::kPause, "two hosts failed"}},
+      {2, RunStep{RunEvent::kAbort, "", "CN=anna"}},
       {3, HostStep{"h1", HostEvent::kCameBack, "boot id a -> b"}},
       {4, Baseline{"h1", "a", "1", "6.1", {"g1", "g2"}}},
       {4, Baseline{"h1", "a", "1", "6.1", {}, 9'300'000'000}},
@@ -58,6 +63,7 @@ TEST(Records, EveryKindReadsBackAsItWasWritten) {
       {7, Outcome{7, false, "where g1 runs is not known", 0, 0, 0, true}},
       {8, MarkStep{"h1", Mark::kQuarantine}},
       {8, MarkStep{"h1", Mark::kMended}},
+      {8, MarkStep{"h1", Mark::kUncordon, "CN=anna"}},
       {9, RefillStep{"h1", 3}},
   };
   for (const Record& record : records) {

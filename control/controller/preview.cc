@@ -1,0 +1,132 @@
+#include "control/controller/preview.h"
+
+#include <algorithm>
+
+#include "control/planner/planner.h"
+
+namespace sluice::controller {
+namespace {
+
+double seconds(std::uint64_t milliseconds) { return static_cast<double>(milliseconds) / 1000; }
+
+void add_move(const planner::Move& move, const planner::Cluster& cluster,
+              const planner::DurationModel& durations, v1::PreviewHost& host) {
+  const planner::Guest& guest = cluster.guests[move.guest];
+  const auto estimate = durations.estimate(guest, move.bytes_per_second);
+  auto& line = *host.add_moves();
+  line.set_guest(guest.name);
+  line.set_from(cluster.hosts[move.from].name);
+  line.set_to(cluster.hosts[move.to].name);
+  line.set_start_seconds(seconds(move.start_ms));
+  line.set_seconds(seconds(move.end_ms - move.start_ms));
+  line.set_low_seconds(seconds(estimate.low_ms));
+  line.set_high_seconds(seconds(estimate.high_ms));
+  line.set_memory_bytes(guest.memory_bytes);
+}
+
+// As far from the estimate, in proportion, as its moves are together.
+void set_range(v1::PreviewHost& host) {
+  double expected = 0;
+  double low = 0;
+  double high = 0;
+  for (const v1::PreviewMove& move : host.moves()) {
+    expected += move.seconds();
+    low += move.low_seconds();
+    high += move.high_seconds();
+  }
+  const double whole = expected > 0 ? host.seconds() / expected : 0;
+  host.set_low_seconds(low * whole);
+  host.set_high_seconds(high * whole);
+}
+
+// Those that leave `host` by a migration stay in `cluster` with their policy; those that are shut
+// down there are taken out of it and named.
+void apply_policies(const patch::Plan& plan, const patch::Facts& facts, v1::PreviewHost& host,
+                    planner::Cluster& cluster) {
+  std::vector<planner::Guest> guests;
+  guests.reserve(cluster.guests.size());
+  for (planner::Guest& guest : cluster.guests) {
+    const auto about = facts.guests.find(guest.name);
+    const auto policy =
+        about == facts.guests.end() ? patch::GuestPolicy::kLive : about->second.policy;
+    const bool leaves = cluster.hosts[guest.host].name == host.host();
+    if (leaves && (plan.shut_down_guests || policy == patch::GuestPolicy::kShutdown)) {
+      host.add_shut_down(guest.name);
+      continue;
+    }
+    if (policy == patch::GuestPolicy::kQuick) guest.policy = planner::Policy::kQuick;
+    guests.push_back(std::move(guest));
+  }
+  cluster.guests = std::move(guests);
+}
+
+Expected<void> plan_host(const patch::Plan& plan, planner::Cluster cluster,
+                         const patch::Facts& facts, const planner::DurationModel& durations,
+                         v1::PreviewHost& host) {
+  planner::PlanOptions options;
+  options.move_time = [&durations](const planner::Guest& guest, std::uint64_t bytes_per_second) {
+    return durations.estimate(guest, bytes_per_second).ms;
+  };
+  for (const auto& each : cluster.hosts) {
+    const auto about = facts.hosts.find(each.name);
+    const bool open = about != facts.hosts.end() && about->second.reachable &&
+                      !about->second.quarantined && about->second.cordoned_by.empty();
+    options.closed.push_back(!open);
+  }
+  apply_policies(plan, facts, host, cluster);
+  const auto at = std::find_if(cluster.hosts.begin(), cluster.hosts.end(),
+                               [&](const auto& other) { return other.name == host.host(); });
+  const auto drain = planner::plan_drain(
+      cluster, {static_cast<planner::HostId>(at - cluster.hosts.begin())}, options);
+  if (!drain) return tl::unexpected<Error>(drain.error());
+  host.set_seconds(seconds(drain->makespan_ms));
+  host.set_bound_seconds(seconds(drain->bound.ms));
+  host.set_bound_reason(drain->bound.reason);
+  for (const auto& move : drain->moves) add_move(move, cluster, durations, host);
+  set_range(host);
+  return {};
+}
+
+std::uint32_t wave_of(const patch::Plan& plan, std::size_t host) {
+  std::size_t ends = 0;
+  for (std::size_t wave = 0; wave < plan.waves.size(); ++wave) {
+    ends += plan.waves[wave];
+    if (host < ends) return static_cast<std::uint32_t>(wave + 1);
+  }
+  return 0;
+}
+
+}  // namespace
+
+Expected<v1::Preview> make_preview(const patch::Plan& plan, const planner::Cluster& cluster,
+                                   const patch::Facts& facts,
+                                   const planner::DurationModel& durations) {
+  v1::Preview preview;
+  if (!plan.window.open(facts.now_ms)) {
+    if (const auto opens_ms = plan.window.opens_ms(facts.now_ms))
+      preview.set_begins(patch::time_text(plan.window, *opens_ms));
+  }
+  for (std::size_t i = 0; i < plan.hosts.size(); ++i) {
+    auto& host = *preview.add_hosts();
+    host.set_host(plan.hosts[i]);
+    host.set_wave(wave_of(plan, i));
+    if (auto planned = plan_host(plan, cluster, facts, durations, host); !planned)
+      return tl::unexpected<Error>(planned.error());
+    preview.set_seconds(preview.seconds() + host.seconds());
+    preview.set_low_seconds(preview.low_seconds() + host.low_seconds());
+    preview.set_high_seconds(preview.high_seconds() + host.high_seconds());
+    preview.set_bound_seconds(preview.bound_seconds() + host.bound_seconds());
+  }
+  return preview;
+}
+
+std::map<std::string, patch::Estimate> estimates_of(const v1::Preview& preview) {
+  std::map<std::string, patch::Estimate> estimates;
+  for (const v1::PreviewHost& host : preview.hosts()) {
+    estimates[host.host()] = {host.seconds(), host.low_seconds(), host.high_seconds(),
+                              host.bound_seconds()};
+  }
+  return estimates;
+}
+
+}  // namespace sluice::controller

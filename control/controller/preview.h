@@ -1,0 +1,26 @@
+// What a plan would do, before anything is done. Pure; any thread.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "control/patch/plan.h"
+#include "control/patch/record.h"
+#include "control/patch/run.h"
+#include "control/planner/duration.h"
+#include "control/planner/model.h"
+#include "control/proto/sluice.pb.h"
+
+namespace sluice::controller {
+
+// Emptying each of the plan's hosts in turn, every one from where everything is now, by the
+// policies that `facts` has. Errors: see planner::plan_drain().
+[[nodiscard]] Expected<v1::Preview> make_preview(const patch::Plan& plan,
+                                                 const planner::Cluster& cluster,
+                                                 const patch::Facts& facts,
+                                                 const planner::DurationModel& durations);
+
+// For the journal: what it says of each host.
+[[nodiscard]] std::map<std::string, patch::Estimate> estimates_of(const v1::Preview& preview);
+
+}  // namespace sluice::controller

@@ -1,0 +1,168 @@
+// Runs of plans that ask for more than hosts to be patched: waves, windows, hooks for each guest.
+#include <algorithm>
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <map>
+#include <string>
+
+#include "tests/patch/scenario.h"
+
+namespace sluice::patch::sim {
+namespace {
+
+// As one patches a component of the guests, too: in two waves.
+Scenario with_components() {
+  Scenario scenario;
+  const std::string hosts = "hosts = [\"h1\", \"h2\", \"h3\", \"h4\"]";
+  scenario.plan.replace(scenario.plan.find(hosts), hosts.size(),
+                        "waves = [[\"h2\"], [\"h4\", \"h1\", \"h3\"]]\nparallel = 2");
+  scenario.plan += R"([hooks.guest_before]
+name = "component"
+on = "controller"
+[hooks.guest_after]
+name = "component"
+on = "controller"
+)";
+  return scenario;
+}
+
+TEST(GuestHooks, RunOnceForEachGuestAtHomeBeforeAndAfterThePatch) {
+  const End end = run_to_end(with_components());
+  expect_hosts(end, {"run done"});
+  for (int g = 1; g <= 8; ++g) {
+    const std::string guest = fmt::format("g{}", g);
+    for (const char* when : {"guest-before:", "guest-after:"}) {
+      const std::string hook = when + guest + "@" + home_of(guest);
+      ASSERT_EQ(end.cluster.hook_runs.count(hook), 1U) << hook << " in\n" << end.text;
+      EXPECT_EQ(end.cluster.hook_runs.at(hook), 1U) << hook;
+    }
+  }
+  EXPECT_EQ(end.text.find("canary-"), std::string::npos) << "a canary has no component";
+}
+
+TEST(GuestHooks, AFailureBeforeThePatchGivesTheHostBack) {
+  Scenario scenario = with_components();
+  scenario.faults.component_fails_for = "g2";
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"run paused", "h2 skipped version 1 up true cordoned false",
+                     "hook component failed for g2: no such package"});
+  EXPECT_EQ(end.cluster.hook_runs.count("patch@h2"), 0U);
+}
+
+TEST(Waves, BeginWhenTheOneBeforeHasEnded) {
+  Scenario scenario = with_components();
+  scenario.by_hand = [](const patch::Run& run, Cluster&) {
+    const bool first_ended = is_final(run.host("h2").state);
+    for (const char* host : {"h1", "h3", "h4"}) {
+      EXPECT_TRUE(first_ended || run.host(host).state == HostState::kPending)
+          << host << " while h2 is " << to_string(run.host("h2").state);
+    }
+    if (!first_ended && run.state() == RunState::kRunning && run.begun_ms() != 0) {
+      EXPECT_EQ(run.waits_for(run.begun_ms()), run.host("h2").state == HostState::kPending
+                                                   ? ""
+                                                   : "h4 waits for h2 of the wave before");
+    }
+  };
+  expect_hosts(run_to_end(scenario), {"run done"});
+}
+
+TEST(Waves, GoOnAfterAFailureThatThePlanAllows) {
+  Scenario scenario = with_components();
+  scenario.plan.insert(0, "failures = 1\n");
+  scenario.faults.bad_version_on = "h2";
+  scenario.faults.rollback_fails_on = "h2";
+  expect_hosts(run_to_end(scenario),
+               {"run done", "h2 quarantined", "h1 done version 2", "h3 done version 2"});
+}
+
+TEST(Waves, OfARollingRefillAlsoEnd) {
+  Scenario scenario = with_components();
+  scenario.plan += "[refill]\nplacement = \"rolling\"\n";
+  expect_hosts(run_to_end(scenario), {"run done", "h1 done version 2", "h4 done version 2"});
+}
+
+TEST(GuestsShutDown, AreNotMovedAndRunAgainWhereTheyWere) {
+  Scenario scenario;
+  scenario.plan.insert(0, "shut_down_guests = true\n");
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"run done"});
+  EXPECT_EQ(end.cluster.guests.size(), 8U) << end.text;
+  for (const auto& [guest, about] : end.cluster.guests) {
+    EXPECT_EQ(about.host, home_of(guest));
+    EXPECT_EQ(end.cluster.migrations.count(guest), 0U) << guest << " was moved";
+  }
+}
+
+TEST(NoReboot, PatchesHostsAsTheyRun) {
+  Scenario scenario;
+  scenario.plan += "[reboot]\nneeded = false\n";
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"run done", "h1 done version 2", "h4 done version 2"});
+  EXPECT_TRUE(end.cluster.reboots.empty()) << end.text;
+}
+
+TEST(NoReboot, RollsBackWithoutOneToo) {
+  Scenario scenario;
+  scenario.plan += "[reboot]\nneeded = false\n";
+  scenario.faults.bad_canary_on = "h1";
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"run paused", "h1 done-old version 1 up true cordoned false"});
+  EXPECT_TRUE(end.cluster.reboots.empty()) << end.text;
+}
+
+TEST(NoReboot, AHostThatWasRebootedAllTheSameFails) {
+  Scenario scenario;
+  scenario.plan += "[reboot]\nneeded = false\n";
+  scenario.faults.patch_reboots = "h1";
+  expect_hosts(run_to_end(scenario),
+               {"run paused",
+                "it was rebooted (boot id h1-boot-1 -> h1-boot-2), and the plan says "
+                "that its patch needs no reboot"});
+}
+
+// The simulation's clock begins on Thursday, 1 January 1970, 00:16:40 UTC.
+TEST(Windows, HostsBeginInThemAlone) {
+  Scenario scenario;
+  scenario.plan += "[window]\nfrom = \"00:30\"\nto = \"01:00\"\n";
+  std::map<std::string, TimeMs> begun_ms;
+  scenario.by_hand = [&](const patch::Run& run, Cluster&) {
+    for (const auto& host : run.plan().hosts) {
+      if (run.host(host).state != HostState::kPending)
+        begun_ms.emplace(host, run.host(host).entered_ms);
+    }
+    if (begun_ms.empty() && run.state() == RunState::kRunning) {
+      EXPECT_EQ(run.waits_for(run.begun_ms()), "the window opens Thu 1970-01-01 00:30 UTC");
+    }
+  };
+  expect_hosts(run_to_end(scenario), {"run done"});
+  ASSERT_EQ(begun_ms.size(), 4U);
+  for (const auto& [host, at_ms] : begun_ms) {
+    EXPECT_GE(at_ms, 30 * 60'000) << host;
+    EXPECT_LT(at_ms, 60 * 60'000) << host;
+  }
+}
+
+TEST(Windows, ARunPausesWhenNoneComesAnyMore) {
+  Scenario scenario;
+  scenario.plan += "[window]\nto = \"00:18\"\nnot_after = 1970-01-01T20:00:00Z\n";
+  expect_hosts(run_to_end(scenario), {"run paused\nh1 done version 2", "h4 pending"});
+}
+
+// As KillSweep, of what such a plan does.
+TEST(PlanFeatures, TheEndIsTheSameAfterAKillAtAnyRecord) {
+  Scenario shut_down;
+  shut_down.plan.insert(0, "shut_down_guests = true\n");
+  shut_down.plan += "[reboot]\nneeded = false\n";
+  for (const Scenario& scenario : {with_components(), shut_down}) {
+    const End undisturbed = run_to_end(scenario);
+    for (std::uint64_t record = 1; record <= undisturbed.records; ++record) {
+      const bool written = record % 2 == 0;
+      const End end = run_to_end(scenario, {{record, written}});
+      ASSERT_EQ(end.text, undisturbed.text)
+          << "killed at record " << record << (written ? "" : ", which was lost");
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sluice::patch::sim

@@ -1,0 +1,89 @@
+#include "control/controller/preview.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/unit/planner/builder.h"
+
+namespace sluice::controller {
+namespace {
+
+class PreviewOf : public testing::Test {
+ protected:
+  PreviewOf() {
+    for (const char* name : {"h1", "h2", "h3"}) {
+      builder_.host(name, 32);
+      facts_.hosts[name].reachable = true;
+    }
+    for (const char* name : {"g1", "g2"}) {
+      builder_.guest(name, 0, 4);
+      facts_.guests[name] = {.host = "h1"};
+    }
+    plan_.name = "test";
+    plan_.hosts = {"h1"};
+    facts_.now_ms = 1'795'219'200'000;  // Saturday, 2026-11-21T00:00:00Z
+  }
+  v1::Preview preview() {
+    const auto made = make_preview(plan_, builder_.cluster, facts_, planner::DurationModel());
+    EXPECT_TRUE(made) << made.error().message;
+    return made ? *made : v1::Preview{};
+  }
+
+  planner::Builder builder_;
+  patch::Facts facts_;
+  patch::Plan plan_;
+};
+
+TEST_F(PreviewOf, ADrainHasARangeAroundEachEstimateAndTheBoundBesideIt) {
+  const v1::Preview all = preview();
+  ASSERT_EQ(all.hosts_size(), 1);
+  const v1::PreviewHost& host = all.hosts(0);
+  ASSERT_EQ(host.moves_size(), 2);
+  for (const v1::PreviewMove& move : host.moves()) {
+    EXPECT_LT(move.low_seconds(), move.seconds());
+    EXPECT_GT(move.high_seconds(), move.seconds());
+  }
+  EXPECT_GT(host.low_seconds(), 0);
+  EXPECT_LT(host.low_seconds(), host.seconds());
+  EXPECT_GT(host.high_seconds(), host.seconds());
+  EXPECT_LE(host.bound_seconds(), host.seconds());
+  EXPECT_DOUBLE_EQ(all.high_seconds(), host.high_seconds());
+  EXPECT_EQ(all.begins(), "");
+  const auto estimates = estimates_of(all);
+  EXPECT_EQ(estimates.at("h1"), (patch::Estimate{host.seconds(), host.low_seconds(),
+                                                 host.high_seconds(), host.bound_seconds()}));
+}
+
+TEST_F(PreviewOf, GuestsThatAreShutDownDoNotMove) {
+  facts_.guests["g1"].policy = patch::GuestPolicy::kShutdown;
+  const v1::Preview some = preview();
+  ASSERT_EQ(some.hosts(0).moves_size(), 1);
+  EXPECT_EQ(some.hosts(0).moves(0).guest(), "g2");
+  ASSERT_EQ(some.hosts(0).shut_down_size(), 1);
+  EXPECT_EQ(some.hosts(0).shut_down(0), "g1");
+  plan_.shut_down_guests = true;
+  EXPECT_EQ(preview().hosts(0).moves_size(), 0);
+  EXPECT_EQ(preview().hosts(0).shut_down_size(), 2);
+  EXPECT_EQ(preview().high_seconds(), 0);
+}
+
+TEST_F(PreviewOf, GuestsGoWhereTheyMay) {
+  facts_.hosts["h2"].cordoned_by = "operator";
+  const v1::Preview all = preview();
+  for (const v1::PreviewMove& move : all.hosts(0).moves()) EXPECT_EQ(move.to(), "h3");
+}
+
+TEST_F(PreviewOf, SaysWhenTheWindowOpensAndWhichWaveAHostIsOf) {
+  plan_.hosts = {"h1", "h2", "h3"};
+  plan_.waves = {1, 2};
+  plan_.window.weekdays = 1;
+  plan_.window.from_minute = 9 * 60;
+  const v1::Preview all = preview();
+  EXPECT_EQ(all.begins(), "Mon 2026-11-23 09:00 UTC");
+  ASSERT_EQ(all.hosts_size(), 3);
+  EXPECT_EQ(all.hosts(0).wave(), 1U);
+  EXPECT_EQ(all.hosts(1).wave(), 2U);
+  EXPECT_EQ(all.hosts(2).wave(), 2U);
+}
+
+}  // namespace
+}  // namespace sluice::controller
