@@ -12,8 +12,9 @@ Agent::Agent(const Config& config, dpdk::DataPlane& data_plane, EventRouter& rou
              OutcomeRecords& outcomes, const security::Credentials& credentials)
     : holds_(config.hold_dir),
       owned_twins_(outcomes),
-      context_{config,   data_plane, router, registry,     drivers,    handovers,
-               outcomes, floors_,    holds_, owned_twins_, credentials},
+      cordon_(config.host),
+      context_{config,   data_plane, router, registry,     drivers, handovers,
+               outcomes, floors_,    holds_, owned_twins_, cordon_, credentials},
       settler_(context_) {
   rediscover();
 }
@@ -160,9 +161,11 @@ Expected<MigrationRequest> Agent::check(const v1::MigrateRequest& request) const
   return checked;
 }
 
-Expected<std::shared_ptr<Migration>> Agent::migrate(const v1::MigrateRequest& request) {
+Expected<std::shared_ptr<Migration>> Agent::migrate(const v1::MigrateRequest& request,
+                                                    bool by_controller) {
   auto checked = check(request);
   if (!checked) return tl::unexpected<Error>(checked.error());
+  checked->by_controller = by_controller;
   const std::lock_guard lock(mutex_);
   if (stopping_) return fail(ErrorKind::kBusy, "the agent is shutting down");
   reap_finished();

@@ -34,7 +34,8 @@ class Agent {
 
   // Starts a migration; it goes on by itself. kInvalid, kNotFound or kBusy if it cannot be started
   // at all.
-  [[nodiscard]] Expected<std::shared_ptr<Migration>> migrate(const v1::MigrateRequest& request);
+  [[nodiscard]] Expected<std::shared_ptr<Migration>> migrate(const v1::MigrateRequest& request,
+                                                             bool by_controller);
   // The migration of this guest that is under way; kNotFound if there is none.
   [[nodiscard]] Expected<std::shared_ptr<Migration>> migration_of(const std::string& guest);
   // As Settler::obey().
@@ -64,6 +65,7 @@ class Agent {
   DowntimeFloors floors_;
   const StepHolds holds_;
   OwnedTwins owned_twins_;
+  Cordon cordon_;
   AgentContext context_;
   Settler settler_;
   std::mutex mutex_;

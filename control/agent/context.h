@@ -7,6 +7,7 @@
 #include <string>
 
 #include "control/agent/config.h"
+#include "control/agent/cordon.h"
 #include "control/agent/event_router.h"
 #include "control/agent/guest_registry.h"
 #include "control/agent/owned_twins.h"
@@ -52,6 +53,7 @@ struct AgentContext {
   DowntimeFloors& floors;
   const StepHolds& holds;
   OwnedTwins& owned_twins;
+  Cordon& cordon;
   const security::Credentials& credentials;
 };
 

@@ -164,6 +164,7 @@ Expected<void> GuestRegistry::reserve(const std::string& name, std::uint64_t byt
                                       const std::string& incoming_from) {
   const std::uint64_t available = available_memory_bytes();
   const std::lock_guard lock(mutex_);
+  if (auto accepts = check_accepts(name); !accepts) return accepts;
   const std::uint64_t used = used_bytes_locked();
   if (const auto found = guests_.find(name); found != guests_.end())
     return fail(ErrorKind::kBusy, fmt::format("{} on {}", busy_text(found->second), host_));
@@ -186,6 +187,26 @@ Expected<void> GuestRegistry::reserve(const std::string& name, std::uint64_t byt
   entry.peer = incoming_from;
   guests_.emplace(name, std::move(entry));
   return {};
+}
+
+Expected<void> GuestRegistry::check_accepts(const std::string& name) const {
+  if (refusal_.empty()) return {};
+  return fail(ErrorKind::kBusy, fmt::format("{}: it takes no guest {}", refusal_, name));
+}
+
+Expected<void> GuestRegistry::refuse_more(const std::string& why) {
+  const std::lock_guard lock(mutex_);
+  if (!guests_.empty()) {
+    return fail(ErrorKind::kBusy,
+                fmt::format("{} has {} guests that must be moved first", host_, guests_.size()));
+  }
+  refusal_ = why;
+  return {};
+}
+
+void GuestRegistry::accept_again() {
+  const std::lock_guard lock(mutex_);
+  refusal_.clear();
 }
 
 Expected<GuestClaim> GuestRegistry::create(const std::string& name, std::uint64_t bytes,
@@ -216,6 +237,7 @@ Expected<void> GuestRegistry::add(std::unique_ptr<guest::Guest> guest) {
   entry.guest = std::move(guest);
   {
     const std::lock_guard lock(mutex_);
+    if (auto accepts = check_accepts(name); !accepts) return accepts;
     if (const auto found = guests_.find(name); found != guests_.end())
       return fail(ErrorKind::kBusy, fmt::format("{} on {}", busy_text(found->second), host_));
     guests_.emplace(name, std::move(entry));

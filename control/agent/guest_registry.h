@@ -91,6 +91,11 @@ class GuestRegistry {
   // A guest that was there before this agent. kBusy if the name is taken.
   [[nodiscard]] Expected<void> add(std::unique_ptr<guest::Guest> guest);
 
+  // Takes no more guests: create() and add() are refused (kBusy) and say why, as "h1 is about to
+  // reboot". kBusy, and nothing changes, while there are any.
+  [[nodiscard]] Expected<void> refuse_more(const std::string& why);
+  void accept_again();
+
   // kNotFound if there is no such guest here, kBusy while someone else holds it. Waits while list()
   // asks the guest, so a second at most. `peer` is the other host of a move.
   [[nodiscard]] Expected<GuestClaim> claim(const std::string& name, ClaimPurpose purpose,
@@ -116,6 +121,7 @@ class GuestRegistry {
     std::function<void()> on_exit;
   };
 
+  [[nodiscard]] Expected<void> check_accepts(const std::string& name) const;
   [[nodiscard]] Expected<void> reserve(const std::string& name, std::uint64_t bytes,
                                        const std::string& incoming_from);
   [[nodiscard]] std::uint64_t used_bytes_locked() const;
@@ -139,6 +145,7 @@ class GuestRegistry {
   mutable std::mutex mutex_;        // held for moments: never while a guest is asked
   std::condition_variable looked_;  // a claim for looking has ended
   std::map<std::string, Entry> guests_;
+  std::string refusal_;  // why it takes no more guests; empty: it does
   int wake_fd_;
   std::jthread watcher_;
 };

@@ -145,6 +145,8 @@ Expected<void> MigrationDestination::prepare(const v1::Prepare& request) {
   }
   if (request.secret().empty() && !agent_.config.security.allow_plaintext)
     return tl::unexpected<Error>(plaintext_refused(agent_.config.host));
+  if (auto admitted = agent_.cordon.admit(request.by_controller(), Cordon::Clock::now()); !admitted)
+    return admitted;
   if (request.session() == 0) return fail(ErrorKind::kInvalid, "session 0 is not valid");
   if (!agent_.outcomes.begin(request.session())) {
     return fail(ErrorKind::kBusy,

@@ -29,6 +29,7 @@ struct MigrationRequest {
   bool quick = false;
   v1::ProofMode proof = v1::PROOF_MODE_SENT;
   bool plaintext = false;  // frames in the clear, if both hosts allow it
+  bool by_controller = false;
 };
 
 // When each part of the downtime ended, CLOCK_MONOTONIC.

@@ -95,6 +95,7 @@ Expected<v1::Prepared> MigrationSource::ask_for_twin(const Secret& secret) {
   prepare.set_mtu(static_cast<std::uint32_t>(agent_.data_plane.info().mtu));
   prepare.set_version(model::version());
   prepare.set_to(request_.to);
+  prepare.set_by_controller(request_.by_controller);
   if (!request_.plaintext) prepare.set_secret(secret.bytes().data(), secret.bytes().size());
   const auto sent = peer_->send(message);
   wipe(*prepare.mutable_secret());

@@ -75,12 +75,15 @@ grpc::Status AgentService::admit(const grpc::ServerContext& context) {
   return model::to_status(fence_.admit(*epoch));
 }
 
-grpc::Status AgentService::GetHost(grpc::ServerContext* call, const v1::GetHostRequest* /*request*/,
+grpc::Status AgentService::GetHost(grpc::ServerContext* call, const v1::GetHostRequest* request,
                                    v1::HostInfo* reply) {
   // A question is answered in any case; older controllers are refused as soon as a newer one asks.
   if (may_lead(*call)) {
-    if (const auto heard = admit(*call); !heard.ok())
+    if (const auto heard = admit(*call); !heard.ok()) {
       spdlog::debug("a controller asks: {}", heard.error_message());
+    } else if (epoch_of(*call)) {
+      agent_.context().cordon.told(request->out_of_service(), Cordon::Clock::now());
+    }
   }
   const auto& context = agent_.context();
   const auto& info = context.data_plane.info();
@@ -150,6 +153,9 @@ grpc::Status AgentService::StartGuest(grpc::ServerContext* call,
                                       const v1::StartGuestRequest* request, v1::GuestInfo* reply) {
   if (auto admitted = admit(*call); !admitted.ok()) return admitted;
   auto& context = agent_.context();
+  const bool by_controller = epoch_of(*call).has_value();
+  if (auto admitted = context.cordon.admit(by_controller, Cordon::Clock::now()); !admitted)
+    return model::to_status(admitted);
   const auto definition = guest::parse_definition(request->definition_toml(), request->file_name());
   if (!definition) return model::to_status(definition.error());
   const auto driver = context.drivers.find(definition->driver);
@@ -213,7 +219,7 @@ grpc::Status AgentService::AdoptGuest(grpc::ServerContext* /*context*/,
 grpc::Status AgentService::Migrate(grpc::ServerContext* context, const v1::MigrateRequest* request,
                                    grpc::ServerWriter<v1::MigrateUpdate>* writer) {
   if (auto admitted = admit(*context); !admitted.ok()) return admitted;
-  const auto migration = agent_.migrate(*request);
+  const auto migration = agent_.migrate(*request, epoch_of(*context).has_value());
   if (!migration) return model::to_status(migration.error());
   stream_updates(**migration, *context, *writer);
   return grpc::Status::OK;
@@ -244,6 +250,12 @@ grpc::Status AgentService::VerifyGuest(grpc::ServerContext* /*context*/,
 grpc::Status AgentService::RunHook(grpc::ServerContext* context, const v1::RunHookRequest* request,
                                    v1::HookResult* reply) {
   if (auto admitted = admit(*context); !admitted.ok()) return admitted;
+  const HookTurn turn(*this);
+  if (!turn.granted()) {
+    return model::to_status(
+        Error{ErrorKind::kBusy, fmt::format("{} is about to reboot; hook {} was not run",
+                                            agent_.context().config.host, request->name())});
+  }
   hooks::Call call{
       request->key(), request->name(), request->timeout_s(), request->idempotent(), {}};
   call.environment = {{"SLUICE_HOST", agent_.context().config.host}};
@@ -262,19 +274,44 @@ grpc::Status AgentService::Reboot(grpc::ServerContext* context, const v1::Reboot
   if (auto admitted = admit(*context); !admitted.ok()) return admitted;
   reply->set_boot_id(boot_id_);
   if (request->boot_id() != boot_id_) return grpc::Status::OK;
-  const auto guests = agent_.context().registry.count();
-  if (guests != 0) {
-    return model::to_status(Error{
-        ErrorKind::kBusy, fmt::format("{} has {} guests, which a reboot would end; move them first",
-                                      agent_.context().config.host, guests)});
-  }
+  if (auto begun = begin_reboot(); !begun) return model::to_status(begun);
   reply->set_begun(true);
+  return grpc::Status::OK;
+}
+
+// From here on neither guests nor hooks begin that the reboot would end.
+Expected<void> AgentService::begin_reboot() {
+  const auto& context = agent_.context();
+  const std::string& host = context.config.host;
+  const std::lock_guard lock(reboot_mutex_);
   // Whoever has not heard the answer asks again.
-  if (rebooting_.exchange(true)) return grpc::Status::OK;
+  if (rebooting_) return {};
+  if (hooks_running_ > 0) {
+    return fail(ErrorKind::kBusy,
+                fmt::format("{} is running a hook, which a reboot would end; wait for it", host));
+  }
+  if (auto closed = context.registry.refuse_more(host + " is about to reboot"); !closed)
+    return closed;
   spdlog::warn("rebooting: the controller asked for it");
-  const auto begun = hooks::start_detached(agent_.context().config.reboot_command);
-  if (!begun) rebooting_ = false;
-  return model::to_status(begun);
+  auto begun = hooks::start_detached(context.config.reboot_command);
+  if (begun) {
+    rebooting_ = true;
+  } else {
+    context.registry.accept_again();
+  }
+  return begun;
+}
+
+AgentService::HookTurn::HookTurn(AgentService& service) : service_(service) {
+  const std::lock_guard lock(service_.reboot_mutex_);
+  granted_ = !service_.rebooting_;
+  if (granted_) ++service_.hooks_running_;
+}
+
+AgentService::HookTurn::~HookTurn() {
+  if (!granted_) return;
+  const std::lock_guard lock(service_.reboot_mutex_);
+  --service_.hooks_running_;
 }
 
 }  // namespace sluice::agent

@@ -1,7 +1,9 @@
 // What the command line asks of an agent.
 #pragma once
 
-#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <string>
 
 #include "control/agent/agent.h"
 #include "control/agent/controller_fence.h"
@@ -45,9 +47,28 @@ class AgentService final : public v1::Agent::Service {
   // Refuses controllers that another one has taken over from; people have no epoch.
   [[nodiscard]] grpc::Status admit(const grpc::ServerContext& context);
 
+  // kBusy while guests or hooks are here that it would end.
+  [[nodiscard]] Expected<void> begin_reboot();
+
+  // The right to run a hook, which no reboot ends while it lasts.
+  class HookTurn {
+   public:
+    explicit HookTurn(AgentService& service);
+    ~HookTurn();
+    HookTurn(const HookTurn&) = delete;
+    HookTurn& operator=(const HookTurn&) = delete;
+    [[nodiscard]] bool granted() const { return granted_; }
+
+   private:
+    AgentService& service_;
+    bool granted_ = false;
+  };
+
   Agent& agent_;
   const std::string boot_id_;
-  std::atomic<bool> rebooting_{false};
+  std::mutex reboot_mutex_;
+  bool rebooting_ = false;  // until the host, or this agent, has ended
+  std::uint32_t hooks_running_ = 0;
   ControllerFence fence_;
   hooks::HookRunner hooks_;
 };

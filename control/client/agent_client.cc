@@ -52,8 +52,12 @@ Expected<Reply> AgentClient::call(Method<Request, Reply> method, const Request& 
   return reply;
 }
 
-Expected<v1::HostInfo> AgentClient::get_host() {
-  return call(&v1::Agent::Stub::GetHost, v1::GetHostRequest(), kQuestion);
+Expected<v1::HostInfo> AgentClient::get_host() { return get_host_and_tell(""); }
+
+Expected<v1::HostInfo> AgentClient::get_host_and_tell(const std::string& out_of_service) {
+  v1::GetHostRequest request;
+  request.set_out_of_service(out_of_service);
+  return call(&v1::Agent::Stub::GetHost, request, kQuestion);
 }
 
 Expected<v1::GuestList> AgentClient::list_guests() {

@@ -40,7 +40,9 @@ class AgentClient {
   [[nodiscard]] Expected<v1::GuestInfo> adopt_guest(const std::string& qmp_socket);
   [[nodiscard]] Expected<v1::VerifyGuestResult> verify_guest(const std::string& name);
 
-  // For controllers alone. Waits for the hook's end, a little longer than its own timeout.
+  // For controllers alone. get_host(), and why people may bring no guests there; empty: they may.
+  [[nodiscard]] Expected<v1::HostInfo> get_host_and_tell(const std::string& out_of_service);
+  // Waits for the hook's end, a little longer than its own timeout.
   [[nodiscard]] Expected<v1::HookResult> run_hook(const v1::RunHookRequest& request);
   [[nodiscard]] Expected<v1::RebootResult> reboot(const std::string& boot_id);
 

@@ -198,6 +198,11 @@ void Controller::apply_mark(const patch::MarkStep& step, const std::string& by) 
     default:
       break;
   }
+  inventory_.set_out_of_service(step.host, mark.quarantined           ? std::string("in quarantine")
+                                           : mark.cordoned_by.empty() ? std::string()
+                                           : mark.cordoned_by == kOperator
+                                               ? std::string("cordoned by an operator")
+                                               : "cordoned by run " + mark.cordoned_by);
 }
 
 // Those that the run has made since.

@@ -42,11 +42,13 @@ void Inventory::poll(const std::stop_token& stop, Entry& entry) {
 
 void Inventory::ask(Entry& entry) {
   std::uint64_t question = 0;
+  std::string out_of_service;
   {
     const std::lock_guard lock(mutex_);
     question = ++questions_;
+    out_of_service = entry.out_of_service;
   }
-  auto info = entry.agent->get_host();
+  auto info = entry.agent->get_host_and_tell(out_of_service);
   auto guests = info ? entry.agent->list_guests() : tl::unexpected<Error>(info.error());
   const std::lock_guard lock(mutex_);
   if (question < entry.asked) return;
@@ -71,6 +73,12 @@ void Inventory::refresh(const std::vector<std::string>& hosts) {
     if (found == entries_.end()) continue;
     questions.emplace_back([this, &asked = found->second] { ask(asked); });
   }
+}
+
+void Inventory::set_out_of_service(const std::string& host, const std::string& why) {
+  const std::lock_guard lock(mutex_);
+  if (const auto found = entries_.find(host); found != entries_.end())
+    found->second.out_of_service = why;
 }
 
 std::chrono::steady_clock::duration Inventory::silent_for(const std::string& host) const {

@@ -40,6 +40,9 @@ class Inventory {
   Inventory& operator=(const Inventory&) = delete;
 
   [[nodiscard]] Hosts hosts() const;
+  // What is to be told to the host's agent whenever it is asked: why people may bring no guests
+  // there; empty: they may.
+  void set_out_of_service(const std::string& host, const std::string& why);
   // Since its agent last answered, or since this controller began; for ever if there is no such
   // host.
   [[nodiscard]] std::chrono::steady_clock::duration silent_for(const std::string& host) const;
@@ -51,6 +54,7 @@ class Inventory {
   struct Entry {
     std::unique_ptr<client::AgentClient> agent;
     HostView view;
+    std::string out_of_service;
     std::uint64_t asked = 0;  // which question the view answers; a later one is never overwritten
   };
   void ask(Entry& entry);

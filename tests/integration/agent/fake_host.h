@@ -81,6 +81,9 @@ class FakeHost {
         registry_("here", capacity_bytes) {
     config_.host = "here";
     config_.run_dir = run_dir;
+    config_.state_dir = run_dir + "/state";
+    config_.hooks_dir = run_dir + "/hooks";
+    config_.reboot_command = {"/bin/true"};
     config_.peers["there"] = peer_address;
     auto driver = std::make_unique<FakeDriver>();
     driver->found = std::move(survivors);

@@ -104,7 +104,7 @@ class DestinationHandover : public testing::Test {
   }
 
   v1::DestinationMessage prepare(const std::string& to = "here", const std::string& from = "there",
-                                 std::uint32_t mtu = 9000) {
+                                 std::uint32_t mtu = 9000, bool by_controller = false) {
     const auto& info = SharedDataPlane::get().data_plane->info();
     v1::SourceMessage message;
     auto& prepare = *message.mutable_prepare();
@@ -112,6 +112,7 @@ class DestinationHandover : public testing::Test {
     prepare.set_from(from);
     prepare.set_secret(std::string(Secret::kBytes, 's'));
     prepare.set_to(to);
+    prepare.set_by_controller(by_controller);
     prepare.set_guest_description_json(model::to_json(fake_description("db")));
     prepare.add_region_pages(kFakeBytes / kPageBytes);
     prepare.add_region_pages(kStateRegionBytes / kPageBytes);
@@ -236,6 +237,19 @@ TEST_F(DestinationHandover, RefusesMessagesOutOfTurn) {
   ASSERT_TRUE(prepare().has_prepared());
   EXPECT_TRUE(prepare().has_failed());
   expect_nothing_left();
+}
+
+TEST_F(DestinationHandover, ACordonKeepsOutWhatNoControllerBrings) {
+  host_->agent().context().cordon.told("cordoned by run r3", Cordon::Clock::now());
+  const auto refused = prepare();
+  ASSERT_TRUE(refused.has_failed());
+  EXPECT_NE(refused.failed().message().find("here takes no guests: it is cordoned by run r3"),
+            std::string::npos)
+      << refused.failed().message();
+  end();
+  EXPECT_TRUE(host_->registry().list().empty());
+  begin(kSession + 1);
+  EXPECT_TRUE(prepare("here", "there", 9000, /*by_controller=*/true).has_prepared());
 }
 
 TEST_F(DestinationHandover, RefusesASessionThatWasUsedBefore) {

@@ -33,6 +33,7 @@ class FakePeer final : public v1::Peer::Service {
   std::atomic<std::uint64_t> records_id{11};
   std::atomic<int> questions{0};
   std::atomic<std::uint32_t> mtu{9000};
+  std::atomic<bool> by_controller{false};  // as the last source said
   std::function<void()> on_commit = [] {};
 
   grpc::Status Receive(
@@ -42,6 +43,7 @@ class FakePeer final : public v1::Peer::Service {
     while (stream->Read(&message)) {
       v1::DestinationMessage reply;
       if (message.has_prepare()) {
+        by_controller = message.prepare().by_controller();
         auto& endpoint = *reply.mutable_prepared()->mutable_destination();
         endpoint.set_mac("\x02\x01\x01\x01\x01\x01");
         endpoint.set_ipv4(0x0A4D6202);
@@ -106,11 +108,11 @@ class SourceHandover : public testing::Test {
         std::vector<std::pair<std::string, std::shared_ptr<FakeFate>>>{{"db", fate_}});
   }
 
-  v1::MigrateSummary migrate() {
+  v1::MigrateSummary migrate(bool by_controller = false) {
     v1::MigrateRequest request;
     request.set_guest("db");
     request.set_to("there");
-    const auto migration = host_->agent().migrate(request);
+    const auto migration = host_->agent().migrate(request, by_controller);
     EXPECT_TRUE(migration);
     v1::MigrateSummary summary;
     (*migration)->follow([&](const v1::MigrateUpdate& update) {
@@ -138,6 +140,17 @@ class SourceHandover : public testing::Test {
   std::shared_ptr<FakeFate> fate_ = std::make_shared<FakeFate>(Phase::kRunning);
   std::unique_ptr<FakeHost> host_;  // last: it uses all of the above
 };
+
+TEST_F(SourceHandover, TellsTheDestinationWhetherAControllerMovesTheGuest) {
+  for (const bool by_controller : {true, false}) {
+    peer_.by_controller = !by_controller;
+    peer_.misbehaviour = Misbehaviour::kProofMismatch;
+    start_agent();
+    static_cast<void>(migrate(by_controller));
+    EXPECT_EQ(peer_.by_controller, by_controller);
+    host_.reset();
+  }
+}
 
 TEST_F(SourceHandover, EndsTheGuestHereOnceItRunsThere) {
   start_agent();
@@ -262,7 +275,7 @@ TEST_F(SourceHandover, StaysPausedWhileTheOutcomeIsUnknownAndIsSettledLater) {
   v1::MigrateRequest again;
   again.set_guest("db");
   again.set_to("there");
-  EXPECT_EQ(host_->agent().migrate(again).error().kind, ErrorKind::kBusy);
+  EXPECT_EQ(host_->agent().migrate(again, false).error().kind, ErrorKind::kBusy);
   peer_.outcome = v1::Outcome::OWNED;
   EXPECT_TRUE(becomes(Phase::kGone));
 }
@@ -300,7 +313,7 @@ TEST_F(SourceHandover, OnlyAnOperatorSettlesWhatTheDestinationHasForgotten) {
     v1::MigrateRequest again;
     again.set_guest("db");
     again.set_to("there");
-    EXPECT_EQ(host_->agent().migrate(again).error().kind, ErrorKind::kBusy);
+    EXPECT_EQ(host_->agent().migrate(again, false).error().kind, ErrorKind::kBusy);
     EXPECT_EQ(host_->agent().obey("other", order).error().kind, ErrorKind::kNotFound);
     ASSERT_TRUE(host_->agent().obey("db", order));
     EXPECT_EQ(fate_->phase(), order == Order::kResume ? Phase::kRunning : Phase::kGone);

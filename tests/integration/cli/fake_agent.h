@@ -58,6 +58,11 @@ class FakeAgent final : public v1::Agent::Service {
     const std::scoped_lock lock(mutex_);
     return guests_.contains(guest);
   }
+  // With the last question.
+  [[nodiscard]] std::string told() {
+    const std::scoped_lock lock(mutex_);
+    return told_;
+  }
   [[nodiscard]] std::size_t guest_count() {
     const std::scoped_lock lock(mutex_);
     return guests_.size();
@@ -102,8 +107,12 @@ class FakeAgent final : public v1::Agent::Service {
     writer.Write(update);
   }
 
-  grpc::Status GetHost(grpc::ServerContext* context, const v1::GetHostRequest*,
+  grpc::Status GetHost(grpc::ServerContext* context, const v1::GetHostRequest* request,
                        v1::HostInfo* reply) override {
+    {
+      const std::scoped_lock lock(mutex_);
+      told_ = request->out_of_service();
+    }
     if (on_get_host) on_get_host(*context);
     reply->set_name(name_);
     reply->set_port("memif:/run/x.sock");
@@ -205,6 +214,7 @@ class FakeAgent final : public v1::Agent::Service {
   const std::string address_;
   std::mutex mutex_;
   std::map<std::string, v1::GuestInfo> guests_;
+  std::string told_;
   std::unique_ptr<grpc::Server> server_;  // last: serves from all of the above
 };
 

@@ -100,6 +100,23 @@ TEST_F(ControllerStartTest, TheLeaseIsRenewedWhileAnAgentKeepsTheFirstQuestionWa
   EXPECT_FALSE(given_up) << "the agent was asked in vain before the lease was renewed";
 }
 
+TEST_F(ControllerStartTest, AgentsAreToldOfACordonAndOfItsEnd) {
+  cli::FakeAgent h1("h1", directory_, *pki_.credentials("h1"));
+  config_.hosts = {{"h1", h1.address()}};
+  auto controller = start(*journal_);
+  ASSERT_TRUE(controller) << controller.error().message;
+  ASSERT_TRUE((*controller)->cordon("h1"));
+  while (h1.told() != "cordoned by an operator") std::this_thread::yield();
+  (*controller)->resign();
+  controller->reset();
+  // The next one knows it from the journal.
+  controller = start(*journal_);
+  ASSERT_TRUE(controller) << controller.error().message;
+  EXPECT_EQ(h1.told(), "cordoned by an operator");
+  ASSERT_TRUE((*controller)->uncordon("h1"));
+  while (!h1.told().empty()) std::this_thread::yield();
+}
+
 TEST_F(ControllerStartTest, AControllerWithAnotherStateDirectoryIsRefused) {
   {
     auto first = start(*journal_);

@@ -1,0 +1,93 @@
+// What an agent refuses once it is about to reboot.
+#include <filesystem>
+#include <fstream>
+#include <gtest/gtest.h>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "control/agent/service.h"
+#include "tests/integration/agent/fake_host.h"
+
+namespace sluice::agent::test {
+namespace {
+
+class AgentServiceTest : public testing::Test {
+ protected:
+  AgentServiceTest() {
+    std::filesystem::create_directories(directory_.path() + "/hooks");
+    EXPECT_TRUE(hooks::HookRunner::prepare(directory_.path() + "/state"));
+    host_.driver().next = fate_;
+  }
+
+  void write_hook(const std::string& body) const {
+    const std::string path = directory_.path() + "/hooks/patch";
+    std::ofstream(path) << "#!/bin/sh\n" << body;
+    std::filesystem::permissions(path, std::filesystem::perms::owner_all);
+  }
+  grpc::Status run_hook(const std::string& key) {
+    grpc::ServerContext context;
+    v1::RunHookRequest request;
+    request.set_key(key);
+    request.set_name("patch");
+    request.set_timeout_s(60);
+    v1::HookResult result;
+    return service_.RunHook(&context, &request, &result);
+  }
+  grpc::Status reboot() {
+    grpc::ServerContext context;
+    v1::RebootRequest request;
+    request.set_boot_id(kBoot);
+    v1::RebootResult result;
+    auto status = service_.Reboot(&context, &request, &result);
+    EXPECT_EQ(result.begun(), status.ok());
+    return status;
+  }
+  Expected<GuestClaim> bring(const std::string& guest) {
+    return host_.registry().create(guest, kFakeBytes, "there", [this] {
+      return Expected<std::unique_ptr<guest::Guest>>(std::make_unique<FakeGuest>("db", fate_));
+    });
+  }
+
+  TemporaryDirectory directory_;
+  std::shared_ptr<FakeFate> fate_ = std::make_shared<FakeFate>(guest::Phase::kRunning);
+  FakeHost host_{directory_.path(), "unix:/nobody"};
+  AgentService service_{host_.agent(), kBoot, 0};
+};
+
+TEST_F(AgentServiceTest, AHostThatIsAboutToRebootTakesNoGuestsAndRunsNoHooks) {
+  write_hook("true\n");
+  ASSERT_TRUE(run_hook("r1-1").ok());
+  ASSERT_TRUE(reboot().ok());
+  const auto refused = bring("db");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kBusy);
+  EXPECT_EQ(refused.error().message, "here is about to reboot: it takes no guest db");
+  EXPECT_EQ(run_hook("r1-2").error_message(), "here is about to reboot; hook patch was not run");
+  // Whoever has not heard that it has begun asks again.
+  EXPECT_TRUE(reboot().ok());
+}
+
+TEST_F(AgentServiceTest, AHostWithGuestsIsNotRebootedAndTakesMore) {
+  const auto guest = bring("db");
+  ASSERT_TRUE(guest) << guest.error().message;
+  EXPECT_EQ(reboot().error_code(), grpc::StatusCode::ABORTED);
+  EXPECT_TRUE(bring("web"));
+}
+
+TEST_F(AgentServiceTest, AHostThatRunsAHookIsNotRebooted) {
+  const std::string go = directory_.path() + "/go";
+  write_hook("touch " + go + ".begun\nwhile [ ! -e " + go + " ]; do sleep 0.02; done\n");
+  grpc::Status ended;
+  std::thread hook([&] { ended = run_hook("r1-1"); });
+  EXPECT_TRUE(becomes_true([&] { return std::filesystem::exists(go + ".begun"); }));
+  EXPECT_EQ(reboot().error_message(),
+            "here is running a hook, which a reboot would end; wait for it");
+  std::ofstream(go) << "go";
+  hook.join();
+  EXPECT_TRUE(ended.ok()) << ended.error_message();
+  EXPECT_TRUE(reboot().ok());
+}
+
+}  // namespace
+}  // namespace sluice::agent::test
