@@ -42,6 +42,10 @@ Expected<void> Run::fold(const Record& record) {
     return fold(*outcome, record.at_ms);
   } else if (const auto* baseline = std::get_if<Baseline>(&record.body)) {
     hosts_.at(baseline->host).baseline = *baseline;
+    for (const auto& guest : baseline->guests) {
+      const auto [home, first] = home_.emplace(guest, baseline->host);
+      if (!first && is_final(hosts_.at(home->second).state)) home->second = baseline->host;
+    }
   } else if (const auto* mark = std::get_if<MarkStep>(&record.body)) {
     return fold(*mark);
   } else if (const auto* step = std::get_if<RefillStep>(&record.body)) {

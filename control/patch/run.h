@@ -341,8 +341,11 @@ class Run {
   std::map<std::uint64_t, Outcome> outcomes_;
   std::map<std::uint64_t, TimeMs> ended_at_ms_;  // of outcomes
   std::vector<MarkStep> marks_;
-  std::set<std::uint64_t> open_;                                // intents without an outcome
-  std::set<std::string> canaries_;                              // names of guests
+  std::set<std::uint64_t> open_;    // intents without an outcome
+  std::set<std::string> canaries_;  // names of guests
+  // Guest: the host that it comes back to. Of two hosts that are patched at once the first that had
+  // it, though the other one may have taken it in when it began.
+  std::map<std::string, std::string> home_;
   std::map<std::string, std::uint64_t> unsettled_;              // guest: intent of its last move
   std::map<std::string, std::vector<std::uint64_t>> arrivals_;  // host: intents of moves to it
   std::map<std::pair<std::string, std::string>, std::uint64_t> latest_;  // host, purpose: intent

@@ -221,6 +221,14 @@ MoveQuery Run::query_for(const Decision& decision) const {
   for (const auto& [name, guest] : decision.facts.guests) {
     if (is_canary(name) || !is_moved(guest.policy)) query.resting.insert(name);
   }
+  // Who will be started on its host again keeps its place there.
+  for (const auto& [name, host] : hosts_) {
+    if (is_final(host.state)) continue;
+    for (const auto& guest : shut_down_at(name)) {
+      query.down[guest] = name;
+      query.resting.insert(guest);
+    }
+  }
   for (const Intent* intent : open_intents()) {
     if (intent->kind != ActionKind::kStartGuest || is_canary(intent->guest)) continue;
     query.down[intent->guest] = intent->to.empty() ? intent->host : intent->to;

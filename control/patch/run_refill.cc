@@ -147,6 +147,7 @@ std::vector<std::string> Run::home_guests(const std::string& name, const Facts& 
   const auto can_come = [&](const std::string& guest) {
     const auto about = facts.guests.find(guest);
     if (about == facts.guests.end() || !is_moved(about->second.policy)) return false;
+    if (home_.at(guest) != name) return false;
     const auto host = facts.hosts.find(about->second.host);
     return host != facts.hosts.end() &&
            (host->second.reachable || host->second.silent_ms <= kSilenceMsMax);

@@ -10,7 +10,7 @@ namespace sluice::patch {
 // try again. Those are in `failure`.
 bool Run::started_again(Decision& decision, const std::string& name, std::string& failure) const {
   bool waits = false;
-  for (const auto& guest : hosts_.at(name).baseline->guests) {
+  for (const auto& guest : shut_down_at(name)) {
     const std::string stop = "shutdown:" + guest;
     const std::string start = "start:" + guest;
     // Also not if an operator has started it elsewhere.
@@ -103,16 +103,23 @@ void Run::start_elsewhere(Decision& decision, const std::string& host) const {
 
 std::string Run::stays_down(const std::string& host, const Facts& facts) const {
   std::string lines;
-  if (!is_final(hosts_.at(host).state)) return lines;
+  const HostState state = hosts_.at(host).state;
+  const bool waits =
+      state_ == RunState::kPaused && (state == HostState::kEmpty || held().count(host) != 0);
+  if (!is_final(state) && !waits) return lines;
   for (const auto& guest : shut_down_at(host)) {
     if (facts.guests.count(guest) != 0) continue;
+    if (!lines.empty()) lines += "; ";
+    if (waits) {
+      lines += guest + " is down for as long as the run is paused";
+      continue;
+    }
     const Task here = latest(host, "start:" + guest);
     const Task elsewhere = latest(host, "start-elsewhere:" + guest);
     const Task& last = elsewhere.outcome != nullptr ? elsewhere : here;
     const bool failed = last.outcome != nullptr && !last.outcome->ok;
-    lines +=
-        fmt::format("{}{} is down, and no other host took it{}; start it by hand",
-                    lines.empty() ? "" : "; ", guest, failed ? ": " + last.outcome->detail : "");
+    lines += fmt::format("{} is down, and no other host took it{}; start it by hand", guest,
+                         failed ? ": " + last.outcome->detail : "");
   }
   return lines;
 }

@@ -268,6 +268,12 @@ bool Run::came_back(Decision& decision, const std::string& name, const char* pur
   if (reachable && decision.host(name)->boot_id != old_boot_id) return true;
   const Task reboot = latest(name, purpose);
   if (reboot.intent == nullptr && reachable) {
+    // Somebody may have started one there, in spite of the cordon.
+    const auto& guests = decision.guests_on(name);
+    if (!guests.empty()) {
+      decision.fail(name, guests.front() + " runs on it, so it is not rebooted");
+      return false;
+    }
     Intent intent{0, ActionKind::kReboot, purpose, name};
     intent.boot_id = old_boot_id;
     decision.intend(std::move(intent));

@@ -61,6 +61,7 @@ struct Scenario {
   std::optional<std::size_t> abort_after;  // so many records, and before anything else is decided
   std::optional<std::size_t> pause_after;  // so many records, for kPauseMs
   TimeMs away_ms = 0;                      // between two controllers
+  std::optional<Cluster> cluster{};        // instead of the usual one
   std::uint64_t memory_gib = 32;           // of each host; a guest has 4
   std::vector<std::set<std::string>> apart{};  // guests that are never on one host
   // What somebody does by hand, asked after every step of the run.

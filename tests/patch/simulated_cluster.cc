@@ -100,12 +100,19 @@ bool Cluster::begin(std::uint64_t epoch, const Run& run, const Intent& intent, b
       break;
     case ActionKind::kStartGuest:
     case ActionKind::kStopGuest:
+      if (intent.kind == ActionKind::kStartGuest && stopped.count(intent.guest) != 0) {
+        incoming_[intent.guest] = intent.to.empty() ? intent.host : intent.to;
+        // An agent does not start what it has no memory for.
+        if (free_gib(incoming_[intent.guest]) < 0) incoming_.erase(intent.guest);
+      }
       after(kSecondMs, [this, intent, key, definition = run.definition_of(intent)] {
         Outcome outcome{intent.id, true, "", 1};
         const std::string& at = intent.to.empty() ? intent.host : intent.to;
         const bool stops = intent.kind == ActionKind::kStopGuest;
         auto& failures = (stops ? faults_.stop_failures : faults_.start_failures)[intent.guest];
-        if (failures > 0 || (!stops && !hosts.at(at).up)) {
+        const bool was_stopped = stopped.count(intent.guest) != 0;
+        const bool has_room = !was_stopped || incoming_.erase(intent.guest) != 0;
+        if (failures > 0 || (!stops && (!hosts.at(at).up || !has_room))) {
           failures -= std::min(failures, 1U);
           outcome.ok = false;
           outcome.detail = "QEMU does not answer";
@@ -256,15 +263,21 @@ void Cluster::reboot(const Intent& intent, const std::string& key) {
   after(1, [this, outcome = *begun_[key]] { tell(outcome); });
 }
 
+std::int64_t Cluster::free_gib(const std::string& host) const {
+  std::uint64_t used = 0;
+  for (const auto* known : {&guests, &stopped}) {
+    for (const auto& [name, guest] : *known) {
+      const auto incoming = incoming_.find(name);
+      const bool comes = incoming != incoming_.end() && incoming->second == host;
+      if (comes || (known == &guests && guest.host == host)) used += guest.memory_gib;
+    }
+  }
+  return static_cast<std::int64_t>(hosts.at(host).memory_gib) - static_cast<std::int64_t>(used);
+}
+
 // Double occupancy: a guest that moves holds memory at both ends.
 void Cluster::check_room(const std::string& host) {
-  std::uint64_t used = 0;
-  for (const auto& [name, guest] : guests) {
-    const auto incoming = incoming_.find(name);
-    if (guest.host == host || (incoming != incoming_.end() && incoming->second == host))
-      used += guest.memory_gib;
-  }
-  if (used > hosts.at(host).memory_gib) violations.push_back(host + " has no room");
+  if (free_gib(host) < 0) violations.push_back(host + " has no room");
   for (planner::GroupId group = 0; group < groups.size(); ++group) {
     const auto here = std::count_if(groups_of.begin(), groups_of.end(), [&](const auto& member) {
       const auto& [name, of] = member;

@@ -73,6 +73,7 @@ class Cluster {
 
   std::map<std::string, SimHost> hosts;
   std::map<std::string, SimGuest> guests;
+  std::set<std::string> started_by_hand;
   std::map<std::string, SimGuest> stopped;  // guests that are down, where they were
   std::vector<planner::Group> groups;
   std::map<std::string, std::vector<planner::GroupId>> groups_of;  // guest
@@ -88,6 +89,9 @@ class Cluster {
   bool begin(std::uint64_t epoch, const Run& run, const Intent& intent, bool again);
   // Makes the run's marks on its hosts.
   void note_marks(const Run& run);
+  [[nodiscard]] bool is_moving(const std::string& guest) const { return moving_.count(guest) != 0; }
+  // For guests that are there or on their way.
+  [[nodiscard]] std::int64_t free_gib(const std::string& host) const;
   // Something else happens at this very moment.
   [[nodiscard]] bool more_at_once() const {
     return std::any_of(pending_.begin(), pending_.end(),
