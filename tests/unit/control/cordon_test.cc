@@ -5,7 +5,7 @@
 namespace sluice::agent {
 namespace {
 
-const Cordon::Clock::time_point kNow{};
+constexpr Cordon::Clock::time_point kNow{};
 
 TEST(Cordon, KeepsPeoplesGuestsOutAndNotTheControllers) {
   Cordon cordon("h1");
