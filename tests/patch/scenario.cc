@@ -29,7 +29,9 @@ class MortalJournal final : public store::Journal {
   void drop_lease(std::uint64_t epoch) override { inner_.drop_lease(epoch); }
   Expected<void> append(std::uint64_t epoch, const std::string& run,
                         const std::string& body) override {
+    if (dead_) return fail(ErrorKind::kFailed, "killed");
     const bool dies = --death_.record == 0;
+    dead_ = dies;
     if (dies && !death_.written) return fail(ErrorKind::kFailed, "killed");
     if (auto appended = inner_.append(epoch, run, body); !appended) return appended;
     if (dies) return fail(ErrorKind::kFailed, "killed");
@@ -43,6 +45,7 @@ class MortalJournal final : public store::Journal {
  private:
   store::Journal& inner_;
   Death death_;
+  bool dead_ = false;
 };
 
 // No guest moves but off a host that must be empty, or home to a patched one.
