@@ -105,7 +105,7 @@ TEST_F(ControllerStartTest, AgentsAreToldOfACordonAndOfItsEnd) {
   config_.hosts = {{"h1", h1.address()}};
   auto controller = start(*journal_);
   ASSERT_TRUE(controller) << controller.error().message;
-  ASSERT_TRUE((*controller)->cordon("h1"));
+  ASSERT_TRUE((*controller)->cordon("h1", "anna"));
   while (h1.told() != "cordoned by an operator") std::this_thread::yield();
   (*controller)->resign();
   controller->reset();
@@ -113,7 +113,7 @@ TEST_F(ControllerStartTest, AgentsAreToldOfACordonAndOfItsEnd) {
   controller = start(*journal_);
   ASSERT_TRUE(controller) << controller.error().message;
   EXPECT_EQ(h1.told(), "cordoned by an operator");
-  ASSERT_TRUE((*controller)->uncordon("h1"));
+  ASSERT_TRUE((*controller)->uncordon("h1", "anna"));
   while (!h1.told().empty()) std::this_thread::yield();
 }
 
