@@ -299,6 +299,7 @@ class Run {
   void precheck(Decision& decision, const std::string& name) const;
   void cordoned(Decision& decision, const std::string& name) const;
   void draining(Decision& decision, const std::string& name) const;
+  bool shut_down(Decision& decision, const std::string& name, const std::string& guest) const;
   [[nodiscard]] bool is_known_empty(const Decision& decision, const std::string& name) const;
   void undrain(Decision& decision, const std::string& name) const;
   void empty(Decision& decision, const std::string& name) const;
@@ -323,6 +324,7 @@ class Run {
                  const std::string& old_boot_id) const;
   // Without what is to be emptied or brought home.
   [[nodiscard]] MoveQuery query_for(const Decision& decision) const;
+  [[nodiscard]] static bool is_seen_again(const Facts& facts, const Intent& move);
   [[nodiscard]] std::vector<std::string> home_guests(const std::string& name,
                                                      const Facts& facts) const;
 

@@ -201,6 +201,16 @@ bool Run::few_move_twice(const Decision& decision, const std::set<std::string>& 
   return twice * kShare <= all;
 }
 
+// It runs at one end of the move by now: nothing is held for it at the other any more.
+bool Run::is_seen_again(const Facts& facts, const Intent& move) {
+  const auto guest = facts.guests.find(move.guest);
+  if (guest == facts.guests.end()) return false;
+  const auto host = facts.hosts.find(guest->second.host);
+  const bool moves = std::any_of(facts.moves_by_hand.begin(), facts.moves_by_hand.end(),
+                                 [&](const Move& other) { return other.guest == move.guest; });
+  return host != facts.hosts.end() && host->second.reachable && !moves;
+}
+
 MoveQuery Run::query_for(const Decision& decision) const {
   MoveQuery query;
   query.facts = &decision.facts;
@@ -236,7 +246,9 @@ MoveQuery Run::query_for(const Decision& decision) const {
   }
   for (const auto& [guest, id] : unsettled_) {
     query.resting.insert(guest);
-    query.under_way_unwatched.push_back({guest, intents_.at(id).from, intents_.at(id).to, ""});
+    const Intent& move = intents_.at(id);
+    if (!is_seen_again(decision.facts, move))
+      query.under_way_unwatched.push_back({guest, move.from, move.to, ""});
   }
   return query;
 }

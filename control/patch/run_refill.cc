@@ -141,13 +141,13 @@ Run::Filling Run::taken_in(const Decision& decision, const std::string& name) co
   return more_may_come(decision) ? Filling::kWaits : Filling::kNoMoreCome;
 }
 
-// Those that can come: not what has ended, and not what is on a host that nobody has heard of for
-// long.
+// Those that can come: not what has ended, not what another host's drain has lost sight of, and not
+// what is on a host that nobody has heard of for long.
 std::vector<std::string> Run::home_guests(const std::string& name, const Facts& facts) const {
   const auto can_come = [&](const std::string& guest) {
     const auto about = facts.guests.find(guest);
     if (about == facts.guests.end() || !is_moved(about->second.policy)) return false;
-    if (home_.at(guest) != name) return false;
+    if (home_.at(guest) != name || unsettled_.count(guest) != 0) return false;
     const auto host = facts.hosts.find(about->second.host);
     return host != facts.hosts.end() &&
            (host->second.reachable || host->second.silent_ms <= kSilenceMsMax);

@@ -222,21 +222,34 @@ void Run::draining(Decision& decision, const std::string& name) const {
                                              plan_.attempts, moved.outcome->detail));
     }
     if (decision.facts.guests.at(guest).policy != GuestPolicy::kShutdown) continue;
-    const std::string purpose = "shutdown:" + guest;
-    switch (state_since(name, purpose, "start:" + guest)) {
-      case TaskState::kNone: {
-        Intent intent{0, ActionKind::kStopGuest, purpose, name, guest};
-        intent.reason = "its policy is to be shut down";
-        intent.definition = decision.facts.guests.at(guest).definition;
-        return decision.intend(std::move(intent));
-      }
-      case TaskState::kFailed:
-        return decision.fail(name, fmt::format("{} could not be shut down: {}", guest,
-                                               latest(name, purpose).outcome->detail));
-      default:
-        break;
+    if (!shut_down(decision, name, guest)) return;
+  }
+}
+
+// False where nothing more is to be decided for the host now. A guest that is there again after it
+// was shut down was started by somebody, who may do so once more.
+bool Run::shut_down(Decision& decision, const std::string& name, const std::string& guest) const {
+  const std::string purpose = "shutdown:" + guest;
+  const TaskState state = state_since(name, purpose, "start:" + guest);
+  if (state == TaskState::kOpen) return true;
+  Intent intent{0, ActionKind::kStopGuest, purpose, name, guest};
+  if (state == TaskState::kFailed) {
+    decision.fail(name, fmt::format("{} could not be shut down: {}", guest,
+                                    latest(name, purpose).outcome->detail));
+    return false;
+  }
+  if (state == TaskState::kOk) {
+    intent.attempt = latest(name, purpose).intent->attempt + 1;
+    if (intent.attempt > plan_.attempts) {
+      decision.fail(name, fmt::format("{} was shut down {} times, and somebody started it again",
+                                      guest, plan_.attempts));
+      return false;
     }
   }
+  intent.reason = "its policy is to be shut down";
+  intent.definition = decision.facts.guests.at(guest).definition;
+  decision.intend(std::move(intent));
+  return false;
 }
 
 // Given back as it was, or as near to that as can be.
@@ -345,6 +358,11 @@ void Run::rollback(Decision& decision, const std::string& name) const {
 }
 
 void Run::verify_old(Decision& decision, const std::string& name) const {
+  if (!decision.reachable(name)) {
+    if (decision.silent_for(name, reboot_timeout_ms()))
+      decision.fail(name, "its agent stopped answering after the rollback");
+    return;
+  }
   if (!hook_done(decision, name, plan_.version, "version-old")) return;
   const Baseline& before = *hosts_.at(name).baseline;
   const Task printed = latest(name, "version-old");

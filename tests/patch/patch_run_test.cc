@@ -40,6 +40,33 @@ TEST(PatchRun, GuestsThatMustNotMoveLiveAreShutDownAndStartedAgain) {
   EXPECT_EQ(end.cluster.migrations.count("g1"), 0U);
 }
 
+void start_by_hand(Cluster& cluster, const std::string& guest) {
+  const auto stopped = cluster.stopped.find(guest);
+  if (stopped == cluster.stopped.end()) return;
+  cluster.guests.emplace(*stopped);
+  cluster.stopped.erase(stopped);
+}
+
+TEST(PatchRun, AGuestThatSomebodyStartsAgainIsShutDownAgainAndThenLeftAlone) {
+  for (const int starts : {1, 100}) {
+    Scenario scenario;
+    scenario.policies = {{"g1", GuestPolicy::kShutdown}};
+    scenario.by_hand = [left = starts](const patch::Run& run, Cluster& cluster) mutable {
+      if (run.host("h1").state != HostState::kDraining || cluster.stopped.empty()) return;
+      if (left-- > 0) start_by_hand(cluster, "g1");
+    };
+    const End end = run_to_end(scenario);
+    if (starts == 1) {
+      expect_hosts(end, {"run done\n", "h1 done version 2"});
+    } else {
+      expect_hosts(end,
+                   {"h1 skipped version 1 up true cordoned false quarantined false g1 was shut "
+                    "down 3 times, and somebody started it again"});
+    }
+    EXPECT_EQ(end.cluster.guests.count("g1"), 1U);
+  }
+}
+
 TEST(PatchRun, GuestsThatWereShutDownRunAgainAfterARollback) {
   // Found before they were started on the patched host, and afterwards.
   for (const bool under_load : {false, true}) {
