@@ -1,6 +1,7 @@
 #include "control/agent/agent.h"
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
@@ -15,7 +16,8 @@ Agent::Agent(const Config& config, dpdk::DataPlane& data_plane, EventRouter& rou
       cordon_(config.host),
       context_{config,   data_plane, router, registry,     drivers, handovers,
                outcomes, floors_,    holds_, owned_twins_, cordon_, credentials},
-      settler_(context_) {
+      settler_(context_),
+      meter_(registry, std::chrono::seconds(config.sample_interval_s)) {
   rediscover();
 }
 

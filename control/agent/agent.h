@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "control/agent/context.h"
+#include "control/agent/guest_meter.h"
 #include "control/agent/migration.h"
 #include "control/agent/migration_source.h"
 #include "control/agent/owned_twins.h"
@@ -31,6 +32,8 @@ class Agent {
   Agent& operator=(const Agent&) = delete;
 
   [[nodiscard]] AgentContext& context() { return context_; }
+
+  [[nodiscard]] const GuestMeter& meter() const { return meter_; }
 
   // Starts a migration; it goes on by itself. kInvalid, kNotFound or kBusy if it cannot be started
   // at all.
@@ -71,6 +74,7 @@ class Agent {
   std::mutex mutex_;
   bool stopping_ = false;
   std::map<std::string, Running> migrations_;
+  GuestMeter meter_;  // last: guests are known, and its thread ends first
 };
 
 }  // namespace sluice::agent

@@ -247,6 +247,15 @@ void read_patching(TableReader& root, std::optional<Error>& error, Config& confi
   });
 }
 
+void read_inventory(TableReader& root, Config& config) {
+  root.subtable("inventory", [&](TableReader& reader) {
+    reader.refuse_unknown({"version_file", "cpu_level", "sample_interval_s"});
+    reader.text("version_file", config.version_file);
+    reader.integer("cpu_level", config.cpu_level, 1, 4);
+    reader.integer("sample_interval_s", config.sample_interval_s, 0, 86'400);
+  });
+}
+
 }  // namespace
 
 Expected<Config> parse_config(std::string_view text, const std::string& source) {
@@ -256,8 +265,8 @@ Expected<Config> parse_config(std::string_view text, const std::string& source) 
   Config config;
   std::optional<Error> error;
   TableReader reader(root, source, "", error);
-  reader.refuse_unknown({"host", "run_dir", "listen", "memory", "peers", "dataplane", "neighbours",
-                         "patching", "qemu", "security", "test"});
+  reader.refuse_unknown({"host", "run_dir", "listen", "memory", "peers", "dataplane", "inventory",
+                         "neighbours", "patching", "qemu", "security", "test"});
   reader.text("host", config.host, true);
   reader.text("run_dir", config.run_dir, true);
   if (!error && config.run_dir.front() != '/')
@@ -269,6 +278,7 @@ Expected<Config> parse_config(std::string_view text, const std::string& source) 
   if (!error) read_data_plane(root.get("dataplane"), reader, source, error, config);
   read_qemu(reader, error, config);
   read_patching(reader, error, config);
+  read_inventory(reader, config);
   if (!error) read_test(root.get("test"), reader, source, error, config);
   if (!error) {
     auto security =

@@ -30,7 +30,11 @@ struct Config {
   std::string hooks_dir = "/etc/sluice/hooks";
   std::vector<std::string> reboot_command = {"/usr/bin/systemctl", "reboot"};
   std::string boot_id_file = "/proc/sys/kernel/random/boot_id";  // another one for tests alone
-  std::string hold_dir;  // for tests alone: see step_holds.h; empty: never hold
+  // [inventory]: what controllers are told of this host and its guests; see docs/patching.md.
+  std::string version_file;               // its first line is the host's package version
+  std::uint32_t cpu_level = 0;            // 0: what /proc/cpuinfo says
+  std::uint32_t sample_interval_s = 300;  // of guests' memory at rest; 0: never
+  std::string hold_dir;                   // for tests alone: see step_holds.h; empty: never hold
   security::SecurityConfig security;
 };
 

@@ -1,6 +1,7 @@
 #include "control/agent/guest_registry.h"
 
 #include <algorithm>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <fstream>
 #include <limits>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include "drivers/guest/definition.h"
+#include "drivers/guest/qemu/cpu_level.h"
 
 namespace sluice::agent {
 namespace {
@@ -44,6 +46,9 @@ GuestView view_of(guest::Guest& guest) {
   view.pid = guest.pid();
   view.machine_type = description.machine_type;
   view.definition_toml = guest::to_toml(description.definition);
+  view.cpu_level = description.cpu_level;
+  view.cpu_level_from_host = guest::qemu::takes_cpu_of_host(description.definition.qemu_args);
+  view.qemu_version = description.qemu_version;
   return view;
 }
 
@@ -181,7 +186,9 @@ Expected<void> GuestRegistry::reserve(const std::string& name, std::uint64_t byt
                             in_mebibytes(bytes), host_, in_mebibytes(available)));
   }
   Entry entry;
-  entry.view = {name, "", incoming_from.empty() ? "starting" : "incoming", bytes, "", 0, "", ""};
+  entry.view.name = name;
+  entry.view.state = incoming_from.empty() ? "starting" : "incoming";
+  entry.view.memory_bytes = bytes;
   entry.claimed = true;
   entry.purpose = incoming_from.empty() ? ClaimPurpose::kStop : ClaimPurpose::kIncoming;
   entry.peer = incoming_from;
@@ -303,6 +310,7 @@ std::vector<GuestView> GuestRegistry::list() {
   std::vector<GuestView> views;
   for (const auto& [name, entry] : guests_) {
     GuestView view = entry.view;
+    view.figures = entry.figures;
     if (entry.claimed && entry.purpose == ClaimPurpose::kForgotten) view.state = "forgotten";
     if (entry.claimed && entry.purpose == ClaimPurpose::kMove) {
       view.state = "moving";
@@ -311,6 +319,51 @@ std::vector<GuestView> GuestRegistry::list() {
     views.push_back(std::move(view));
   }
   return views;
+}
+
+std::vector<GuestView> GuestRegistry::at_rest() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<GuestView> views;
+  for (const auto& [name, entry] : guests_) {
+    if (entry.exited || (entry.claimed && !is_looked_at(entry))) continue;
+    if (entry.view.state != name_of(guest::Phase::kRunning)) continue;
+    views.push_back(entry.view);
+    views.back().figures = entry.figures;
+  }
+  return views;
+}
+
+bool GuestRegistry::anybody_moves() const {
+  const std::lock_guard lock(mutex_);
+  return std::any_of(guests_.begin(), guests_.end(), [](const auto& named) {
+    const auto purpose = named.second.purpose;
+    return named.second.claimed &&
+           (purpose == ClaimPurpose::kMove || purpose == ClaimPurpose::kIncoming);
+  });
+}
+
+std::optional<LentMemory> GuestRegistry::lend_memory(const std::string& name) {
+  const auto looked_at = claim(name, ClaimPurpose::kLook);
+  if (!looked_at) return std::nullopt;
+  LentMemory lent;
+  lent.memory = looked_at->guest().memory();
+  if (lent.memory.memory_fd < 0) return std::nullopt;
+  lent.file = FileDescriptor(fcntl(lent.memory.memory_fd, F_DUPFD_CLOEXEC, 0));
+  if (!lent.file.valid()) return std::nullopt;
+  lent.memory.memory_fd = lent.file.get();
+  return lent;
+}
+
+void GuestRegistry::note_figures(const std::string& name, const GuestFigures& figures) {
+  const std::lock_guard lock(mutex_);
+  if (const auto found = guests_.find(name); found != guests_.end())
+    found->second.figures = figures;
+}
+
+std::optional<GuestFigures> GuestRegistry::figures_of(const std::string& name) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = guests_.find(name);
+  return found == guests_.end() ? std::nullopt : found->second.figures;
 }
 
 void GuestRegistry::release(const std::string& name) {

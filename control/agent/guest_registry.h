@@ -10,13 +10,16 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "control/agent/guest_figures.h"
 #include "dataplane/base/expected.h"
+#include "drivers/base/file_descriptor.h"
 #include "drivers/guest/guest.h"
 
 namespace sluice::agent {
@@ -30,6 +33,16 @@ struct GuestView {
   pid_t pid = 0;
   std::string machine_type;
   std::string definition_toml;  // what would start it again
+  std::uint32_t cpu_level = 0;  // as of guest::Description
+  bool cpu_level_from_host = false;
+  std::string qemu_version;
+  std::optional<GuestFigures> figures;
+};
+
+// A guest's memory for whoever only reads it: it stays valid when the guest moves or ends.
+struct LentMemory {
+  FileDescriptor file;
+  guest::Memory memory;  // memory_fd is `file`
 };
 
 class GuestRegistry;
@@ -104,6 +117,16 @@ class GuestRegistry {
   // Asks each guest that nobody has claimed how it is; those that have not answered after a second
   // are listed as last seen. Only claims of the guest that is asked wait for the answer.
   [[nodiscard]] std::vector<GuestView> list();
+  // As last seen, without asking anybody: those that run, and that nobody has claimed but to look.
+  [[nodiscard]] std::vector<GuestView> at_rest() const;
+  // A guest is on its way to or from this host.
+  [[nodiscard]] bool anybody_moves() const;
+  // Nothing if somebody has claimed the guest, it is gone, or its memory is not shared. Waits as
+  // claim() does.
+  [[nodiscard]] std::optional<LentMemory> lend_memory(const std::string& name);
+  // Kept until newer ones come or the guest goes; those of guests that are not here are dropped.
+  void note_figures(const std::string& name, const GuestFigures& figures);
+  [[nodiscard]] std::optional<GuestFigures> figures_of(const std::string& name) const;
   [[nodiscard]] std::size_t count() const;
   [[nodiscard]] std::uint64_t capacity_bytes() const { return capacity_bytes_; }
   [[nodiscard]] std::uint64_t used_bytes() const;
@@ -113,7 +136,8 @@ class GuestRegistry {
   using Clock = std::chrono::steady_clock;
   struct Entry {
     std::unique_ptr<guest::Guest> guest;  // null while it is being made
-    GuestView view;                       // as last seen
+    GuestView view;                       // as last seen, but for its figures
+    std::optional<GuestFigures> figures;
     bool claimed = false;
     ClaimPurpose purpose = ClaimPurpose::kInspect;
     std::string peer;

@@ -13,6 +13,7 @@
 #include <linux/magic.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
+#include <sstream>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -27,6 +28,7 @@
 #include "control/model/channel.h"
 #include "control/model/version.h"
 #include "control/security/credentials.h"
+#include "drivers/guest/qemu/cpu_level.h"
 #include "drivers/guest/qemu/warden.h"
 
 namespace sluice::agent {
@@ -116,6 +118,12 @@ void warn_unless_in_memory(const std::string& run_dir) {
       run_dir);
 }
 
+std::string read_text(const std::string& path) {
+  std::ostringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
+}
+
 std::string read_boot_id(const std::string& path) {
   std::ifstream file(path);
   std::string id;
@@ -170,8 +178,10 @@ sigset_t block_signals() {
 Expected<void> run_agent(const std::string& config_file) {
   // Before any file is opened: one that root may read only by its capabilities is missed at once.
   if (auto kept = keep_needed_capabilities(); !kept) return kept;
-  const auto config = load_config(config_file);
+  auto config = load_config(config_file);
   if (!config) return tl::unexpected<Error>(config.error());
+  if (config->cpu_level == 0)
+    config->cpu_level = guest::qemu::cpu_level_of(read_text("/proc/cpuinfo"));
   const auto credentials = load_credentials(*config, config_file);
   if (!credentials) return tl::unexpected<Error>(credentials.error());
   if (auto locked = lock_run_dir(config->run_dir); !locked) return locked;
@@ -198,7 +208,7 @@ Expected<void> run_agent(const std::string& config_file) {
   if (!data_plane) return tl::unexpected<Error>(data_plane.error());
   for (const auto& remark : (*data_plane)->info().remarks) spdlog::info("data plane: {}", remark);
 
-  const guest::HostContext host{config->run_dir, config->host, config->qemu};
+  const guest::HostContext host{config->run_dir, config->host, config->qemu, config->cpu_level};
   Drivers drivers;
   drivers.emplace("memory", guest::make_memory_driver(host));
   drivers.emplace("qemu", guest::make_qemu_driver(host));

@@ -282,6 +282,8 @@ Expected<void> MigrationDestination::load_state(const v1::LoadState& request) {
   if (XXH3_64bits(state.data(), state.size()) != request.xxh3())
     return fail(ErrorKind::kFailed, "the device state that arrived is not what was sent");
   if (auto loaded = guest_.guest().load_state(state); !loaded) return loaded;
+  if (request.has_figures())
+    agent_.registry.note_figures(guest_.name(), from_proto(request.figures()));
   // After the commit the twin is the guest: it must not die with this agent.
   if (auto kept = guest_.guest().keep_after_agent_exit(); !kept) return kept;
   if (auto ready = advance(model::DestinationEvent::kStateLoaded); !ready) return ready;

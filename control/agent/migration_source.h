@@ -17,6 +17,7 @@
 #include "control/agent/progress.h"
 #include "control/agent/session_memory.h"
 #include "control/model/convergence.h"
+#include "control/model/dirtying.h"
 #include "control/model/handover.h"
 #include "drivers/tracker/dirty_tracker.h"
 
@@ -92,6 +93,7 @@ class MigrationSource {
   [[nodiscard]] double measured_rate(const SendTotals& before, const SendTotals& after,
                                      TimeNs duration_ns);
   void note_decision(const model::StopDecision& decision);
+  void note_figures();
 
   // the guest stands still (migration_source_switchover.cc)
   [[nodiscard]] Expected<void> pause();
@@ -144,6 +146,7 @@ class MigrationSource {
   TimeNs stream_began_ns_ = 0;
   TimeNs attached_ns_ = 0;
   double bytes_per_second_ = 0;
+  std::vector<model::Dirtied> dirtied_;  // in each iteration that looked
   v1::MigrateSummary summary_;
   std::unique_ptr<ProgressReporter> progress_;
 };

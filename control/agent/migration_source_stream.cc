@@ -40,8 +40,11 @@ Expected<void> MigrationSource::stream() {
         iteration->scan_ns / kMicrosecondNs,
         static_cast<double>(decision.predicted_downtime_ns) / 1e6,
         model::to_string(decision.reason));
+    if (iteration->harvested)
+      dirtied_.push_back({iteration->dirty_pages * kPageBytes, iteration->dirty_period_ns});
     if (decision.reason == model::StopReason::kNone) continue;
     note_decision(decision);
+    note_figures();
     return {};
   }
 }
@@ -104,6 +107,15 @@ void MigrationSource::note_decision(const model::StopDecision& decision) {
                     static_cast<double>(decision.predicted_downtime_ns) / 1e6,
                     model::to_string(decision.reason)));
   }
+}
+
+// What the guest does to its memory is known best while it is tracked; the destination is told.
+void MigrationSource::note_figures() {
+  if (dirtied_.empty()) return;
+  GuestFigures figures;
+  figures.dirtying = model::fit_dirtying(dirtied_);
+  figures.populated_bytes = count_pages(populated_) * kPageBytes;
+  agent_.registry.note_figures(guest_.name(), figures);
 }
 
 }  // namespace sluice::agent

@@ -178,6 +178,8 @@ Expected<void> MigrationSource::hand_over_state() {
   v1::SourceMessage message;
   message.mutable_load_state()->set_bytes(*bytes);
   message.mutable_load_state()->set_xxh3(XXH3_64bits(memory_->state().data(), *bytes));
+  if (const auto figures = agent_.registry.figures_of(guest_.name()))
+    *message.mutable_load_state()->mutable_figures() = to_proto(*figures);
   if (auto asked = peer_->send(message); !asked) return asked;
   agent_.holds.reached(model::step_name(model::HandoverStep::kSourceStateSent));
   auto reply =

@@ -4,11 +4,19 @@
 #include <optional>
 
 #include "control/agent/migration_destination.h"
+#include "control/agent/path_check.h"
 #include "control/model/status.h"
 #include "control/security/credentials.h"
 
 namespace sluice::agent {
 namespace {
+
+Expected<void> speaks_for(const std::optional<security::Identity>& sender,
+                          const std::string& host) {
+  if (!sender || sender->speaks_for(host)) return {};
+  return fail(ErrorKind::kPermission,
+              fmt::format("certificate {} does not speak for host {}", sender->subject, host));
+}
 
 class GrpcSourceLink final : public SourceLink {
  public:
@@ -19,9 +27,28 @@ class GrpcSourceLink final : public SourceLink {
   bool read(v1::SourceMessage& message) override { return stream_.Read(&message); }
   bool write(const v1::DestinationMessage& message) override { return stream_.Write(message); }
   Expected<void> speaks_for(const std::string& host) const override {
-    if (!sender_ || sender_->speaks_for(host)) return {};
-    return fail(ErrorKind::kPermission,
-                fmt::format("certificate {} does not speak for host {}", sender_->subject, host));
+    return sluice::agent::speaks_for(sender_, host);
+  }
+
+ private:
+  Stream& stream_;
+  const std::optional<security::Identity> sender_;  // nothing without TLS
+};
+
+class GrpcProbeLink final : public ProbeLink {
+ public:
+  using Stream = grpc::ServerReaderWriter<v1::ProbesExpected, v1::ProbesAnnounced>;
+  GrpcProbeLink(Stream& stream, const grpc::ServerContext& context)
+      : stream_(stream), sender_(security::peer_of(*context.auth_context())) {}
+
+  void expect(const v1::ProbesExpected& expected) override {
+    if (!stream_.Write(expected)) return;
+    v1::ProbesAnnounced no_more;
+    while (stream_.Read(&no_more)) {
+    }
+  }
+  Expected<void> speaks_for(const std::string& host) const override {
+    return sluice::agent::speaks_for(sender_, host);
   }
 
  private:
@@ -30,6 +57,16 @@ class GrpcSourceLink final : public SourceLink {
 };
 
 }  // namespace
+
+grpc::Status PeerService::AnswerProbes(grpc::ServerContext* context,
+                                       GrpcProbeLink::Stream* stream) {
+  v1::ProbesAnnounced announced;
+  if (!stream->Read(&announced)) return grpc::Status::OK;
+  GrpcProbeLink link(*stream, *context);
+  const auto answered = answer_probes(agent_, announced, link);
+  wipe(*announced.mutable_secret());
+  return model::to_status(answered);
+}
 
 grpc::Status PeerService::Receive(grpc::ServerContext* context, GrpcSourceLink::Stream* stream) {
   GrpcSourceLink link(*stream, *context);

@@ -15,6 +15,9 @@ class PeerService final : public v1::Peer::Service {
       grpc::ServerReaderWriter<v1::DestinationMessage, v1::SourceMessage>* stream) override;
   grpc::Status GetOutcome(grpc::ServerContext* context, const v1::OutcomeRequest* request,
                           v1::Outcome* reply) override;
+  grpc::Status AnswerProbes(
+      grpc::ServerContext* context,
+      grpc::ServerReaderWriter<v1::ProbesExpected, v1::ProbesAnnounced>* stream) override;
 
  private:
   AgentContext& agent_;

@@ -1,11 +1,14 @@
 #include "control/agent/service.h"
 
+#include <algorithm>
 #include <charconv>
 #include <fmt/format.h>
+#include <fstream>
 #include <spdlog/spdlog.h>
 #include <sys/utsname.h>
 #include <thread>
 
+#include "control/agent/path_check.h"
 #include "control/model/channel.h"
 #include "control/model/status.h"
 #include "control/model/version.h"
@@ -25,6 +28,10 @@ void fill(const GuestView& view, const std::string& host, v1::GuestInfo& info) {
   info.set_moving_to(view.moving_to);
   info.set_pid(view.pid);
   info.set_machine_type(view.machine_type);
+  info.set_cpu_level(view.cpu_level);
+  info.set_cpu_level_from_host(view.cpu_level_from_host);
+  info.set_qemu_version(view.qemu_version);
+  if (view.figures) *info.mutable_figures() = to_proto(*view.figures);
 }
 
 // Writes updates until the end or until the caller goes away, which ends the watching and not the
@@ -52,6 +59,18 @@ std::optional<std::uint64_t> epoch_of(const grpc::ServerContext& call) {
 bool may_lead(const grpc::ServerContext& call) {
   const auto who = security::peer_of(*call.auth_context());
   return !who || who->role == security::Role::kController;
+}
+
+// Read each time: a patch changes it. Empty if there is none.
+std::string first_line_of(const std::string& path) {
+  constexpr std::size_t kCharactersMax = 200;
+  std::string line;
+  if (path.empty() || !std::getline(std::ifstream(path), line)) return {};
+  line = line.substr(0, std::min(line.size(), kCharactersMax));
+  // What a protocol buffer's string may not hold.
+  std::replace_if(
+      line.begin(), line.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+  return line;
 }
 
 std::string kernel_release() {
@@ -116,6 +135,9 @@ grpc::Status AgentService::GetHost(grpc::ServerContext* call, const v1::GetHostR
   reply->set_link_bits_per_second(context.config.data_plane.cap_bits_per_second);
   reply->set_controller_epoch(fence_.highest());
   reply->set_cores(std::thread::hardware_concurrency());
+  reply->set_cpu_level(context.config.cpu_level);
+  reply->set_package_version(first_line_of(context.config.version_file));
+  if (const auto share = agent_.meter().waited_share()) reply->set_waited_share(*share);
   for (std::uint32_t worker = 0; worker < context.data_plane.workers(); ++worker) {
     const auto drops = context.data_plane.figures(worker).drops;
     for (std::size_t reason = 1; reason < drops.size(); ++reason) {
@@ -244,6 +266,15 @@ grpc::Status AgentService::VerifyGuest(grpc::ServerContext* /*context*/,
   reply->set_pages(result->pages);
   reply->set_mismatches(result->mismatches);
   reply->set_writes(result->writes);
+  return grpc::Status::OK;
+}
+
+grpc::Status AgentService::CheckPath(grpc::ServerContext* context,
+                                     const v1::CheckPathRequest* request, v1::PathReport* reply) {
+  if (auto admitted = admit(*context); !admitted.ok()) return admitted;
+  auto report = check_path(agent_.context(), request->to());
+  if (!report) return model::to_status(report.error());
+  *reply = std::move(*report);
   return grpc::Status::OK;
 }
 

@@ -36,6 +36,8 @@ class AgentService final : public v1::Agent::Service {
                               grpc::ServerWriter<v1::MigrateUpdate>* writer) override;
   grpc::Status VerifyGuest(grpc::ServerContext* context, const v1::VerifyGuestRequest* request,
                            v1::VerifyGuestResult* reply) override;
+  grpc::Status CheckPath(grpc::ServerContext* context, const v1::CheckPathRequest* request,
+                         v1::PathReport* reply) override;
   grpc::Status RunHook(grpc::ServerContext* context, const v1::RunHookRequest* request,
                        v1::HookResult* reply) override;
   grpc::Status Reboot(grpc::ServerContext* context, const v1::RebootRequest* request,

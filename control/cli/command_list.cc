@@ -88,6 +88,16 @@ Json to_json(const v1::HostInfo& host, const Service& service) {
   return document;
 }
 
+// "-": nobody has measured it yet.
+std::string dirtied_text(const v1::GuestInfo& guest) {
+  if (!guest.has_figures()) return "-";
+  return format_bytes(guest.figures().dirty_bytes_per_second()) + "/s";
+}
+
+std::string working_set_text(const v1::GuestInfo& guest) {
+  return guest.has_figures() ? format_bytes(guest.figures().working_set_bytes()) : "-";
+}
+
 }  // namespace
 
 int list_hosts(Fleet& fleet, const Terminal& terminal) {
@@ -139,15 +149,15 @@ int list_guests(Fleet& fleet, const Terminal& terminal) {
     return report_silent(answers, terminal);
   }
   std::vector<std::vector<std::string>> rows = {
-      {"GUEST", "HOST", "STATE", "MEMORY", "DRIVER", "PID", "MACHINE"}};
+      {"GUEST", "HOST", "STATE", "MEMORY", "DIRTIED", "WORKING SET", "DRIVER", "PID", "MACHINE"}};
   for (const auto& [agent, reply] : answers) {
     if (!reply) continue;
     for (const v1::GuestInfo& guest : reply->guests()) {
       rows.push_back(
           {guest.name(), guest.host(),
            guest.moving_to().empty() ? guest.state() : guest.state() + " to " + guest.moving_to(),
-           format_bytes(guest.memory_bytes()), guest.driver(), std::to_string(guest.pid()),
-           guest.machine_type()});
+           format_bytes(guest.memory_bytes()), dirtied_text(guest), working_set_text(guest),
+           guest.driver(), std::to_string(guest.pid()), guest.machine_type()});
     }
   }
   if (rows.size() > 1) terminal.out << render_table(rows) << std::flush;

@@ -42,7 +42,10 @@ Json to_json(const v1::HostInfo& host) {
           {"peers", Json(host.peers())},
           {"remarks", Json(host.remarks())},
           {"frames_dropped", counts(host.frames_dropped())},
-          {"boot_id", host.boot_id()}};
+          {"boot_id", host.boot_id()},
+          {"kernel", host.kernel()},
+          {"cpu_level", host.cpu_level()},
+          {"package_version", host.package_version()}};
 }
 
 Json to_json(const v1::GuestInfo& guest) {
@@ -54,6 +57,17 @@ Json to_json(const v1::GuestInfo& guest) {
                    {"pid", guest.pid()},
                    {"machine_type", guest.machine_type()}};
   if (!guest.moving_to().empty()) document["moving_to"] = guest.moving_to();
+  if (!guest.qemu_version().empty()) document["qemu_version"] = guest.qemu_version();
+  if (guest.cpu_level() != 0) document["cpu_level"] = guest.cpu_level();
+  if (guest.has_figures()) {
+    const v1::GuestFigures& figures = guest.figures();
+    document["figures"] = {{"dirty_bytes_per_second", figures.dirty_bytes_per_second()},
+                           {"working_set_bytes", figures.working_set_bytes()},
+                           {"working_set_ms", figures.working_set_ms()},
+                           {"populated_bytes", figures.populated_bytes()},
+                           {"source", figures.source()},
+                           {"age_s", figures.age_s()}};
+  }
   return document;
 }
 

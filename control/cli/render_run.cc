@@ -141,6 +141,12 @@ std::string render_run_headline(const v1::RunStatus& run) {
   } else if (!run.reason().empty()) {
     text += fmt::format(" ({})", one_line(run.reason()));
   }
+  if (run.has_left()) {
+    const v1::RunEstimate& left = run.left();
+    text += fmt::format("; {} left, about {} ({} to {})",
+                        format_counted(left.migrations(), "migration", "migrations"),
+                        span(left.seconds()), span(left.low_seconds()), span(left.high_seconds()));
+  }
   return text;
 }
 

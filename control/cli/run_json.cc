@@ -15,7 +15,9 @@ Json to_json(const v1::ClusterHost& host) {
           {"guests", Json(host.guests())},
           {"hooks", Json(host.hooks())},
           {"labels", Json(host.labels())},
-          {"link_bits_per_second", host.link_bits_per_second()}};
+          {"link_bits_per_second", host.link_bits_per_second()},
+          {"cpu_level", host.cpu_level()},
+          {"package_version", host.package_version()}};
 }
 
 Json to_json(const v1::Preview& preview) {
@@ -80,6 +82,13 @@ Json to_json(const v1::RunStatus& run) {
   }
   Json tasks = Json::array();
   for (const v1::TaskStatus& task : run.tasks()) tasks.push_back(to_json(task));
+  Json left;
+  if (run.has_left()) {
+    left = {{"migrations", run.left().migrations()},
+            {"estimate_s", run.left().seconds()},
+            {"low_s", run.left().low_seconds()},
+            {"high_s", run.left().high_seconds()}};
+  }
   return {{"run", run.run()},
           {"name", run.name()},
           {"status", run.state()},
@@ -91,6 +100,7 @@ Json to_json(const v1::RunStatus& run) {
           {"ended_ms", run.ended_ms()},
           {"failures", run.failures()},
           {"at_rest", run.at_rest()},
+          {"left", std::move(left)},
           {"hosts", std::move(hosts)},
           {"tasks", std::move(tasks)}};
 }

@@ -19,6 +19,7 @@ constexpr seconds kLongWork{1800};
 // A hook that is killed at its timeout has some time to end.
 constexpr seconds kHookMargin{10};
 constexpr seconds kReboot{10};
+constexpr seconds kPathCheck{30};
 
 }  // namespace
 
@@ -98,6 +99,12 @@ Expected<v1::VerifyGuestResult> AgentClient::verify_guest(const std::string& nam
 
 Expected<v1::HookResult> AgentClient::run_hook(const v1::RunHookRequest& request) {
   return call(&v1::Agent::Stub::RunHook, request, seconds(request.timeout_s()) + kHookMargin);
+}
+
+Expected<v1::PathReport> AgentClient::check_path(const std::string& to) {
+  v1::CheckPathRequest request;
+  request.set_to(to);
+  return call(&v1::Agent::Stub::CheckPath, request, kPathCheck);
 }
 
 Expected<v1::RebootResult> AgentClient::reboot(const std::string& boot_id) {

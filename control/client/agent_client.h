@@ -44,6 +44,8 @@ class AgentClient {
   [[nodiscard]] Expected<v1::HostInfo> get_host_and_tell(const std::string& out_of_service);
   // Waits for the hook's end, a little longer than its own timeout.
   [[nodiscard]] Expected<v1::HookResult> run_hook(const v1::RunHookRequest& request);
+  // What of the frames to another host arrives. Half a minute at most.
+  [[nodiscard]] Expected<v1::PathReport> check_path(const std::string& to);
   [[nodiscard]] Expected<v1::RebootResult> reboot(const std::string& boot_id);
 
   // Called for plans and progress, in order, from the calling thread.

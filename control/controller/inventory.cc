@@ -16,6 +16,15 @@ bool is_elsewhere(const std::string& state) {
   return state == "incoming" || state == "handed-over" || state == "gone";
 }
 
+// Said by agents: what makes no sense must not mislead a plan.
+void add_figures(const v1::GuestFigures& figures, planner::Guest& guest) {
+  guest.populated_bytes = std::min<std::uint64_t>(
+      std::max<std::uint64_t>(figures.populated_bytes(), 1), guest.memory_bytes);
+  guest.dirty_bytes_per_second = figures.dirty_bytes_per_second();
+  guest.working_set_bytes = std::min(figures.working_set_bytes(), guest.populated_bytes);
+  guest.working_set_ms = figures.working_set_ms();
+}
+
 }  // namespace
 
 Inventory::Inventory(const Config& config, const security::Credentials& credentials,
@@ -110,6 +119,21 @@ std::map<std::string, v1::GuestInfo> place_guests(const Hosts& hosts) {
   return placed;
 }
 
+std::vector<std::string> peers_to_check(const Hosts& hosts, const std::string& host) {
+  constexpr std::size_t kPeersMax = 8;
+  std::vector<std::string> peers;
+  const auto self = hosts.find(host);
+  if (self == hosts.end()) return peers;
+  const auto& known = self->second.info.peers();
+  auto at = self;
+  for (std::size_t i = 1; i < hosts.size() && peers.size() < kPeersMax; ++i) {
+    if (++at == hosts.end()) at = hosts.begin();
+    if (at->second.reachable && std::find(known.begin(), known.end(), at->first) != known.end())
+      peers.push_back(at->first);
+  }
+  return peers;
+}
+
 planner::Cluster make_cluster(const Hosts& hosts, const Config& config,
                               const std::vector<patch::DownGuest>& down) {
   planner::Cluster cluster;
@@ -120,6 +144,7 @@ planner::Cluster make_cluster(const Hosts& hosts, const Config& config,
     out.memory_bytes = host.info.memory_bytes();
     out.reserve_bytes = config.reserve_bytes;
     out.guest_overhead_bytes = config.guest_overhead_bytes;
+    out.cpu_level = host.info.cpu_level();
     // Guests' processors are not counted: an agent does not know what QEMU was told.
     out.cores = host.info.cores();
     const std::uint64_t bits = host.info.link_bits_per_second() != 0
@@ -152,6 +177,9 @@ planner::Cluster make_cluster(const Hosts& hosts, const Config& config,
     out.host = host_of.at(guest.host());
     out.memory_bytes = guest.memory_bytes();
     out.populated_bytes = guest.memory_bytes();
+    if (guest.has_figures()) add_figures(guest.figures(), out);
+    out.cpu_level = guest.cpu_level();
+    out.cpu_level_from_host = guest.cpu_level_from_host();
     for (std::size_t i = 0; i < config.groups.size(); ++i) {
       const auto& members = config.groups[i].guests;
       if (std::find(members.begin(), members.end(), name) != members.end())

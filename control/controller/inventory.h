@@ -71,6 +71,10 @@ class Inventory {
 // their state and copies that were handed over do not count.
 [[nodiscard]] std::map<std::string, v1::GuestInfo> place_guests(const Hosts& hosts);
 
+// The hosts whose paths from and to `host` are worth a check when it comes back: those that answer
+// and that it knows. At most eight, from the one after it in the order of names on.
+[[nodiscard]] std::vector<std::string> peers_to_check(const Hosts& hosts, const std::string& host);
+
 // For the planner, with the configuration's groups; guests on hosts that it does not know are left
 // out. `down`: guests that runs have shut down, where they were.
 [[nodiscard]] planner::Cluster make_cluster(const Hosts& hosts, const Config& config,

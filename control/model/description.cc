@@ -34,6 +34,9 @@ guest::Description read(const Json& json) {
   description.machine_type = json.at("machine_type");
   description.qemu_version = json.at("qemu_version");
   description.adopted = json.at("adopted");
+  // An agent of an earlier version does not say it.
+  if (json.contains("cpu_level"))
+    description.cpu_level = static_cast<std::uint32_t>(whole_number(json, "cpu_level"));
   return description;
 }
 
@@ -51,7 +54,8 @@ std::string to_json(const guest::Description& description) {
               {"ram_backend_id", description.ram_backend_id},
               {"machine_type", description.machine_type},
               {"qemu_version", description.qemu_version},
-              {"adopted", description.adopted}}
+              {"adopted", description.adopted},
+              {"cpu_level", description.cpu_level}}
       .dump();
 }
 

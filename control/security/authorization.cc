@@ -26,7 +26,7 @@ constexpr std::array kPeering = {std::optional(Role::kHost), std::optional<Role>
 constexpr std::array kControlling = {std::optional(Role::kController), std::optional<Role>(),
                                      std::optional<Role>()};
 
-constexpr std::array<Rule, 23> kRules = {{
+constexpr std::array<Rule, 25> kRules = {{
     {"/sluice.v1.Agent/GetHost", kSeeing},
     {"/sluice.v1.Agent/ListGuests", kSeeing},
     {"/sluice.v1.Agent/WatchMigration", kSeeing},
@@ -35,6 +35,8 @@ constexpr std::array<Rule, 23> kRules = {{
     {"/sluice.v1.Agent/ResumeGuest", kDoing},
     {"/sluice.v1.Agent/AdoptGuest", kDoing},
     {"/sluice.v1.Agent/Migrate", kDoing},
+    // Frames on the migration network, though few.
+    {"/sluice.v1.Agent/CheckPath", kDoing},
     // It reads only, but keeps the guest busy for seconds per GiB.
     {"/sluice.v1.Agent/VerifyGuest", kDoing},
     // A command of the host's own, as its agent: a plan and its journal stand behind each.
@@ -52,6 +54,7 @@ constexpr std::array<Rule, 23> kRules = {{
     {"/sluice.v1.Controller/CommandRun", kDoing},
     {"/sluice.v1.Peer/Receive", kPeering},
     {"/sluice.v1.Peer/GetOutcome", kPeering},
+    {"/sluice.v1.Peer/AnswerProbes", kPeering},
 }};
 
 const Rule* rule_of(std::string_view method) {

@@ -40,6 +40,9 @@ struct Description {
       machine_type;  // resolved and versioned, for example pc-q35-7.2; empty for driver "memory"
   std::string qemu_version;  // "7.2.22"
   bool adopted = false;
+  // The level of CPU (qemu/cpu_level.h) that every host it runs on must have, since it was started;
+  // 0: any will do.
+  std::uint32_t cpu_level = 0;
 };
 
 // The guest's RAM as one shared mapping: mapped here through memory_fd, seen by the guest at
@@ -128,6 +131,7 @@ struct HostContext {
   std::string run_dir;  // tmpfs; one directory per guest below run_dir/guests/
   std::string host;
   QemuPolicy qemu = {};
+  std::uint32_t cpu_level = 0;  // of this host; 0: not known, then no guest needs one
 };
 
 // One per driver name. start, adopt and prepare_incoming leave nothing behind when they fail.

@@ -10,6 +10,7 @@
 
 #include "drivers/guest/definition.h"
 #include "drivers/guest/qemu/command_line.h"
+#include "drivers/guest/qemu/cpu_level.h"
 #include "drivers/guest/qemu/movability.h"
 #include "drivers/guest/qemu/qemu_guest.h"
 
@@ -154,7 +155,14 @@ Expected<std::string> allowed_binary(const HostContext& context, const std::stri
                                           " runs; name it under [qemu] binaries in its agent.toml");
 }
 
-Expected<void> check_arrival(const HostContext& context, const Definition& definition) {
+Expected<void> check_arrival(const HostContext& context, const Description& description) {
+  const Definition& definition = description.definition;
+  if (context.cpu_level != 0 && description.cpu_level > context.cpu_level) {
+    return fail(ErrorKind::kUnsupported,
+                "guest " + definition.name + " was started on a CPU of level x86-64-v" +
+                    std::to_string(description.cpu_level) + " and needs it; " + context.host +
+                    " has x86-64-v" + std::to_string(context.cpu_level));
+  }
   if (context.qemu.arrivals_may_run_programs) return {};
   const auto option = program_option(definition.qemu_args);
   if (!option) return {};
@@ -168,7 +176,7 @@ Expected<std::unique_ptr<Guest>> launch(const HostContext& context, Record recor
   Description& description = record.description;
   const Definition& definition = description.definition;
   if (incoming) {
-    const auto acceptable = check_arrival(context, definition);
+    const auto acceptable = check_arrival(context, description);
     if (!acceptable) return tl::unexpected(acceptable.error());
   }
   const auto binary = allowed_binary(context, definition.qemu_binary);
@@ -229,6 +237,7 @@ Expected<std::unique_ptr<Guest>> launch(const HostContext& context, Record recor
     auto machine = query_machine_type(**qmp);
     if (!machine) return explain(machine.error());
     description.machine_type = *machine;
+    description.cpu_level = cpu_level_needed(definition.qemu_args, context.cpu_level);
   }
   const auto version = query_version(**qmp);
   if (!version) return explain(version.error());
@@ -340,6 +349,8 @@ Expected<std::unique_ptr<Guest>> adopt_running(const HostContext& context,
   if (!version) return tl::unexpected(version.error());
   record.description.machine_type = *machine;
   record.description.qemu_version = *version;
+  record.description.cpu_level =
+      cpu_level_needed(record.description.definition.qemu_args, context.cpu_level);
   // A guest whose RAM cannot be shared is adopted too: it can be seen and stopped. check_movable()
   // says why not more.
   Ram ram;

@@ -33,6 +33,7 @@ Json to_json(const Record& record) {
           {"machine_type", description.machine_type},
           {"qemu_version", description.qemu_version},
           {"adopted", description.adopted},
+          {"cpu_level", description.cpu_level},
           {"pid", record.pid},
           {"start_time", record.start_time},
           {"phase", kPhaseNames[static_cast<std::size_t>(record.phase) - 1]},
@@ -54,6 +55,8 @@ std::optional<Record> from_json(const Json& json) {
   json.at("machine_type").get_to(record.description.machine_type);
   json.at("qemu_version").get_to(record.description.qemu_version);
   json.at("adopted").get_to(record.description.adopted);
+  // A record that an agent of an earlier version has written.
+  record.description.cpu_level = json.value("cpu_level", 0U);
   json.at("pid").get_to(record.pid);
   json.at("start_time").get_to(record.start_time);
   json.at("qmp_socket").get_to(record.qmp_socket);

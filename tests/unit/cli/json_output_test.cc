@@ -52,14 +52,33 @@ TEST(Json, GuestAndHost) {
   guest.set_moving_to("h2");
   EXPECT_EQ(to_json(guest)["moving_to"], "h2");
 
+  EXPECT_FALSE(to_json(guest).contains("figures")) << "before anything was measured";
+  guest.set_cpu_level(3);
+  guest.mutable_figures()->set_dirty_bytes_per_second(1000);
+  guest.mutable_figures()->set_working_set_bytes(2000);
+  guest.mutable_figures()->set_working_set_ms(250);
+  guest.mutable_figures()->set_populated_bytes(3000);
+  guest.mutable_figures()->set_source("sampling");
+  guest.mutable_figures()->set_age_s(7);
+  EXPECT_EQ(to_json(guest)["cpu_level"], 3);
+  EXPECT_EQ(to_json(guest)["figures"].dump(),
+            R"({"dirty_bytes_per_second":1000,"working_set_bytes":2000,"working_set_ms":250,)"
+            R"("populated_bytes":3000,"source":"sampling","age_s":7})");
+
   v1::HostInfo host;
   host.set_name("h1");
+  host.set_kernel("6.1.0");
+  host.set_cpu_level(4);
+  host.set_package_version("2");
   host.add_worker_cores(2);
   host.add_worker_cores(3);
   host.add_peers("h2");
   EXPECT_EQ(to_json(host)["worker_cores"].dump(), "[2,3]");
   EXPECT_EQ(to_json(host)["peers"].dump(), R"(["h2"])");
   EXPECT_EQ(to_json(host)["remarks"].dump(), "[]");
+  EXPECT_EQ(to_json(host)["kernel"], "6.1.0");
+  EXPECT_EQ(to_json(host)["cpu_level"], 4);
+  EXPECT_EQ(to_json(host)["package_version"], "2");
 }
 
 }  // namespace

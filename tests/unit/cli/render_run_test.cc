@@ -30,6 +30,19 @@ void add_hook(v1::RunStatus& run, std::uint64_t id, const std::string& purpose,
   task.set_state(state);
 }
 
+TEST(RunHeadline, SaysWhatIsLeft) {
+  auto run = status_of("running", "draining");
+  EXPECT_EQ(render_run_headline(run).find("left"), std::string::npos);
+  auto& left = *run.mutable_left();
+  left.set_migrations(7);
+  left.set_seconds(40);
+  left.set_low_seconds(36);
+  left.set_high_seconds(60);
+  const std::string text = render_run_headline(run);
+  EXPECT_NE(text.find("; 7 migrations left, about 40.0 s (36.0 s to 1 min"), std::string::npos)
+      << text;
+}
+
 TEST(RunView, TellsWhatEndedBeforeWhatFollowed) {
   std::ostringstream out;
   Interrupts interrupts;

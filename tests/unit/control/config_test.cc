@@ -50,6 +50,24 @@ TEST(Config, ReadsEveryKey) {
   EXPECT_NE(data_plane.file_prefix.find("h1"), std::string::npos);
 }
 
+TEST(Config, ReadsWhatControllersAreToldOfTheHost) {
+  const auto plain = parse_config(kGood, "a");
+  ASSERT_TRUE(plain);
+  EXPECT_EQ(plain->cpu_level, 0U);
+  EXPECT_EQ(plain->sample_interval_s, 300U);
+  const auto config = parse_config(
+      std::string(kGood) +
+          "[inventory]\nversion_file = \"/etc/v\"\ncpu_level = 2\nsample_interval_s = 0\n",
+      "a");
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_EQ(config->version_file, "/etc/v");
+  EXPECT_EQ(config->cpu_level, 2U);
+  EXPECT_EQ(config->sample_interval_s, 0U);
+  const auto refused = parse_config(std::string(kGood) + "[inventory]\ncpu_level = 5\n", "a");
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("inventory.cpu_level"), std::string::npos);
+}
+
 TEST(Config, ACapIsMostOfTheRateAndThereIsNoneWithoutARate) {
   const auto half = parse_config(with("queues = 2", "queues = 2\nshare = 0.5\ndscp = 8"), "a");
   ASSERT_TRUE(half) << half.error().message;

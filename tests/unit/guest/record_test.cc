@@ -27,6 +27,7 @@ TEST_F(RecordFile, ComesBackAsWritten) {
   record.description.machine_type = "pc-q35-7.2";
   record.description.qemu_version = "7.2.22";
   record.description.adopted = true;
+  record.description.cpu_level = 3;
   record.pid = 4711;
   record.start_time = 123456789012ULL;
   record.qmp_socket = "/run/q.sock";
@@ -43,6 +44,7 @@ TEST_F(RecordFile, ComesBackAsWritten) {
               record.description.definition.memory_bytes);
     EXPECT_EQ(read->description.machine_type, "pc-q35-7.2");
     EXPECT_TRUE(read->description.adopted);
+    EXPECT_EQ(read->description.cpu_level, 3U);
     EXPECT_EQ(read->pid, 4711);
     EXPECT_EQ(read->start_time, record.start_time);
     EXPECT_EQ(read->qmp_socket, record.qmp_socket);

@@ -1,0 +1,45 @@
+// How long the threads of guests wait for a core: what a guest's own kernel counts as steal time,
+// seen from outside.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <sys/types.h>
+
+namespace sluice::agent {
+
+// Of all threads of a process since each began.
+struct CoreTime {
+  std::uint64_t ran_ns = 0;
+  std::uint64_t waited_ns = 0;  // ready to run, and not running
+};
+
+// From /proc/PID/task/*/schedstat; nothing if there is no such process, or the kernel does not
+// count.
+[[nodiscard]] std::optional<CoreTime> core_time_of(pid_t pid);
+
+// Pure; one thread.
+class WaitedShare {
+ public:
+  using Time = std::chrono::steady_clock::time_point;
+  static constexpr std::chrono::seconds kWindow{60};
+
+  // What all guests' processes had used at `now`, which never goes back.
+  void note(Time now, std::map<pid_t, CoreTime> times);
+  // Of the time that those processes wanted a core within the last minute, the share that they
+  // waited for one. Nothing before two notes, or if they wanted less than half a second: that
+  // says nothing.
+  [[nodiscard]] std::optional<double> share() const;
+
+ private:
+  struct Note {
+    Time at;
+    std::map<pid_t, CoreTime> times;
+  };
+  std::deque<Note> notes_;
+};
+
+}  // namespace sluice::agent
