@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "control/agent/flows.h"
+#include "control/agent/peer_endpoint.h"
 #include "control/agent/session_memory.h"
 #include "control/model/channel.h"
 #include "control/model/status.h"

@@ -7,6 +7,7 @@
 #include <set>
 #include <spdlog/spdlog.h>
 
+#include "control/controller/estimate.h"
 #include "control/controller/preview.h"
 #include "control/controller/report.h"
 #include "control/controller/run_view.h"
@@ -175,7 +176,17 @@ void Controller::finish(const std::string& run, const patch::Outcome& outcome) {
   if (!outcome.ok)
     spdlog::warn("{} {}: {} failed: {}", run, outcome.id, task.intent->purpose, outcome.detail);
   const auto finished = (*found)->finish(outcome, now_ms());
-  if (!finished) fatal(finished.error().message);
+  if (!finished) return fatal(finished.error().message);
+  learn(*task.intent, outcome, make_cluster(inventory_.hosts(), config_), durations_);
+}
+
+v1::RunStatus Controller::status_of(const patch::Run& run) const {
+  const Hosts hosts = inventory_.hosts();
+  const patch::Facts known = facts(hosts, run.id());
+  auto status = to_status(run, known, executor_.waiting(run.id()));
+  if (auto left = estimate_left(run, known, make_cluster(hosts, config_), durations_))
+    *status.mutable_left() = std::move(*left);
+  return status;
 }
 
 // The one place where marks, a run's or an operator's, come to something.
@@ -240,9 +251,19 @@ Expected<void> Controller::restore() {
     auto driver = patch::Driver::resume(journal_, epoch_, run, executor_);
     if (!driver) return tl::unexpected<Error>(driver.error());
     marks_noted_[run] = driver->run().marks().size();
+    learn_again(driver->run());
     drivers_.push_back(std::make_unique<patch::Driver>(std::move(*driver)));
   }
   return {};
+}
+
+// From the journal, as if guests had been then what they are now.
+void Controller::learn_again(const patch::Run& run) {
+  const planner::Cluster cluster = make_cluster(inventory_.hosts(), config_);
+  for (std::uint64_t id = 1; id <= run.intents(); ++id) {
+    const auto task = run.task(id);
+    if (task.outcome != nullptr) learn(*task.intent, *task.outcome, cluster, durations_);
+  }
 }
 
 patch::Facts Controller::facts(const Hosts& hosts, const std::string& run) const {
@@ -258,6 +279,8 @@ patch::Facts Controller::facts(const Hosts& hosts, const std::string& run) const
     out.link_bits_per_second = host.info.link_bits_per_second();
     out.boot_id = host.info.boot_id();
     out.kernel = host.info.kernel();
+    out.cpu_level = host.info.cpu_level();
+    if (host.info.has_waited_share()) out.waited_share = host.info.waited_share();
     out.hooks = {host.info.hooks().begin(), host.info.hooks().end()};
     if (const auto mark = marks_.find(name); mark != marks_.end()) {
       out.cordoned_by = mark->second.cordoned_by;
@@ -276,6 +299,7 @@ patch::Facts Controller::facts(const Hosts& hosts, const std::string& run) const
     if (guest.state() == "moving") moving.push_back({name, guest.host(), guest.moving_to(), ""});
     auto& out = facts.guests[name];
     out.host = guest.host();
+    out.cpu_level = guest.cpu_level();
     if (policy != config_.policies.end()) out.policy = policy->second;
     if (out.policy == patch::GuestPolicy::kShutdown || shutting_down.count(out.host) != 0) {
       const auto& definitions = *hosts.at(out.host).definitions;
@@ -384,6 +408,8 @@ v1::ClusterInfo Controller::cluster() {
       out.set_memory_bytes(host.info.memory_bytes());
       out.set_memory_used_bytes(host.info.memory_used_bytes());
       out.set_link_bits_per_second(host.info.link_bits_per_second());
+      out.set_cpu_level(host.info.cpu_level());
+      out.set_package_version(host.info.package_version());
       for (const auto& hook : host.info.hooks()) out.add_hooks(hook);
       for (const auto& [guest, about] : placed) {
         if (about.host() == name) out.add_guests(guest);
@@ -494,8 +520,7 @@ Expected<v1::RunStatus> Controller::status(const std::string& run) {
   return decide([this, run]() -> Expected<v1::RunStatus> {
     const auto found = find(run);
     if (!found) return tl::unexpected<Error>(found.error());
-    const patch::Run& about = (*found)->run();
-    return to_status(about, facts(inventory_.hosts(), about.id()), executor_.waiting(about.id()));
+    return status_of((*found)->run());
   });
 }
 

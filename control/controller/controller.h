@@ -97,6 +97,7 @@ class Controller {
   void look_around();
   void step_runs();
   void finish(const std::string& run, const patch::Outcome& outcome);
+  [[nodiscard]] v1::RunStatus status_of(const patch::Run& run) const;
   void ask_hosts_of(const std::string& plan_toml, const std::string& source);
   [[nodiscard]] Expected<std::pair<patch::Plan, patch::Resolution>> read_plan(
       const std::string& plan_toml, const std::string& source) const;
@@ -110,6 +111,7 @@ class Controller {
   [[nodiscard]] patch::PlannedMover mover(const Hosts& hosts) const;
   [[nodiscard]] Expected<void> set_mark(const std::string& host, patch::Mark mark,
                                         const std::string& by);
+  void learn_again(const patch::Run& run);
   void apply_mark(const patch::MarkStep& step, const std::string& by);
   void note_marks(const patch::Run& run);
   [[nodiscard]] Expected<Checked> check_plan(const std::string& plan_toml,

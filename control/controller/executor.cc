@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <spdlog/spdlog.h>
 #include <utility>
 
@@ -17,6 +18,7 @@ using patch::Intent;
 using patch::Outcome;
 
 constexpr std::chrono::milliseconds kRetry{500};
+constexpr std::chrono::seconds kPathPause{2};
 
 bool runs(const std::optional<std::string>& state) {
   return state && (*state == "running" || *state == "paused");
@@ -50,6 +52,13 @@ Expected<std::string> rename(const std::string& definition, const std::string& n
   if (!parsed) return tl::unexpected<Error>(parsed.error());
   parsed->name = name;
   return guest::to_toml(*parsed);
+}
+
+// Of its frames, whose number follows from their size.
+double lost_share(const v1::MigrateSummary& end) {
+  if (end.mtu() == 0 || end.bytes_wire() == 0) return 0;
+  const double frames = static_cast<double>(end.bytes_wire()) / end.mtu();
+  return std::min(1.0, static_cast<double>(end.frames_lost()) / std::max(frames, 1.0));
 }
 
 }  // namespace
@@ -123,6 +132,8 @@ Outcome Executor::perform(const Task& task, const std::stop_token& stop) {
       return run_hook(task, stop);
     case ActionKind::kReboot:
       return reboot(task, stop);
+    case ActionKind::kCheckPaths:
+      return check_paths(task, stop);
     case ActionKind::kStartGuest:
       return start_guest(task, stop);
     case ActionKind::kStopGuest:
@@ -165,7 +176,9 @@ std::optional<Outcome> Executor::outcome_of(const Intent& intent,
                  summary.error(),
                  summary.seconds(),
                  static_cast<double>(summary.downtime_us()) / 1000,
-                 summary.goodput_gbps()};
+                 summary.goodput_gbps(),
+                 /*unsettled=*/false,
+                 lost_share(summary)};
 }
 
 Outcome Executor::migrate(const Task& task, const std::stop_token& stop) {
@@ -283,6 +296,53 @@ Outcome Executor::reboot(const Task& task, const std::stop_token& stop) {
     note(task, result.error().message);
     std::this_thread::sleep_for(kRetry);
   }
+}
+
+// A host that has just come back may need a moment until its port carries frames.
+std::string Executor::path_fault(const std::string& from, const std::string& to,
+                                 const std::stop_token& stop) {
+  constexpr int kTries = 4;
+  for (int tries = 1;; ++tries) {
+    const auto report = agent(from).check_path(to);
+    if (report) return report->remark();
+    const bool passes = report.error().kind == ErrorKind::kUnreachable ||
+                        report.error().kind == ErrorKind::kBusy ||
+                        report.error().kind == ErrorKind::kNoCapacity;
+    if (!passes) {
+      spdlog::warn("the path from {} to {} was not checked: {}", from, to, report.error().message);
+      return {};
+    }
+    if (tries == kTries || stop.stop_requested()) return report.error().message;
+    std::this_thread::sleep_for(kPathPause);
+    inventory_.refresh({from, to});
+    for (const auto& host : {from, to}) {
+      // It is not this path's fault: another host may be rebooting meanwhile.
+      if (!inventory_.hosts().at(host).reachable) return {};
+    }
+  }
+}
+
+// A fault on the way to every peer is the host's own; one on the way to some of them is theirs, and
+// only named.
+Outcome Executor::check_paths(const Task& task, const std::stop_token& stop) {
+  const std::string& host = task.intent.host;
+  const auto peers = peers_to_check(inventory_.hosts(), host);
+  std::vector<std::string> good;
+  std::vector<std::string> faults;
+  for (const auto& peer : peers) {
+    std::string fault = path_fault(host, peer, stop);
+    if (fault.empty()) fault = path_fault(peer, host, stop);
+    if (fault.empty()) {
+      good.push_back(peer);
+    } else {
+      faults.push_back(std::move(fault));
+    }
+  }
+  if (peers.empty()) return {task.intent.id, true, "no other host answers"};
+  if (good.empty()) return {task.intent.id, false, faults.front()};
+  std::string detail = fmt::format("full frames to and from {}", fmt::join(good, ", "));
+  for (const auto& fault : faults) detail += "; " + fault;
+  return {task.intent.id, true, detail};
 }
 
 Outcome Executor::insist(const Task& task, const std::string& host,

@@ -229,9 +229,10 @@ void read_stages(TableReader& root, Plan& plan) {
     reader.integer("timeout_s", plan.reboot_timeout_s, 1, 86'400);
   });
   root.subtable("expect", [&](TableReader& reader) {
-    reader.refuse_unknown({"version", "kernel"});
+    reader.refuse_unknown({"version", "kernel", "paths"});
     reader.text("version", plan.expected_version);
     reader.text("kernel", plan.expected_kernel);
+    reader.boolean("paths", plan.check_paths);
   });
   root.subtable("canary", [&](TableReader& reader) {
     reader.refuse_unknown({"definition"});
@@ -239,9 +240,13 @@ void read_stages(TableReader& root, Plan& plan) {
   });
   root.subtable("refill", [&](TableReader& reader) { read_refill(reader, plan); });
   root.subtable("soak", [&](TableReader& reader) {
-    reader.refuse_unknown({"seconds", "goodput_ratio_min"});
+    reader.refuse_unknown(
+        {"seconds", "goodput_ratio_min", "downtime_ratio_max", "loss_max", "steal_max"});
     reader.integer("seconds", plan.soak_s, 0, 86'400);
     reader.number("goodput_ratio_min", plan.goodput_ratio_min, 0, 1);
+    reader.number("downtime_ratio_max", plan.downtime_ratio_max, 0, 1000);
+    reader.number("loss_max", plan.loss_max, 0, 1);
+    reader.number("steal_max", plan.steal_max, 0, 1);
   });
 }
 

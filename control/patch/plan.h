@@ -42,6 +42,9 @@ struct Selector {
   std::string wave_by;              // hosts that have the same value of it form a wave; empty: all
 };
 
+// The downtime that a migration may have by default.
+inline constexpr double kDowntimeMsMin = 50;
+
 struct Plan {
   std::string name;
   // In the order in which they begin; empty until resolve() if the plan chooses by labels.
@@ -72,6 +75,7 @@ struct Plan {
   std::uint32_t reboot_timeout_s = 900;
   std::string expected_version;  // what `version` must print after the patch
   std::string expected_kernel;   // what uname -r must say after the patch
+  bool check_paths = true;       // whether frames of the full MTU reach a peer, and come back
 
   std::string canary_definition;  // a guest file's text; empty: no canary
   Placement placement = Placement::kHome;
@@ -80,6 +84,13 @@ struct Plan {
   std::uint32_t soak_s = 60;
   // The host's migrations after the patch against those before, by median goodput.
   double goodput_ratio_min = 0.7;
+  // The same of their downtime, which is no complaint within kDowntimeMsMin; 0: not compared.
+  double downtime_ratio_max = 5;
+  // So much more of the frames of its migrations may be lost after the patch than before.
+  double loss_max = 0.01;
+  // So much more of the time that its guests want a core they may wait for one after the soak than
+  // before the drain; 1: not compared.
+  double steal_max = 0.2;
   std::uint32_t attempts = 3;      // of one guest's migration
   std::uint32_t failures_max = 0;  // hosts that may fail before the run pauses
 };

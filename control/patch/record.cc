@@ -11,7 +11,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr std::array<std::string_view, static_cast<std::size_t>(ActionKind::kCount)> kActionNames =
-    {"", "migrate", "hook", "reboot", "start-guest", "stop-guest"};
+    {"", "migrate", "hook", "reboot", "start-guest", "stop-guest", "check-paths"};
 constexpr std::array<std::string_view, static_cast<std::size_t>(Mark::kCount)> kMarkNames = {
     "", "cordon", "uncordon", "quarantine", "mended"};
 
@@ -65,6 +65,8 @@ Json to_json(const Baseline& baseline) {
                {"boot_id", baseline.boot_id}, {"version", baseline.version},
                {"kernel", baseline.kernel},   {"guests", baseline.guests}};
   if (baseline.link_bits_per_second != 0) json["link"] = baseline.link_bits_per_second;
+  if (baseline.cpu_level != 0) json["cpu_level"] = baseline.cpu_level;
+  if (baseline.waited_share) json["waited_share"] = *baseline.waited_share;
   return json;
 }
 Json to_json(const Intent& intent) {
@@ -99,6 +101,7 @@ Json to_json(const Outcome& outcome) {
                {"downtime_ms", outcome.downtime_ms},
                {"goodput_gbps", outcome.goodput_gbps}};
   if (outcome.unsettled) json["unsettled"] = true;
+  if (outcome.lost_share != 0) json["lost_share"] = outcome.lost_share;
   return json;
 }
 Json to_json(const MarkStep& step) {
@@ -137,6 +140,15 @@ HostStep host_step(const Json& json) {
   return {json.at("host"), *event, json.at("reason")};
 }
 
+Baseline baseline_of(const Json& json) {
+  Baseline baseline{json.at("host"), json.at("boot_id"), json.at("version"), json.at("kernel"),
+                    json.at("guests")};
+  if (json.contains("link")) baseline.link_bits_per_second = whole<std::uint64_t>(json.at("link"));
+  if (json.contains("cpu_level")) baseline.cpu_level = whole<std::uint32_t>(json.at("cpu_level"));
+  if (json.contains("waited_share")) baseline.waited_share = json.at("waited_share").get<double>();
+  return baseline;
+}
+
 Intent intent_of(const Json& json) {
   Intent intent;
   intent.id = whole<std::uint64_t>(json.at("id"));
@@ -172,11 +184,7 @@ void read_body(const Json& json, Record& record) {
   } else if (type == "host") {
     record.body = host_step(json);
   } else if (type == "baseline") {
-    const bool has_link = json.contains("link");
-    record.body =
-        Baseline{json.at("host"),    json.at("boot_id"),
-                 json.at("version"), json.at("kernel"),
-                 json.at("guests"),  has_link ? whole<std::uint64_t>(json.at("link")) : 0};
+    record.body = baseline_of(json);
   } else if (type == "intent") {
     record.body = intent_of(json);
   } else if (type == "outcome") {
@@ -186,7 +194,8 @@ void read_body(const Json& json, Record& record) {
                           json.at("seconds"),
                           json.at("downtime_ms"),
                           json.at("goodput_gbps"),
-                          json.value("unsettled", false)};
+                          json.value("unsettled", false),
+                          json.value("lost_share", 0.0)};
   } else if (type == "mark") {
     record.body = MarkStep{json.at("host"), value_of<Mark>(kMarkNames, json.at("mark")),
                            json.value("by", "")};

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -51,6 +52,9 @@ struct Baseline {
   std::string kernel;
   std::vector<std::string> guests;         // that live there
   std::uint64_t link_bits_per_second = 0;  // for migrations; 0: not known
+  std::uint32_t cpu_level = 0;             // 0: not known
+  // Of the time that its guests wanted a core, the share that they waited for one.
+  std::optional<double> waited_share{};
 };
 
 enum class ActionKind : std::uint8_t {
@@ -59,6 +63,7 @@ enum class ActionKind : std::uint8_t {
   kReboot,      // only while the host's boot id is still boot_id
   kStartGuest,  // the canary, or a guest that was shut down
   kStopGuest,   // the canary, or a guest whose policy is to be shut down; done if there is none
+  kCheckPaths,  // whether frames as large as configured reach a peer, and come back from it
   kCount
 };
 
@@ -94,6 +99,7 @@ struct Outcome {
   // kMigrate, not ok: on which host the guest runs could not be found out. Nobody may touch it any
   // more but its agents and an operator.
   bool unsettled = false;
+  double lost_share = 0;  // kMigrate: of the frames sent
 };
 
 enum class Mark : std::uint8_t {

@@ -39,7 +39,8 @@ enum class GuestPolicy : std::uint8_t {
 struct GuestFacts {
   std::string host;  // where it runs, or was last seen
   GuestPolicy policy = GuestPolicy::kLive;
-  std::string definition{};  // of one that may be shut down: what starts it again
+  std::string definition{};     // of one that may be shut down: what starts it again
+  std::uint32_t cpu_level = 0;  // that hosts must have for it; 0: any will do
 };
 
 struct HostFacts {
@@ -51,6 +52,8 @@ struct HostFacts {
   std::string cordoned_by;      // empty: nobody; "operator", or a run's id
   bool quarantined = false;
   std::uint64_t link_bits_per_second = 0;  // for migrations; 0: not known
+  std::uint32_t cpu_level = 0;             // 0: not known
+  std::optional<double> waited_share{};    // as in Baseline
 };
 
 struct Move {
@@ -313,6 +316,15 @@ class Run {
   [[nodiscard]] TimeMs reboot_timeout_ms() const { return TimeMs{plan_.reboot_timeout_s} * 1000; }
   // When the present step of its refill was full, so far.
   [[nodiscard]] TimeMs last_arrival_ms(const std::string& name) const;
+  // What is worse of the host's migrations since its patch, in one line; empty: nothing. See
+  // run_regression.cc.
+  [[nodiscard]] std::string regression(const std::string& host) const;
+  [[nodiscard]] std::string steal_regression(const Decision& decision,
+                                             const std::string& name) const;
+  // True when they are good; else waits, or fails the host.
+  bool paths_good(Decision& decision, const std::string& name, const char* purpose) const;
+  // A guest whose home this is and whom its CPU is not good for any more; empty: none.
+  [[nodiscard]] std::string shut_out_of(const Decision& decision, const std::string& name) const;
   void healthy_or_fail(Decision& decision, const std::string& name) const;
   bool hook_done(Decision& decision, const std::string& name, const std::optional<Hook>& hook,
                  const char* purpose) const;

@@ -188,12 +188,8 @@ void Run::healthy_or_fail(Decision& decision, const std::string& name) const {
       decision.fail(name, "its agent stopped answering");
     return;
   }
-  const auto ratio = goodput_ratio(name);
-  if (ratio && *ratio < plan_.goodput_ratio_min) {
-    decision.fail(name, fmt::format("its migrations' goodput is {:.2f} of what it was before the "
-                                    "patch, the plan wants {:.2f}",
-                                    *ratio, plan_.goodput_ratio_min));
-  }
+  const std::string worse = regression(name);
+  if (!worse.empty()) decision.fail(name, worse);
 }
 
 TimeMs Run::last_arrival_ms(const std::string& name) const {
@@ -243,6 +239,8 @@ void Run::soak(Decision& decision, const std::string& name) const {
   healthy_or_fail(decision, name);
   if (!decision.records.empty() || !decision.reachable(name)) return;
   if (decision.facts.elapsed_ms(hosts_.at(name).entered_ms) < plan_.soak_s * kSecondMs) return;
+  const std::string waits = steal_regression(decision, name);
+  if (!waits.empty()) return decision.fail(name, waits);
   const auto ratio = goodput_ratio(name);
   decision.step(name, HostEvent::kSoaked,
                 ratio ? fmt::format("goodput {:.2f} of that before", *ratio)

@@ -161,9 +161,9 @@ void Run::precheck(Decision& decision, const std::string& name) const {
   if (!plan_.drain_only && !hook_done(decision, name, plan_.version, "version-before")) return;
   if (!host.baseline) {
     const Task version = latest(name, "version-before");
-    return decision.add(Baseline{name, facts.boot_id,
-                                 version.outcome == nullptr ? "" : trimmed(version.outcome->detail),
-                                 facts.kernel, guests, facts.link_bits_per_second});
+    return decision.add(Baseline{
+        name, facts.boot_id, version.outcome == nullptr ? "" : trimmed(version.outcome->detail),
+        facts.kernel, guests, facts.link_bits_per_second, facts.cpu_level, facts.waited_share});
   }
   // What an operator cordoned is not this run's to give back.
   if (!host.cordoned_here && facts.cordoned_by.empty())
@@ -329,6 +329,9 @@ void Run::verifying(Decision& decision, const std::string& name) const {
     return decision.fail(
         name, fmt::format("its kernel is {}, expected {}", kernel, plan_.expected_kernel));
   }
+  if (const std::string trap = shut_out_of(decision, name); !trap.empty())
+    return decision.fail(name, trap);
+  if (!paths_good(decision, name, "paths")) return;
   decision.step(name, HostEvent::kVerified,
                 version.empty() ? "kernel " + kernel : "version " + version);
 }
@@ -376,6 +379,7 @@ void Run::verify_old(Decision& decision, const std::string& name) const {
     return decision.fail(name, fmt::format("after the rollback its kernel is {}, it was {}",
                                            decision.host(name)->kernel, before.kernel));
   }
+  if (!paths_good(decision, name, "paths-old")) return;
   std::string failure;
   if (!started_again(decision, name, failure)) return;
   if (!failure.empty()) return decision.fail(name, failure);

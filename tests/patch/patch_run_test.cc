@@ -413,11 +413,52 @@ TEST_P(BadPatchTest, OfARollingRefillLetsTheRunGoOnWithinItsBudget) {
     // A host in quarantine is all that may be out of service.
     if (stays_out && std::string(parallel) == "1") continue;
     // All guests fit the first host, so that nobody ever comes to h2.
-    if (!scenario.faults.slow_after_patch.empty() && std::string(parallel) == "0") continue;
+    const Faults& faults = scenario.faults;
+    const bool shows_by_guests =
+        !(faults.slow_after_patch + faults.stands_long_after_patch + faults.lossy_after_patch)
+             .empty();
+    if (shows_by_guests && std::string(parallel) == "0") continue;
     scenario.plan = fmt::format("failures = 1\nparallel = {}\n", parallel) + scenario.plan;
     const End end = run_to_end(scenario);
     expect_hosts(end, {"run done\n", "h1 done version 2", std::string("h2 ") + GetParam().end_of_h2,
                        "h3 done version 2", "h4 done version 2"});
+  }
+}
+
+// Who was started on all of its CPU cannot come back to less of it.
+TEST(MixedCluster, AHostThatComesBackWithLessOfItsCpuIsRolledBackBeforeGuestsMissIt) {
+  for (const bool needs_it : {true, false}) {
+    Scenario scenario;
+    scenario.faults.older_cpu_after_patch = "h2";
+    scenario.by_hand = [needs_it](const patch::Run&, Cluster& cluster) {
+      cluster.guests.at("g2").cpu_level = needs_it ? 4 : 3;
+    };
+    const End end = run_to_end(scenario);
+    expect_hosts(end, {needs_it ? "h2 done-old version 1 up true cordoned false quarantined false "
+                                  "its CPU is of level x86-64-v3, it was v4: g2 was started on v4 "
+                                  "and cannot come home"
+                                : "h2 done version 2"});
+    EXPECT_EQ(end.cluster.guests.size(), 8U);
+  }
+}
+
+// What the plan says that it does not want compared is not.
+TEST(BadPatch, IsNotSeenByWhatThePlanSwitchesOff) {
+  const std::vector<std::pair<Faults, const char*>> kinds = {
+      {{.stands_long_after_patch = "h2"}, "downtime_ratio_max = 0"},
+      {{.lossy_after_patch = "h2"}, "loss_max = 0.06"},
+      {{.busy_after_patch = "h2"}, "steal_max = 1"},
+      {{.narrow_after_patch = "h2"}, "[expect]"}};
+  for (const auto& [faults, key] : kinds) {
+    Scenario scenario;
+    scenario.faults = faults;
+    if (std::string(key) == "[expect]") {
+      const auto at = scenario.plan.find("version = \"2\"");
+      scenario.plan.insert(at, "paths = false\n");
+    } else {
+      scenario.plan += std::string(key) + "\n";
+    }
+    expect_hosts(run_to_end(scenario), {"run done\n", "h2 done version 2"});
   }
 }
 
@@ -428,6 +469,25 @@ INSTANTIATE_TEST_SUITE_P(
         BadPatch{"gone", {.never_returns = "h2"}, "quarantined version 2 up false"},
         BadPatch{"canary", {.bad_canary_on = "h2"}, "done-old version 1 up true cordoned false"},
         BadPatch{"slow", {.slow_after_patch = "h2"}, "done-old version 1 up true cordoned false"},
+        BadPatch{"long_downtime",
+                 {.stands_long_after_patch = "h2"},
+                 "done-old version 1 up true cordoned false quarantined false guests that move to "
+                 "it stand still for 100.0 ms, before the patch it was 10.0 ms, the plan allows "
+                 "5.0 times as long"},
+        BadPatch{"lossy",
+                 {.lossy_after_patch = "h2"},
+                 "done-old version 1 up true cordoned false quarantined false 5.0 % of the frames "
+                 "of migrations to it are lost, before the patch it was 0.0 %, the plan allows 1.0 "
+                 "% more"},
+        BadPatch{"busy",
+                 {.busy_after_patch = "h2"},
+                 "done-old version 1 up true cordoned false quarantined false its guests wait for "
+                 "a core 45 % of the time that they want one, before the patch it was 10 %, the "
+                 "plan allows 20 % more"},
+        BadPatch{"narrow",
+                 {.narrow_after_patch = "h2"},
+                 "done-old version 1 up true cordoned false quarantined false configured 9000, "
+                 "largest frame that reaches h1 is 1500: check the switch ports"},
         BadPatch{"hook", {.patch_hook_fails_on = "h2"}, "done-old version 1"},
         BadPatch{"rollback",
                  {.bad_version_on = "h2", .rollback_fails_on = "h2"},

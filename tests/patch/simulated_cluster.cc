@@ -28,11 +28,13 @@ Facts Cluster::facts() const {
     out.kernel = "6.1";
     out.cordoned_by = host.cordoned_by;
     out.quarantined = host.quarantined;
+    out.cpu_level = host.patched && faults_.older_cpu_after_patch == name ? 3 : 4;
+    out.waited_share = host.patched && faults_.busy_after_patch == name ? 0.45 : 0.1;
     out.hooks = {"patch", "version", "rollback", "before", "after"};
   }
   for (const auto& [name, guest] : guests) {
     if (guest.host.empty()) continue;  // nobody knows
-    facts.guests[name] = {guest.host, guest.policy, "definition of " + name};
+    facts.guests[name] = {guest.host, guest.policy, "definition of " + name, guest.cpu_level};
   }
   return facts;
 }
@@ -97,6 +99,17 @@ bool Cluster::begin(std::uint64_t epoch, const Run& run, const Intent& intent, b
       break;
     case ActionKind::kReboot:
       reboot(intent, key);
+      break;
+    case ActionKind::kCheckPaths:
+      after(kSecondMs, [this, intent, key] {
+        const bool narrow =
+            hosts.at(intent.host).patched && faults_.narrow_after_patch == intent.host;
+        begun_[key] = Outcome{intent.id, !narrow,
+                              narrow ? "configured 9000, largest frame that reaches h1 is 1500: "
+                                       "check the switch ports"
+                                     : "full frames reach 3 hosts"};
+        tell(*begun_[key]);
+      });
       break;
     case ActionKind::kStartGuest:
     case ActionKind::kStopGuest:
@@ -167,6 +180,9 @@ void Cluster::migrate(const Intent& intent, const std::string& key) {
     Outcome outcome{intent.id, true, "", static_cast<double>(duration_ms) / 1000, 10, 8};
     const bool slow = hosts.at(intent.to).patched && faults_.slow_after_patch == intent.to;
     if (slow) outcome.goodput_gbps /= 2;
+    const bool patched = hosts.at(intent.to).patched;
+    if (patched && faults_.stands_long_after_patch == intent.to) outcome.downtime_ms *= 10;
+    if (patched && faults_.lossy_after_patch == intent.to) outcome.lost_share = 0.05;
     auto& failures = faults_.migration_failures[intent.guest];
     const bool returns =
         intent.purpose == "canary-in" && faults_.moves_back_failures.count(intent.guest) != 0;

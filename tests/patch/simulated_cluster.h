@@ -22,10 +22,15 @@ inline constexpr TimeMs kSilenceMs = 60'000;  // after which nobody is asked any
 
 // What goes wrong.
 struct Faults {
-  std::string bad_version_on{};    // the patch leaves the old version there
-  std::string never_returns{};     // this host's agent does not come back after the reboot
-  std::string bad_canary_on{};     // the canary does not start there
-  std::string slow_after_patch{};  // migrations to it have half the goodput
+  std::string bad_version_on{};           // the patch leaves the old version there
+  std::string never_returns{};            // this host's agent does not come back after the reboot
+  std::string bad_canary_on{};            // the canary does not start there
+  std::string slow_after_patch{};         // migrations to it have half the goodput
+  std::string stands_long_after_patch{};  // guests that move to it stand still ten times as long
+  std::string lossy_after_patch{};        // a twentieth of the frames to it are lost
+  std::string busy_after_patch{};         // its guests wait for cores
+  std::string narrow_after_patch{};       // its switch port carries no jumbo frames any more
+  std::string older_cpu_after_patch{};    // its firmware takes features of the CPU away
   std::string patch_hook_fails_on{};
   std::string patch_reboots{};        // the patch hook reboots this host
   std::string component_fails_for{};  // a guest, whose hooks fail
@@ -64,6 +69,7 @@ struct SimGuest {
   std::string host;
   std::uint64_t memory_gib = 4;
   GuestPolicy policy = GuestPolicy::kLive;
+  std::uint32_t cpu_level = 0;
 };
 
 class Cluster {

@@ -108,7 +108,9 @@ class Patching:
             f'name = "test"\nhosts = {json.dumps(hosts)}\n{more}\n[hooks]\n{hooks}'
             + (f'[expect]\nversion = "{expected}"\n' if expected else "")
             + f'[reboot]\ntimeout_s = {reboot_timeout_s}\n[refill]\nplacement = "{placement}"\ngate_s = {gate_s}\n'
-            f'[soak]\nseconds = {soak_s}\ngoodput_ratio_min = {ratio_min}\n')
+            f'[soak]\nseconds = {soak_s}\ngoodput_ratio_min = {ratio_min}\n'
+            # Figures of two cores that all hosts share.
+            'downtime_ratio_max = 0\nloss_max = 1\nsteal_max = 1\n')
         return path
 
     def with_canary(self, plan):

@@ -33,6 +33,12 @@ def breaks_the_network(cluster, host):
     cluster.hook(host, "rollback", f"echo 1 >{disk(host)}/version; ip -n sluice-net link set mig-{host} up")
 
 
+def narrows_the_network(cluster, host):
+    port = f"ip -n sluice-net link set mig-{host} mtu"
+    cluster.hook(host, "patch", f"echo 2 >{disk(host)}/version; {port} 1500")
+    cluster.hook(host, "rollback", f"echo 1 >{disk(host)}/version; {port} 9000")
+
+
 def makes_the_network_slow(cluster, host):
     shape = f"tc -n sluice-net qdisc %s dev mig-{host} root"
     cluster.hook(host, "patch", f"echo 2 >{disk(host)}/version; {shape % 'replace'} tbf rate 100mbit burst 1mb latency 5ms")
@@ -42,7 +48,8 @@ def makes_the_network_slow(cluster, host):
 @pytest.mark.parametrize("bad_patch, end, word, failures", [
     (breaks_the_version, "done-old", "version", 1),
     (breaks_the_agent, "quarantined", "did not come back", 0),
-    (breaks_the_network, "done-old", "canary", 0),
+    (breaks_the_network, "done-old", "no frame of any size", 0),
+    (narrows_the_network, "done-old", ", largest frame that reaches ", 0),
     (makes_the_network_slow, "done-old", "goodput", 0),
 ])
 def test_a_bad_patch_stays_on_one_host(lab, patching, bad_patch, end, word, failures):

@@ -75,6 +75,8 @@ class FakeAgent final : public v1::Agent::Service {
   std::function<void(grpc::ServerContext&)> on_get_host;  // may keep the question waiting
   // How it answers when a guest is to be started or stopped, instead of doing it; nothing: it does.
   std::function<std::optional<grpc::Status>(const std::string& guest)> on_start_or_stop;
+  // By peer: the remark of a check of the path to it, empty if it is good. Others are unreachable.
+  std::map<std::string, std::string> paths;
 
   // What came in.
   std::vector<v1::MigrateRequest> migrations;
@@ -118,6 +120,7 @@ class FakeAgent final : public v1::Agent::Service {
     reply->set_port("memif:/run/x.sock");
     reply->set_memory_bytes(std::uint64_t{8} << 30);
     reply->add_remarks("no hugepages");
+    for (const auto& [peer, remark] : paths) reply->add_peers(peer);
     return grpc::Status::OK;
   }
   grpc::Status RunHook(grpc::ServerContext*, const v1::RunHookRequest* request,
@@ -179,6 +182,14 @@ class FakeAgent final : public v1::Agent::Service {
     if (!has_guest(request->name()))
       return {grpc::StatusCode::NOT_FOUND, "no guest " + request->name()};
     *reply = verify_result;
+    return grpc::Status::OK;
+  }
+  grpc::Status CheckPath(grpc::ServerContext*, const v1::CheckPathRequest* request,
+                         v1::PathReport* reply) override {
+    const auto found = paths.find(request->to());
+    if (found == paths.end())
+      return {grpc::StatusCode::UNAVAILABLE, "no frame of any size reaches " + request->to()};
+    reply->set_remark(found->second);
     return grpc::Status::OK;
   }
   grpc::Status Migrate(grpc::ServerContext*, const v1::MigrateRequest* request,

@@ -60,6 +60,22 @@ class ExecutorTest : public testing::Test {
     return ended.get();
   }
 
+  // Of checking the paths of h1, which has come back.
+  Outcome check_paths() {
+    const auto credentials = pki_.credentials("c1", security::Role::kController);
+    Inventory inventory(config_, *credentials, 1);
+    std::vector<std::string> names;
+    for (const auto& host : config_.hosts) names.push_back(host.name);
+    inventory.refresh(names);
+    std::promise<Outcome> end;
+    Executor executor(
+        config_, *credentials, "journal-1", 1, inventory,
+        [&end](const std::string&, const Outcome& outcome) { end.set_value(outcome); },
+        [](const std::string& message) { ADD_FAILURE() << message; });
+    executor.begin(patch::Run("r1"), {1, patch::ActionKind::kCheckPaths, "paths", "h1"}, false);
+    return end.get_future().get();
+  }
+
   const std::string directory_ = [] {
     std::string pattern = (std::filesystem::temp_directory_path() / "sluice-ctl-XXXXXX").string();
     return std::string(mkdtemp(pattern.data()));
@@ -68,6 +84,52 @@ class ExecutorTest : public testing::Test {
   Config config_;
   std::function<void(const std::string& for_what)> on_waiting_;
 };
+
+constexpr const char* kNarrow =
+    "configured 9000, largest frame that reaches h1 is 1500: check the switch ports";
+
+TEST_F(ExecutorTest, PathsAreCheckedInBothDirections) {
+  const auto h1 = agent("h1");
+  const auto h2 = agent("h2");
+  h1->paths = {{"h2", ""}};
+  h2->paths = {{"h1", ""}};
+  const Outcome good = check_paths();
+  EXPECT_TRUE(good.ok) << good.detail;
+  EXPECT_EQ(good.detail, "full frames to and from h2");
+  h2->paths = {{"h1", kNarrow}};
+  const Outcome bad = check_paths();
+  EXPECT_FALSE(bad.ok);
+  EXPECT_EQ(bad.detail, kNarrow);
+}
+
+TEST_F(ExecutorTest, AFaultOnTheWayToOneOfSeveralPeersIsNamedAndNotTheHosts) {
+  config_.hosts.push_back({"h3", "unix:" + directory_ + "/h3.sock"});
+  const auto h1 = agent("h1");
+  const auto h2 = agent("h2");
+  const auto h3 = agent("h3");
+  h1->paths = {{"h2", ""}, {"h3", "largest frame that reaches h3 is 1500"}};
+  h2->paths = h3->paths = {{"h1", ""}};
+  const Outcome end = check_paths();
+  EXPECT_TRUE(end.ok);
+  EXPECT_EQ(end.detail, "full frames to and from h2; largest frame that reaches h3 is 1500");
+}
+
+TEST_F(ExecutorTest, APathThatCarriesNothingFailsTheHost) {
+  const auto h1 = agent("h1");
+  const auto h2 = agent("h2");
+  h1->paths = {{"h2", ""}};
+  const Outcome end = check_paths();
+  EXPECT_FALSE(end.ok);
+  EXPECT_EQ(end.detail, "no frame of any size reaches h1");
+}
+
+TEST_F(ExecutorTest, PeersThatDoNotAnswerFailNobody) {
+  const auto h1 = agent("h1");
+  h1->paths = {{"h2", ""}};
+  const Outcome end = check_paths();
+  EXPECT_TRUE(end.ok);
+  EXPECT_EQ(end.detail, "no other host answers");
+}
 
 // As an agent ends a migration whose commit nobody has confirmed.
 FakeAgent::Script leaves_it(const std::string& state) {

@@ -50,6 +50,7 @@ timeout_s = 60
 [expect]
 version = "2"
 kernel = "6.1"
+paths = false
 [canary]
 definition = "name = 'c'"
 [refill]
@@ -59,6 +60,9 @@ gate_s = 1
 [soak]
 seconds = 2
 goodput_ratio_min = 0.5
+downtime_ratio_max = 3.5
+loss_max = 0.02
+steal_max = 0.4
 )",
                                "plan.toml");
   ASSERT_TRUE(plan) << plan.error().message;
@@ -71,6 +75,10 @@ goodput_ratio_min = 0.5
   EXPECT_EQ(plan->refill_percent, (std::vector<std::uint32_t>{10, 100}));
   EXPECT_EQ(plan->placement, Placement::kRolling);
   EXPECT_DOUBLE_EQ(plan->goodput_ratio_min, 0.5);
+  EXPECT_DOUBLE_EQ(plan->downtime_ratio_max, 3.5);
+  EXPECT_DOUBLE_EQ(plan->loss_max, 0.02);
+  EXPECT_DOUBLE_EQ(plan->steal_max, 0.4);
+  EXPECT_FALSE(plan->check_paths);
   EXPECT_EQ(plan->attempts, 5U);
 }
 

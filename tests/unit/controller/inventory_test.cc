@@ -1,0 +1,96 @@
+// What the planner is given of what agents say.
+#include "control/controller/inventory.h"
+
+#include <gtest/gtest.h>
+
+#include "control/planner/duration.h"
+
+namespace sluice::controller {
+namespace {
+
+constexpr std::uint64_t kGib = 1UL << 30;
+
+class InventoryTest : public testing::Test {
+ protected:
+  InventoryTest() {
+    for (const char* name : {"h1", "h2"}) {
+      auto& host = hosts_[name];
+      host.reachable = true;
+      host.info.set_memory_bytes(64 * kGib);
+    }
+    hosts_["h1"].info.set_cpu_level(4);
+    hosts_["h2"].info.set_cpu_level(3);
+    v1::GuestInfo guest;
+    guest.set_name("vm");
+    guest.set_state("running");
+    guest.set_memory_bytes(8 * kGib);
+    hosts_["h1"].guests.push_back(guest);
+  }
+  v1::GuestInfo& guest() { return hosts_["h1"].guests[0]; }
+  [[nodiscard]] planner::Guest planned() const {
+    return make_cluster(hosts_, config_).guests.at(0);
+  }
+
+  Config config_;
+  Hosts hosts_;
+};
+
+TEST_F(InventoryTest, AGuestThatNobodyMeasuredIsTakenForFullAndAtRest) {
+  const auto out = planned();
+  EXPECT_EQ(out.populated_bytes, 8 * kGib);
+  EXPECT_EQ(out.dirty_bytes_per_second, 0U);
+  EXPECT_EQ(out.working_set_bytes, 0U);
+}
+
+TEST_F(InventoryTest, WhatAnAgentHasMeasuredReachesThePlanner) {
+  auto& figures = *guest().mutable_figures();
+  figures.set_populated_bytes(3 * kGib);
+  figures.set_dirty_bytes_per_second(40'000'000);
+  figures.set_working_set_bytes(kGib / 8);
+  figures.set_working_set_ms(250);
+  const auto out = planned();
+  EXPECT_EQ(out.populated_bytes, 3 * kGib);
+  EXPECT_EQ(out.dirty_bytes_per_second, 40'000'000U);
+  EXPECT_EQ(out.working_set_bytes, kGib / 8);
+  EXPECT_EQ(out.working_set_ms, 250U);
+  // So that a plan expects it to take longer than one at rest.
+  planner::Guest idle = out;
+  idle.dirty_bytes_per_second = 0;
+  const planner::DurationModel model;
+  EXPECT_GT(model.estimate(out, kGib / 2).ms, model.estimate(idle, kGib / 2).ms);
+}
+
+TEST_F(InventoryTest, NonsenseIsBoundedByTheGuestsMemory) {
+  guest().mutable_figures()->set_populated_bytes(900 * kGib);
+  guest().mutable_figures()->set_working_set_bytes(900 * kGib);
+  EXPECT_EQ(planned().populated_bytes, 8 * kGib);
+  EXPECT_EQ(planned().working_set_bytes, 8 * kGib);
+  guest().mutable_figures()->set_populated_bytes(0);
+  EXPECT_EQ(planned().populated_bytes, 1U) << "an estimate needs something to copy";
+}
+
+TEST_F(InventoryTest, CpuLevelsReachThePlanner) {
+  guest().set_cpu_level(4);
+  guest().set_cpu_level_from_host(true);
+  const auto cluster = make_cluster(hosts_, config_);
+  EXPECT_EQ(cluster.hosts[0].cpu_level, 4U);
+  EXPECT_EQ(cluster.hosts[1].cpu_level, 3U);
+  EXPECT_EQ(cluster.guests[0].cpu_level, 4U);
+  EXPECT_TRUE(cluster.guests[0].cpu_level_from_host);
+}
+
+TEST_F(InventoryTest, AHostIsCheckedWithThoseThatItKnowsAndThatAnswer) {
+  for (int i = 3; i <= 12; ++i) hosts_["h" + std::to_string(i)].reachable = true;
+  auto& info = hosts_["h2"].info;
+  EXPECT_TRUE(peers_to_check(hosts_, "h2").empty());
+  for (const char* peer : {"h1", "h3", "h4"}) info.add_peers(peer);
+  hosts_["h4"].reachable = false;
+  EXPECT_EQ(peers_to_check(hosts_, "h2"), (std::vector<std::string>{"h3", "h1"}));
+  for (int i = 5; i <= 12; ++i) info.add_peers("h" + std::to_string(i));
+  EXPECT_EQ(peers_to_check(hosts_, "h2").size(), 8U);
+  EXPECT_EQ(peers_to_check(hosts_, "h2").front(), "h3");
+  EXPECT_TRUE(peers_to_check(hosts_, "h99").empty());
+}
+
+}  // namespace
+}  // namespace sluice::controller
