@@ -4,6 +4,7 @@
 #include <chrono>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <future>
 #include <spdlog/spdlog.h>
 #include <utility>
 
@@ -301,7 +302,7 @@ Outcome Executor::reboot(const Task& task, const std::stop_token& stop) {
 // A host that has just come back may need a moment until its port carries frames.
 std::string Executor::path_fault(const std::string& from, const std::string& to,
                                  const std::stop_token& stop) {
-  constexpr int kTries = 4;
+  constexpr int kTries = 2;  // each lasts as long as an agent waits for a first answer
   for (int tries = 1;; ++tries) {
     const auto report = agent(from).check_path(to);
     if (report) return report->remark();
@@ -327,13 +328,21 @@ std::string Executor::path_fault(const std::string& from, const std::string& to,
 Outcome Executor::check_paths(const Task& task, const std::stop_token& stop) {
   const std::string& host = task.intent.host;
   const auto peers = peers_to_check(inventory_.hosts(), host);
+  // All at once: a path that carries nothing takes its time to be found out.
+  std::vector<std::future<std::string>> checks;
+  checks.reserve(peers.size());
+  for (const auto& peer : peers) {
+    checks.push_back(std::async(std::launch::async, [&] {
+      std::string fault = path_fault(host, peer, stop);
+      return fault.empty() ? path_fault(peer, host, stop) : fault;
+    }));
+  }
   std::vector<std::string> good;
   std::vector<std::string> faults;
-  for (const auto& peer : peers) {
-    std::string fault = path_fault(host, peer, stop);
-    if (fault.empty()) fault = path_fault(peer, host, stop);
+  for (std::size_t i = 0; i < peers.size(); ++i) {
+    std::string fault = checks[i].get();
     if (fault.empty()) {
-      good.push_back(peer);
+      good.push_back(peers[i]);
     } else {
       faults.push_back(std::move(fault));
     }
