@@ -5,8 +5,10 @@
 #include <cerrno>
 #include <cstring>
 #include <fmt/format.h>
+#include <linux/magic.h>
 #include <random>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 #include <vector>
 #include <xxhash.h>
 
@@ -70,6 +72,12 @@ std::vector<PageNumber> choose_pages(const std::vector<port::PageRun>& populated
 
 Expected<MemorySample> sample_memory(const guest::Memory& memory, std::uint64_t seed,
                                      const WaitUntil& wait_until) {
+  // There the kernel calls a whole file data, and reading a hole fills it with a huge page.
+  struct statfs about {};
+  if (fstatfs(memory.memory_fd, &about) == 0 && about.f_type == HUGETLBFS_MAGIC) {
+    return fail(ErrorKind::kUnsupported,
+                "memory on hugetlbfs is not sampled: holes in it cannot be told from data");
+  }
   const auto populated = tracker::populated_runs(memory.memory_fd, memory.offset, memory.bytes);
   if (!populated) return tl::unexpected<Error>(populated.error());
   MemorySample sample;

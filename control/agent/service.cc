@@ -89,6 +89,11 @@ AgentService::AgentService(Agent& agent, std::string boot_id, std::uint64_t cont
 grpc::Status AgentService::admit(const grpc::ServerContext& context) {
   const auto epoch = epoch_of(context);
   if (!epoch) return grpc::Status::OK;
+  // Who may not lead must not fence those off that do.
+  if (!may_lead(context)) {
+    return {grpc::StatusCode::PERMISSION_DENIED,
+            "only a controller's certificate goes with a controller's epoch"};
+  }
   if (auto prepared = hooks::HookRunner::prepare(agent_.context().config.state_dir); !prepared)
     return model::to_status(prepared);
   return model::to_status(fence_.admit(*epoch));

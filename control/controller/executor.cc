@@ -300,8 +300,8 @@ Outcome Executor::reboot(const Task& task, const std::stop_token& stop) {
 }
 
 // A host that has just come back may need a moment until its port carries frames.
-std::string Executor::path_fault(const std::string& from, const std::string& to,
-                                 const std::stop_token& stop) {
+std::optional<std::string> Executor::path_fault(const std::string& from, const std::string& to,
+                                                const std::stop_token& stop) {
   constexpr int kTries = 2;  // each lasts as long as an agent waits for a first answer
   for (int tries = 1;; ++tries) {
     const auto report = agent(from).check_path(to);
@@ -311,14 +311,14 @@ std::string Executor::path_fault(const std::string& from, const std::string& to,
                         report.error().kind == ErrorKind::kNoCapacity;
     if (!passes) {
       spdlog::warn("the path from {} to {} was not checked: {}", from, to, report.error().message);
-      return {};
+      return std::nullopt;
     }
     if (tries == kTries || stop.stop_requested()) return report.error().message;
     std::this_thread::sleep_for(kPathPause);
     inventory_.refresh({from, to});
     for (const auto& host : {from, to}) {
       // It is not this path's fault: another host may be rebooting meanwhile.
-      if (!inventory_.hosts().at(host).reachable) return {};
+      if (!inventory_.hosts().at(host).reachable) return std::nullopt;
     }
   }
 }
@@ -329,25 +329,23 @@ Outcome Executor::check_paths(const Task& task, const std::stop_token& stop) {
   const std::string& host = task.intent.host;
   const auto peers = peers_to_check(inventory_.hosts(), host);
   // All at once: a path that carries nothing takes its time to be found out.
-  std::vector<std::future<std::string>> checks;
+  std::vector<std::future<std::optional<std::string>>> checks;
   checks.reserve(peers.size());
   for (const auto& peer : peers) {
     checks.push_back(std::async(std::launch::async, [&] {
-      std::string fault = path_fault(host, peer, stop);
-      return fault.empty() ? path_fault(peer, host, stop) : fault;
+      const auto there = path_fault(host, peer, stop);
+      return there && there->empty() ? path_fault(peer, host, stop) : there;
     }));
   }
   std::vector<std::string> good;
   std::vector<std::string> faults;
   for (std::size_t i = 0; i < peers.size(); ++i) {
-    std::string fault = checks[i].get();
-    if (fault.empty()) {
-      good.push_back(peers[i]);
-    } else {
-      faults.push_back(std::move(fault));
-    }
+    const auto fault = checks[i].get();
+    if (fault && fault->empty()) good.push_back(peers[i]);
+    if (fault && !fault->empty()) faults.push_back(*fault);
   }
   if (peers.empty()) return {task.intent.id, true, "no other host answers"};
+  if (good.empty() && faults.empty()) return {task.intent.id, true, "no path could be checked"};
   if (good.empty()) return {task.intent.id, false, faults.front()};
   std::string detail = fmt::format("full frames to and from {}", fmt::join(good, ", "));
   for (const auto& fault : faults) detail += "; " + fault;

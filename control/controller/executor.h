@@ -72,9 +72,11 @@ class Executor final : public patch::Actions {
   [[nodiscard]] patch::Outcome run_hook(const Task& task, const std::stop_token& stop);
   [[nodiscard]] patch::Outcome reboot(const Task& task, const std::stop_token& stop);
   [[nodiscard]] patch::Outcome check_paths(const Task& task, const std::stop_token& stop);
-  // Why frames do not arrive as they should; empty: they do, or one of the two hosts cannot say.
-  [[nodiscard]] std::string path_fault(const std::string& from, const std::string& to,
-                                       const std::stop_token& stop);
+  // Why frames do not arrive as they should; empty: they do; nothing: one of the two hosts cannot
+  // say.
+  [[nodiscard]] std::optional<std::string> path_fault(const std::string& from,
+                                                      const std::string& to,
+                                                      const std::stop_token& stop);
   using GuestState = std::optional<std::string>;  // see state_at()
   // Asks `host` to do something to the guest until it has, or the guest is so already, or it
   // refuses. Its agent may still be busy with it, at an earlier controller's word, and an answer

@@ -9,6 +9,7 @@ namespace sluice::controller {
 namespace {
 
 constexpr std::chrono::milliseconds kInterval{500};
+constexpr std::uint32_t kCpuLevelMax = 4;  // x86-64-v4
 // What a link is taken for whose agent names no rate: 10GbE.
 constexpr std::uint64_t kLinkBitsPerSecond = 10'000'000'000;
 
@@ -144,7 +145,8 @@ planner::Cluster make_cluster(const Hosts& hosts, const Config& config,
     out.memory_bytes = host.info.memory_bytes();
     out.reserve_bytes = config.reserve_bytes;
     out.guest_overhead_bytes = config.guest_overhead_bytes;
-    out.cpu_level = host.info.cpu_level();
+    // Where it is not known nothing is refused for it: the agent that takes a guest in looks again.
+    out.cpu_level = host.info.cpu_level() == 0 ? kCpuLevelMax : host.info.cpu_level();
     // Guests' processors are not counted: an agent does not know what QEMU was told.
     out.cores = host.info.cores();
     const std::uint64_t bits = host.info.link_bits_per_second() != 0

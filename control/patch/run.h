@@ -323,6 +323,10 @@ class Run {
                                              const std::string& name) const;
   // True when they are good; else waits, or fails the host.
   bool paths_good(Decision& decision, const std::string& name, const char* purpose) const;
+  // They were checked before the patch, to whatever end.
+  bool paths_known(Decision& decision, const std::string& name) const;
+  [[nodiscard]] std::string downtime_regression(const std::vector<Task>& before,
+                                                const std::vector<Task>& after) const;
   // A guest whose home this is and whom its CPU is not good for any more; empty: none.
   [[nodiscard]] std::string shut_out_of(const Decision& decision, const std::string& name) const;
   void healthy_or_fail(Decision& decision, const std::string& name) const;

@@ -1,24 +1,42 @@
 // What must not be worse after a patch than it was before.
 #include <algorithm>
 #include <fmt/format.h>
+#include <map>
+#include <vector>
 
 #include "control/patch/run_decide.h"
 
 namespace sluice::patch {
 namespace {
 
-template <typename Value>
-double median_of(const std::vector<Task>& moves, Value value) {
-  std::vector<double> values;
-  values.reserve(moves.size());
-  for (const Task& move : moves) values.push_back(value(*move.outcome));
+constexpr const char* kPathsBefore = "paths-before";
+// Below so many frames a loss or two looks like a bad link.
+constexpr double kFramesMin = 10'000;
+
+double median(std::vector<double> values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());
   return *middle;
 }
 
-double downtime_ms(const Outcome& outcome) { return outcome.downtime_ms; }
-double lost_share(const Outcome& outcome) { return outcome.lost_share; }
+struct Loss {
+  double frames = 0;
+  double lost = 0;
+  [[nodiscard]] double share() const { return frames == 0 ? 0 : lost / frames; }
+};
+
+// Of all the moves together, as if their frames carried two pages each.
+Loss loss_of(const std::vector<Task>& moves) {
+  constexpr double kBitsPerFrame = 8.0 * 2 * 4096;
+  Loss loss;
+  for (const Task& move : moves) {
+    const Outcome& end = *move.outcome;
+    const double frames = end.goodput_gbps * 1e9 * end.seconds / kBitsPerFrame;
+    loss.frames += frames;
+    loss.lost += frames * end.lost_share;
+  }
+  return loss;
+}
 
 }  // namespace
 
@@ -33,24 +51,46 @@ std::string Run::regression(const std::string& host) const {
   const auto before = moves_away(host);
   const auto after = moves_to_patched(host);
   if (before.empty() || after.empty()) return {};
-  const double stood_before_ms = median_of(before, downtime_ms);
-  const double stood_ms = median_of(after, downtime_ms);
-  if (plan_.downtime_ratio_max > 0 && stood_ms > kDowntimeMsMin &&
-      stood_ms > stood_before_ms * plan_.downtime_ratio_max) {
-    return fmt::format(
-        "guests that move to it stand still for {:.1f} ms, before the patch it was "
-        "{:.1f} ms, the plan allows {:.1f} times as long",
-        stood_ms, stood_before_ms, plan_.downtime_ratio_max);
-  }
-  const double lost_before = median_of(before, lost_share);
-  const double lost = median_of(after, lost_share);
-  if (lost > lost_before + plan_.loss_max) {
+  if (auto slow = downtime_regression(before, after); !slow.empty()) return slow;
+  const Loss lost_before = loss_of(before);
+  const Loss lost = loss_of(after);
+  if (lost.frames >= kFramesMin && lost.share() > lost_before.share() + plan_.loss_max) {
     return fmt::format(
         "{:.1f} % of the frames of migrations to it are lost, before the patch it "
         "was {:.1f} %, the plan allows {:.1f} % more",
-        lost * 100, lost_before * 100, plan_.loss_max * 100);
+        lost.share() * 100, lost_before.share() * 100, plan_.loss_max * 100);
   }
   return {};
+}
+
+// A guest that comes back is compared with itself, since guests differ by far; another with those
+// that were moved as it was.
+std::string Run::downtime_regression(const std::vector<Task>& before,
+                                     const std::vector<Task>& after) const {
+  if (plan_.downtime_ratio_max <= 0) return {};
+  std::map<std::string, double> own;
+  std::map<bool, std::vector<double>> alike;  // live or not
+  for (const Task& move : before) {
+    own[move.intent->guest] = move.outcome->downtime_ms;
+    alike[move.intent->live].push_back(move.outcome->downtime_ms);
+  }
+  std::vector<double> stood_before_ms;
+  std::vector<double> stood_ms;
+  for (const Task& move : after) {
+    const auto itself = own.find(move.intent->guest);
+    const auto& others = alike[move.intent->live];
+    if (itself == own.end() && others.empty()) continue;
+    stood_before_ms.push_back(itself != own.end() ? itself->second : median(others));
+    stood_ms.push_back(move.outcome->downtime_ms);
+  }
+  if (stood_ms.empty()) return {};
+  const double now_ms = median(stood_ms);
+  const double before_ms = median(stood_before_ms);
+  if (now_ms <= kDowntimeMsMin || now_ms <= before_ms * plan_.downtime_ratio_max) return {};
+  return fmt::format(
+      "guests that move to it stand still for {:.1f} ms, before the patch it was "
+      "{:.1f} ms, the plan allows {:.1f} times as long",
+      now_ms, before_ms, plan_.downtime_ratio_max);
 }
 
 std::string Run::steal_regression(const Decision& decision, const std::string& name) const {
@@ -88,12 +128,21 @@ bool Run::paths_good(Decision& decision, const std::string& name, const char* pu
     case TaskState::kOpen:
       return false;
     case TaskState::kFailed:
+      // What was so before is not this patch's doing.
+      if (state_of(name, kPathsBefore) == TaskState::kFailed) return true;
       decision.fail(name, latest(name, purpose).outcome->detail);
       return false;
     case TaskState::kOk:
       break;
   }
   return true;
+}
+
+bool Run::paths_known(Decision& decision, const std::string& name) const {
+  if (!plan_.check_paths || plan_.drain_only) return true;
+  const TaskState state = state_of(name, kPathsBefore);
+  if (state == TaskState::kNone) decision.intend({0, ActionKind::kCheckPaths, kPathsBefore, name});
+  return state == TaskState::kOk || state == TaskState::kFailed;
 }
 
 }  // namespace sluice::patch

@@ -159,6 +159,7 @@ void Run::precheck(Decision& decision, const std::string& name) const {
   const auto& guests = decision.guests_on(name);
   if (refuses_to_leave(decision, name)) return;
   if (!plan_.drain_only && !hook_done(decision, name, plan_.version, "version-before")) return;
+  if (!paths_known(decision, name)) return;
   if (!host.baseline) {
     const Task version = latest(name, "version-before");
     return decision.add(Baseline{

@@ -40,6 +40,12 @@ TEST(PatchRun, GuestsThatMustNotMoveLiveAreShutDownAndStartedAgain) {
   EXPECT_EQ(end.cluster.migrations.count("g1"), 0U);
 }
 
+TEST(PatchRun, APathThatWasNarrowBeforeIsNotThePatchsDoing) {
+  Scenario scenario;
+  scenario.faults.narrow_always = "h2";
+  expect_hosts(run_to_end(scenario), {"run done\n", "h2 done version 2 up true cordoned false"});
+}
+
 void start_by_hand(Cluster& cluster, const std::string& guest) {
   const auto stopped = cluster.stopped.find(guest);
   if (stopped == cluster.stopped.end()) return;

@@ -103,7 +103,8 @@ bool Cluster::begin(std::uint64_t epoch, const Run& run, const Intent& intent, b
     case ActionKind::kCheckPaths:
       after(kSecondMs, [this, intent, key] {
         const bool narrow =
-            hosts.at(intent.host).patched && faults_.narrow_after_patch == intent.host;
+            faults_.narrow_always == intent.host ||
+            (hosts.at(intent.host).patched && faults_.narrow_after_patch == intent.host);
         begun_[key] = Outcome{intent.id, !narrow,
                               narrow ? "configured 9000, largest frame that reaches h1 is 1500: "
                                        "check the switch ports"

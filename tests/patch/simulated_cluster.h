@@ -30,6 +30,7 @@ struct Faults {
   std::string lossy_after_patch{};        // a twentieth of the frames to it are lost
   std::string busy_after_patch{};         // its guests wait for cores
   std::string narrow_after_patch{};       // its switch port carries no jumbo frames any more
+  std::string narrow_always{};            // and never did
   std::string older_cpu_after_patch{};    // its firmware takes features of the CPU away
   std::string patch_hook_fails_on{};
   std::string patch_reboots{};        // the patch hook reboots this host

@@ -15,44 +15,44 @@ using test::FakeFate;
 using test::FakeGuest;
 
 constexpr std::uint64_t kSecond = 1'000'000'000;
-const WaitedShare::Time kBegin{};
+const WaitedShare::Time begin{};
 
 TEST(WaitedShare, IsOfTheTimeThatWasWantedBetweenTwoNotes) {
   WaitedShare share;
   EXPECT_FALSE(share.share());
-  share.note(kBegin, {{7, {10 * kSecond, 5 * kSecond}}});
+  share.note(begin, {{7, {10 * kSecond, 5 * kSecond}}});
   EXPECT_FALSE(share.share()) << "what was before is not of this minute";
-  share.note(kBegin + seconds(5), {{7, {13 * kSecond, 6 * kSecond}}});
+  share.note(begin + seconds(5), {{7, {13 * kSecond, 6 * kSecond}}});
   ASSERT_TRUE(share.share());
   EXPECT_DOUBLE_EQ(*share.share(), 0.25);
 }
 
 TEST(WaitedShare, CountsGuestsThatComeAndGo) {
   WaitedShare share;
-  share.note(kBegin, {{7, {0, 0}}});
-  share.note(kBegin + seconds(5), {{7, {1 * kSecond, 1 * kSecond}}, {8, {90 * kSecond, 0}}});
-  share.note(kBegin + seconds(10), {{8, {92 * kSecond, 0}}});
+  share.note(begin, {{7, {0, 0}}});
+  share.note(begin + seconds(5), {{7, {1 * kSecond, 1 * kSecond}}, {8, {90 * kSecond, 0}}});
+  share.note(begin + seconds(10), {{8, {92 * kSecond, 0}}});
   ASSERT_TRUE(share.share());
   EXPECT_DOUBLE_EQ(*share.share(), 0.25);
   // Threads that end take their time with them.
-  share.note(kBegin + seconds(15), {{8, {1 * kSecond, 0}}});
+  share.note(begin + seconds(15), {{8, {1 * kSecond, 0}}});
   EXPECT_DOUBLE_EQ(*share.share(), 0.25);
 }
 
 TEST(WaitedShare, ForgetsWhatIsOlderThanAMinute) {
   WaitedShare share;
-  share.note(kBegin, {{7, {0, 0}}});
-  share.note(kBegin + seconds(30), {{7, {0, 10 * kSecond}}});
-  share.note(kBegin + seconds(60), {{7, {10 * kSecond, 10 * kSecond}}});
+  share.note(begin, {{7, {0, 0}}});
+  share.note(begin + seconds(30), {{7, {0, 10 * kSecond}}});
+  share.note(begin + seconds(60), {{7, {10 * kSecond, 10 * kSecond}}});
   EXPECT_DOUBLE_EQ(*share.share(), 0.5);
-  share.note(kBegin + seconds(95), {{7, {20 * kSecond, 10 * kSecond}}});
+  share.note(begin + seconds(95), {{7, {20 * kSecond, 10 * kSecond}}});
   EXPECT_DOUBLE_EQ(*share.share(), 0.0);
 }
 
 TEST(WaitedShare, SaysNothingOfGuestsThatWantNothing) {
   WaitedShare share;
-  share.note(kBegin, {{7, {0, 0}}});
-  share.note(kBegin + seconds(5), {{7, {1000, 9000}}});
+  share.note(begin, {{7, {0, 0}}});
+  share.note(begin + seconds(5), {{7, {1000, 9000}}});
   EXPECT_FALSE(share.share());
 }
 
