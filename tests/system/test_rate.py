@@ -7,8 +7,9 @@ machine allows meanwhile:
 - Goodput is the share's that falls into time for which a worker that wanted to run had its core: the cap lets it catch up
   for a millisecond only, so what it could not send while others ran is lost for good. On an idle machine that is all of it.
 - Packet sockets on veth cost so much of the CPU that 10 Gb/s x 0.9 may be more than the machine carries at all: there
-  what the same path carries without tbf and cap is the limit, if that is less. Single moves then differ by a fifth, so
-  that 85 % of such a median is asked for and not 95 %.
+  what the same path carries without tbf and cap is the limit, if that is less. Single moves differ by a fifth where the
+  machine and not the cap is what limits them, so that without HEADROOM above the share 85 % of such a median is asked for
+  and not 95 %.
 - Pings over the management network, at the same time, tell what the machine's cores and not the link make pings wait.
 """
 import json
@@ -25,6 +26,7 @@ import pytest
 from conftest import wait_until
 
 SHARE = 0.9
+HEADROOM = 1.25
 GIGABIT = 1e9
 RATES = {"1gbit": 1.0, "2500mbit": 2.5, "10gbit": 10.0}  # in Gb/s
 PING_INTERVAL_SECONDS = 0.005
@@ -197,7 +199,7 @@ def test_a_share_is_filled_and_pings_pass(lab, attempts, rate, memory):
     print(figures)
     assert min(fractions) >= PAYLOAD_FRACTION_MIN, fractions
     assert max(goodputs) <= shaped * 1.01, f"the cap was exceeded: {figures}"
-    needed = 0.95 if shaped <= unshaped else 0.85
+    needed = 0.95 if shaped * HEADROOM <= unshaped else 0.85
     assert statistics.median(used) >= needed, f"goodput below {needed} of what can be had: {figures}"
     assert statistics.median(added) <= 2, f"pings wait more than 2 ms longer beside migrations: {figures}"
 
