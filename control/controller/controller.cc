@@ -247,6 +247,7 @@ Expected<void> Controller::restore() {
   std::vector<std::string> names;
   for (const auto& host : config_.hosts) names.push_back(host.name);
   inventory_.refresh(names);
+  inventory_.watch();
   for (const auto& run : *runs) {
     auto driver = patch::Driver::resume(journal_, epoch_, run, executor_);
     if (!driver) return tl::unexpected<Error>(driver.error());

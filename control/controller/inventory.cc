@@ -32,6 +32,9 @@ Inventory::Inventory(const Config& config, const security::Credentials& credenti
                      std::uint64_t epoch) {
   for (const auto& host : config.hosts)
     entries_[host.name].agent = std::make_unique<client::AgentClient>(host, credentials, epoch);
+}
+
+void Inventory::watch() {
   for (auto& [name, entry] : entries_) {
     pollers_.emplace_back(
         [this, &asked = entry](const std::stop_token& stop) { poll(stop, asked); });

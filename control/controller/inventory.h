@@ -39,6 +39,9 @@ class Inventory {
   Inventory(const Inventory&) = delete;
   Inventory& operator=(const Inventory&) = delete;
 
+  // Asks every host from now on. Once, when it is known which of them are out of service: agents
+  // are told with each question.
+  void watch();
   [[nodiscard]] Hosts hosts() const;
   // What is to be told to the host's agent whenever it is asked: why people may bring no guests
   // there; empty: they may.

@@ -45,6 +45,7 @@ class ExecutorTest : public testing::Test {
                   const std::string& journal_id = "0123456789abcdef") {
     const auto credentials = pki_.credentials("c1", security::Role::kController);
     Inventory inventory(config_, *credentials, 1);
+    inventory.watch();
     std::promise<Outcome> end;
     Executor executor(
         config_, *credentials, journal_id, 1, inventory,
@@ -64,6 +65,7 @@ class ExecutorTest : public testing::Test {
   Outcome check_paths() {
     const auto credentials = pki_.credentials("c1", security::Role::kController);
     Inventory inventory(config_, *credentials, 1);
+    inventory.watch();
     std::vector<std::string> names;
     for (const auto& host : config_.hosts) names.push_back(host.name);
     inventory.refresh(names);
