@@ -48,6 +48,11 @@ void read_hosts(TableReader& root, Config& config) {
         "the table [hosts] is missing, with lines such as h1 = \"192.0.2.1:7400\"");
   }
   root.subtable("hosts", [&](TableReader& hosts) {
+    if (hosts.table().empty()) {
+      return hosts.complain(
+          hosts.table().source(),
+          "the table [hosts] is empty; it needs lines such as h1 = \"192.0.2.1:7400\"");
+    }
     for (const auto& [name, node] : hosts.table()) {
       std::string address;
       hosts.text(name.str(), address, true);
