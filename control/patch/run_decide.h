@@ -1,6 +1,8 @@
 // One decide() in the making; private to run_*.cc.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <map>
 #include <string>
 #include <utility>
@@ -13,6 +15,13 @@ namespace sluice::patch {
 inline constexpr TimeMs kSecondMs = 1000;
 // For so long an agent's silence is none: a host under load may miss a question or two.
 inline constexpr TimeMs kSilenceMsMax = 30 * kSecondMs;
+
+// The upper one of an even number. `values` holds one or more.
+inline double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
 
 struct Run::Decision {
   const Facts& facts;

@@ -8,12 +8,6 @@
 namespace sluice::patch {
 namespace {
 
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
 bool is_unproven(const HostRun& host) {
   switch (host.state) {
     case HostState::kPatching:

@@ -13,12 +13,6 @@ constexpr const char* kPathsBefore = "paths-before";
 // Below so many frames a loss or two looks like a bad link.
 constexpr double kFramesMin = 10'000;
 
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
 struct Loss {
   double frames = 0;
   double lost = 0;
