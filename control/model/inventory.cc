@@ -20,6 +20,7 @@ using planner::Policy;
 using planner::Rule;
 
 constexpr std::string_view kSize = "a size such as \"512M\" or \"4G\"";
+constexpr std::string_view kQemu = "a version of QEMU such as \"8.2\"";
 constexpr std::string_view kRate = "a rate such as \"9.3Gbit\" or \"500Mbit\"";
 constexpr std::uint32_t kCountMax = 100'000;
 
@@ -98,8 +99,8 @@ class InventoryReader {
   void read_hosts(const toml::table& table) {
     TableReader reader(table, source_, "hosts.", error_);
     reader.refuse_unknown({"name", "count", "memory", "reserve", "guest_overhead", "cores",
-                           "cpu_level", "numa_nodes", "domain", "domain_hosts", "maintenance",
-                           "link", "uplink"});
+                           "cpu_level", "qemu", "numa_nodes", "domain", "domain_hosts",
+                           "maintenance", "link", "uplink"});
     Host host;
     std::uint32_t count = 0;
     std::uint32_t numa_nodes = 0;
@@ -115,6 +116,7 @@ class InventoryReader {
     reader.parsed("guest_overhead", host.guest_overhead_bytes, kSize, parse_bytes);
     reader.integer("cores", host.cores, 1, kCountMax);
     reader.integer("cpu_level", host.cpu_level, 0, 1000);
+    reader.parsed("qemu", host.qemu_series, kQemu, planner::parse_qemu_series);
     reader.integer("numa_nodes", numa_nodes, 1, 64);
     reader.text("domain", domain);
     reader.integer("domain_hosts", domain_hosts, 1, kCountMax);
@@ -183,7 +185,7 @@ class InventoryReader {
     TableReader reader(table, source_, "guests.", error_);
     reader.refuse_unknown({"name", "count", "on", "memory", "populated", "dirty_rate",
                            "working_set", "working_set_ms", "cores", "cpu_level",
-                           "cpu_level_from_host", "one_numa_node", "policy", "groups"});
+                           "cpu_level_from_host", "qemu", "one_numa_node", "policy", "groups"});
     Guest guest;
     std::uint32_t count = 0;
     std::string on;
@@ -200,6 +202,7 @@ class InventoryReader {
     reader.integer("cores", guest.cores, 0, kCountMax);
     reader.integer("cpu_level", guest.cpu_level, 0, 1000);
     flag(reader, "cpu_level_from_host", guest.cpu_level_from_host);
+    reader.parsed("qemu", guest.qemu_series, kQemu, planner::parse_qemu_series);
     flag(reader, "one_numa_node", guest.one_numa_node);
     reader.parsed("policy", guest.policy, "live, quick, shutdown or never", parse_policy);
     reader.array("groups", false, [&](const toml::node& node) {
@@ -223,10 +226,12 @@ class InventoryReader {
   void add_guests(Guest guest, const std::vector<HostId>& hosts, std::uint32_t count) {
     const std::string name = guest.name;
     const bool numbered = count > 0 || hosts.size() > 1;
+    const bool of_its_host = guest.qemu_series == 0;
     for (const HostId host : hosts) {
       for (std::uint32_t i = 0; i < std::max(count, 1U); ++i) {
         if (numbered) guest.name = name + std::to_string(++guests_of_[name]);
         guest.host = host;
+        if (of_its_host) guest.qemu_series = cluster_.hosts[host].qemu_series;
         guest.numa_node = kNoNode;
         if (guest.one_numa_node) guest.numa_node = roomiest_node(host, guest);
         cluster_.guests.push_back(guest);

@@ -14,6 +14,7 @@ class Sweep {
         options_(options),
         at_(cluster.guests.size()),
         node_(cluster.guests.size(), kNone),
+        series_(cluster.guests.size(), 0),
         moving_(cluster.guests.size(), nullptr),
         members_(cluster.groups.size()),
         whole_at_start_(cluster.groups.size(), false),
@@ -23,6 +24,7 @@ class Sweep {
       const Guest& facts = cluster.guests[guest];
       at_[guest] = facts.host;
       node_[guest] = facts.numa_node;
+      series_[guest] = facts.qemu_series;
       guests_of_host_[facts.host].insert(guest);
       for (const GroupId group : facts.groups) members_[group].push_back(guest);
     }
@@ -101,6 +103,8 @@ class Sweep {
     moving_[move.guest] = nullptr;
     at_[move.guest] = move.to;
     node_[move.guest] = move.to_numa_node;
+    const std::uint32_t series = cluster_.hosts[move.to].qemu_series;
+    if (series_[move.guest] != 0 && series != 0) series_[move.guest] = series;
     guests_of_host_[move.from].erase(move.guest);
     for (const LinkId link : path(cluster_, move.from, move.to))
       link_load_[link] -= move.bytes_per_second;
@@ -132,11 +136,27 @@ class Sweep {
         to.cpu_level > from.cpu_level)
       violation(guest.name + " has no way back from " + to.name + " to " + from.name);
     if (guest.policy == Policy::kShutdown) return;
+    check_qemu(move);
     // Rounded up to the millisecond, as a plan's times are.
     const double seconds = static_cast<double>(move.end_ms - move.start_ms) / 1000.0;
     if (static_cast<double>(move.bytes_per_second) * seconds <
         static_cast<double>(guest.populated_bytes))
       violation(guest.name + " arrives on " + to.name + " before its memory can have");
+  }
+
+  // A guest that is moved alive runs on the QEMU of each host that it has come to.
+  void check_qemu(const Move& move) {
+    const std::uint32_t now = series_[move.guest];
+    const std::uint32_t then = cluster_.hosts[move.to].qemu_series;
+    if (now == 0 || then == 0) return;
+    const Host& from = cluster_.hosts[move.from];
+    const std::string& name = guest_of(move).name;
+    if (then < now) {
+      violation(name + " goes to the older QEMU of " + cluster_.hosts[move.to].name);
+    } else if (from.qemu_series != 0 && then > from.qemu_series &&
+               then > cluster_.qemu_series_meant) {
+      violation(name + " has no way back from the newer QEMU of " + cluster_.hosts[move.to].name);
+    }
   }
 
   void check_room(const Move& move) {
@@ -235,6 +255,7 @@ class Sweep {
   std::uint64_t now_ms_ = 0;
   std::vector<HostId> at_;
   std::vector<std::uint32_t> node_;
+  std::vector<std::uint32_t> series_;  // of the QEMU that each guest runs on
   std::vector<const Move*> moving_;
   std::vector<std::vector<GuestId>> members_;
   std::vector<bool> whole_at_start_;

@@ -17,9 +17,9 @@ struct CheckOptions {
 
 // What the plan breaks, one line each with the time; empty: nothing. Checked at every instant: each
 // guest is where its move says and moves once at a time; links, memory (at both ends while a guest
-// moves), cores, NUMA nodes, CPU levels and the way back, maintenance, policies, groups and their
-// budgets; and no guest arrives before its bytes can have. A rule that was broken before the first
-// move counts only where the plan adds to it. `cluster` is valid.
+// moves), cores, NUMA nodes, CPU levels, QEMU's series and the way back, maintenance, policies,
+// groups and their budgets; and no guest arrives before its bytes can have. A rule that was broken
+// before the first move counts only where the plan adds to it. `cluster` is valid.
 [[nodiscard]] std::vector<std::string> check_plan(const Cluster& cluster,
                                                   const std::vector<Move>& moves,
                                                   const CheckOptions& options);

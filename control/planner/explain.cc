@@ -40,6 +40,7 @@ std::string holder(const Situation& situation, GuestId guest, GroupId group, Hos
 std::string sentence(const Situation& situation, GuestId id, HostId to, const Obstacle& obstacle) {
   const Host& host = situation.cluster.hosts[to];
   const Guest& guest = situation.cluster.guests[id];
+  const Host& source = situation.cluster.hosts[guest.host];
   switch (obstacle.kind) {
     case ObstacleKind::kMaintenance:
       return host.name + " is in maintenance";
@@ -47,8 +48,14 @@ std::string sentence(const Situation& situation, GuestId id, HostId to, const Ob
       return host.name + " has CPU level " + std::to_string(host.cpu_level) + " where it runs at " +
              std::to_string(guest.cpu_level);
     case ObstacleKind::kWayBack:
-      return host.name + " has a newer CPU from which it could not come back to " +
-             situation.cluster.hosts[guest.host].name;
+      return host.name + " has a newer CPU from which it could not come back to " + source.name;
+    case ObstacleKind::kQemuOlder:
+      return host.name + " has QEMU " + qemu_series_text(host.qemu_series) + ", older than the " +
+             qemu_series_text(guest.qemu_series) + " that it runs on";
+    case ObstacleKind::kQemuOneWay:
+      return host.name + " has QEMU " + qemu_series_text(host.qemu_series) +
+             ", from which it could not come back to " + source.name + " with " +
+             qemu_series_text(source.qemu_series);
     case ObstacleKind::kMemory:
       return host.name + " lacks " + memory_text(obstacle.lacking_bytes);
     case ObstacleKind::kCores:
@@ -91,6 +98,12 @@ std::string remedy(const Situation& situation, GuestId id, HostId to, const Obst
       return "starting it at CPU level " +
              std::to_string(situation.cluster.hosts[situation.cluster.guests[id].host].cpu_level) +
              " would free it";
+    case ObstacleKind::kQemuOlder:
+      return "QEMU " + qemu_series_text(situation.cluster.guests[id].qemu_series) + " on " +
+             host.name + " would free it";
+    case ObstacleKind::kQemuOneWay:
+      return "a plan that means it to go there for good (expect.qemu = \"" +
+             qemu_series_text(host.qemu_series) + "\") would free it";
     case ObstacleKind::kCpuLevel:
     case ObstacleKind::kExcluded:
       break;
@@ -112,6 +125,8 @@ int cost_rank(ObstacleKind kind) {
     case ObstacleKind::kMaintenance:
       return 4;
     case ObstacleKind::kWayBack:
+    case ObstacleKind::kQemuOlder:
+    case ObstacleKind::kQemuOneWay:
       return 5;
     case ObstacleKind::kCpuLevel:
     case ObstacleKind::kExcluded:
@@ -138,7 +153,9 @@ struct Refusal {
 
 std::string needed_host(const Guest& guest) {
   return "a host with " + memory_text(guest.memory_bytes) + " free and CPU level " +
-         std::to_string(guest.cpu_level) + " or more would free it";
+         std::to_string(guest.cpu_level) +
+         (guest.qemu_series == 0 ? "" : ", QEMU " + qemu_series_text(guest.qemu_series)) +
+         " or more would free it";
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "control/planner/model.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstdio>
 #include <deque>
 #include <unordered_set>
@@ -9,6 +10,8 @@
 
 namespace sluice::planner {
 namespace {
+
+constexpr std::uint32_t kQemuMinors = 1000;  // of a major version, at most
 
 Expected<void> invalid(std::string message) {
   return fail(ErrorKind::kInvalid, std::move(message));
@@ -195,6 +198,24 @@ std::uint32_t admission_level(const Cluster& cluster, const std::vector<HostId>&
   std::uint32_t level = std::numeric_limits<std::uint32_t>::max();
   for (const HostId host : hosts) level = std::min(level, cluster.hosts[host].cpu_level);
   return level;
+}
+
+std::optional<std::uint32_t> parse_qemu_series(std::string_view version) {
+  const char* const end = version.data() + version.size();
+  std::uint32_t major = 0;
+  std::uint32_t minor = 0;
+  const auto [point, is_major] = std::from_chars(version.data(), end, major);
+  if (is_major != std::errc{} || point == end || *point != '.') return std::nullopt;
+  const auto [rest, is_minor] = std::from_chars(point + 1, end, minor);
+  const bool ends = rest == end || *rest == '.';
+  if (is_minor != std::errc{} || !ends || major == 0 || major >= kQemuMinors ||
+      minor >= kQemuMinors)
+    return std::nullopt;
+  return major * kQemuMinors + minor;
+}
+
+std::string qemu_series_text(std::uint32_t series) {
+  return std::to_string(series / kQemuMinors) + "." + std::to_string(series % kQemuMinors);
 }
 
 std::string memory_text(std::uint64_t bytes) {

@@ -7,6 +7,7 @@
 #include <limits>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "dataplane/base/expected.h"
@@ -50,8 +51,11 @@ struct Host {
   std::uint32_t cores = 0;                 // what guests may have in all, overcommitment included
   std::uint32_t cpu_level = 0;             // x86-64-v1 … v4, or any order of the operator's own
   std::vector<NumaNode> numa_nodes;        // empty: guests that need one node fit if the host does
-  std::uint32_t failure_domain = 0;        // a rack, a power feed: the operator's numbering
-  bool maintenance = false;                // never a destination
+  // Of the QEMU that guests get there (parse_qemu_series()); 0: not known, and nothing is refused
+  // for it.
+  std::uint32_t qemu_series = 0;
+  std::uint32_t failure_domain = 0;  // a rack, a power feed: the operator's numbering
+  bool maintenance = false;          // never a destination
   LinkId transmit = kNone;
   LinkId receive = kNone;
   SwitchId attached_to = kNone;  // kNone: all such hosts hang on one switch that does not block
@@ -80,6 +84,9 @@ struct Guest {
   // restart on a newer one.
   std::uint32_t cpu_level = 0;
   bool cpu_level_from_host = false;
+  // Of the QEMU that it runs on; 0: none, or one that hosts do not speak of. Alive it goes to no
+  // older one, and from each host on it runs on that host's.
+  std::uint32_t qemu_series = 0;
   bool one_numa_node = false;
   std::uint32_t numa_node = kNone;  // where it is now, if one_numa_node and its host has nodes
   Policy policy = Policy::kLive;
@@ -110,6 +117,9 @@ struct Cluster {
   std::vector<Guest> guests;
   std::vector<Group> groups;
   std::uint64_t session_bytes_per_second = 0;  // what one migration can drive at most; 0: any link
+  // A move to a host with a newer QEMU than where the guest comes from is for good: the older one
+  // does not take it back. Up to this series it is meant; 0: to none.
+  std::uint32_t qemu_series_meant = 0;
 };
 
 // One guest's way from one host to another. Times count from the plan's start.
@@ -144,6 +154,12 @@ struct Move {
 // empty.
 [[nodiscard]] std::uint32_t admission_level(const Cluster& cluster,
                                             const std::vector<HostId>& hosts);
+
+// A series of QEMU's releases as a number that grows with it: "8.2" and "8.2.1" are of one.
+// Nothing for a text that does not begin with such a version.
+[[nodiscard]] std::optional<std::uint32_t> parse_qemu_series(std::string_view version);
+// "8.2"
+[[nodiscard]] std::string qemu_series_text(std::uint32_t series);
 
 // "16 GiB", "1.5 GiB", "800 MiB": as people name memory in a remedy.
 [[nodiscard]] std::string memory_text(std::uint64_t bytes);

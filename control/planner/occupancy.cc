@@ -1,6 +1,7 @@
 #include "control/planner/occupancy.h"
 
 #include <algorithm>
+#include <optional>
 
 namespace sluice::planner {
 namespace {
@@ -11,6 +12,29 @@ bool keeps_apart(const Group& group) {
 
 std::int64_t cost_bytes(const Guest& guest, const Host& host) {
   return static_cast<std::int64_t>(guest.memory_bytes + host.guest_overhead_bytes);
+}
+
+// Started anew on a newer CPU it could not come back.
+bool loses_cpu_level(const Cluster& cluster, const Guest& guest, HostId from, HostId to) {
+  const bool restarts = guest.policy == Policy::kShutdown && guest.cpu_level_from_host;
+  return restarts && cluster.hosts[to].cpu_level > cluster.hosts[from].cpu_level;
+}
+
+// What keeps a guest from a host's QEMU; nothing if that takes it. One that is shut down starts
+// anew on any.
+std::optional<ObstacleKind> qemu_obstacle(const Cluster& cluster, const Guest& guest, HostId from,
+                                          HostId to) {
+  const std::uint32_t target = cluster.hosts[to].qemu_series;
+  if (guest.qemu_series == 0 || target == 0 || guest.policy == Policy::kShutdown)
+    return std::nullopt;
+  const std::uint32_t source = cluster.hosts[from].qemu_series;
+  // Where it has been since, it has run on that host's.
+  const std::uint32_t runs_on =
+      from == guest.host ? guest.qemu_series : std::max(guest.qemu_series, source);
+  if (target < runs_on) return ObstacleKind::kQemuOlder;
+  if (source != 0 && target > source && target > cluster.qemu_series_meant)
+    return ObstacleKind::kQemuOneWay;
+  return std::nullopt;
 }
 
 }  // namespace
@@ -42,8 +66,8 @@ std::uint32_t Occupancy::place(const Group& group, HostId host) const {
 bool Occupancy::eligible(const Cluster& cluster, const Guest& guest, HostId from, HostId to) {
   const Host& target = cluster.hosts[to];
   if (target.maintenance || target.cpu_level < guest.cpu_level) return false;
-  const bool restarts = guest.policy == Policy::kShutdown && guest.cpu_level_from_host;
-  return !restarts || target.cpu_level <= cluster.hosts[from].cpu_level;
+  if (qemu_obstacle(cluster, guest, from, to)) return false;
+  return !loses_cpu_level(cluster, guest, from, to);
 }
 
 bool Occupancy::has_memory(GuestId id, HostId to, std::uint32_t node) const {
@@ -92,9 +116,10 @@ std::vector<Obstacle> Occupancy::obstacles(GuestId id, HostId from, HostId to) c
   if (host.maintenance) found.push_back({.kind = ObstacleKind::kMaintenance});
   if (host.cpu_level < guest.cpu_level) {
     found.push_back({.kind = ObstacleKind::kCpuLevel});
-  } else if (!host.maintenance && !eligible(cluster_, guest, from, to)) {
+  } else if (loses_cpu_level(cluster_, guest, from, to)) {
     found.push_back({.kind = ObstacleKind::kWayBack});
   }
+  if (const auto kind = qemu_obstacle(cluster_, guest, from, to)) found.push_back({.kind = *kind});
   const std::int64_t bytes = cost_bytes(guest, host);
   if (free_memory_bytes_[to] < bytes) {
     found.push_back({.kind = ObstacleKind::kMemory,

@@ -14,6 +14,8 @@ enum class ObstacleKind : std::uint8_t {
   kMaintenance = 1,
   kCpuLevel,
   kWayBack,
+  kQemuOlder,   // than the one that the guest runs on
+  kQemuOneWay,  // newer than the one that the guest would have to come back to
   kMemory,
   kCores,
   kNumaNode,

@@ -50,6 +50,13 @@ class PatchRun {
       guests_on_[cluster_.guests[guest].host].push_back(guest);
   }
 
+  // It runs on its new host's from then on.
+  void note_qemu(const Move& move) {
+    Guest& guest = cluster_.guests[move.guest];
+    const std::uint32_t series = cluster_.hosts[move.to].qemu_series;
+    if (guest.qemu_series != 0 && series != 0) guest.qemu_series = series;
+  }
+
   [[nodiscard]] std::uint64_t guest_bytes(HostId host) const {
     std::uint64_t bytes = 0;
     for (const GuestId guest : guests_on_[host])
@@ -182,6 +189,7 @@ class PatchRun {
     for (const Move& move : wave.moves) {
       cluster_.guests[move.guest].host = move.to;
       cluster_.guests[move.guest].numa_node = move.to_numa_node;
+      note_qemu(move);
       plan_.bytes += move.bytes_per_second > 0 ? cluster_.guests[move.guest].populated_bytes : 0;
       extra_moves_ += unpatched_[move.to] ? 1 : 0;
     }

@@ -89,6 +89,18 @@ groups = ["db"]
   EXPECT_EQ(cluster->groups[0].moving_max, 1);
 }
 
+TEST(Inventory, AGuestRunsOnTheQemuOfItsHostUnlessItSaysAnother) {
+  const std::string host = "[[hosts]]\nname = \"h\"\nmemory = \"64G\"\nlink = \"1Gbit\"\n";
+  const std::string guest = "[[guests]]\non = \"h\"\nmemory = \"1G\"\nname = ";
+  const auto cluster = parse_inventory(
+      host + "qemu = \"8.2.1\"\n" + guest + "\"a\"\n" + guest + "\"b\"\nqemu = \"7.2\"\n", "x");
+  ASSERT_TRUE(cluster) << cluster.error().message;
+  EXPECT_EQ(cluster->hosts[0].qemu_series, planner::parse_qemu_series("8.2"));
+  EXPECT_EQ(cluster->guests[0].qemu_series, planner::parse_qemu_series("8.2"));
+  EXPECT_EQ(cluster->guests[1].qemu_series, planner::parse_qemu_series("7.2"));
+  EXPECT_THAT(error_of(host + "qemu = \"new\"\n"), HasSubstr("expected a version of QEMU"));
+}
+
 TEST(Inventory, ErrorsNameTheLineAndTheRemedy) {
   const std::string hosts = kHosts;
   EXPECT_THAT(error_of(""), HasSubstr("hosts is missing"));

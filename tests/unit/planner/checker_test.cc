@@ -112,6 +112,25 @@ TEST_F(CheckerTest, RestartOnANewerCpuLosesTheWayBack) {
   EXPECT_THAT(check({move(a, h1, h2, 0, 60000)}), ElementsAre(HasSubstr("no way back")));
 }
 
+TEST_F(CheckerTest, ANewerQemuIsADoorOfOneWay) {
+  const std::uint32_t older = *parse_qemu_series("7.2");
+  const std::uint32_t newer = *parse_qemu_series("8.2");
+  const GuestId a = builder.guest("a", h1, 1);
+  builder.cluster.guests[a].qemu_series = older;
+  for (const HostId host : {h1, h3}) builder.cluster.hosts[host].qemu_series = older;
+  builder.cluster.hosts[h2].qemu_series = newer;
+  EXPECT_THAT(check({move(a, h1, h3, 0, 1000), move(a, h3, h1, 1000, 2000)}), IsEmpty());
+  EXPECT_THAT(check({move(a, h1, h2, 0, 1000)}),
+              ElementsAre(HasSubstr("a has no way back from the newer QEMU of h2")));
+  builder.cluster.qemu_series_meant = newer;
+  EXPECT_THAT(check({move(a, h1, h2, 0, 1000)}), IsEmpty());
+  EXPECT_THAT(check({move(a, h1, h2, 0, 1000), move(a, h2, h3, 1000, 2000)}),
+              ElementsAre(HasSubstr("at 1000 ms: a goes to the older QEMU of h3")));
+  builder.cluster.guests[a].policy = Policy::kShutdown;
+  EXPECT_THAT(check({move(a, h1, h2, 0, 60000), move(a, h2, h3, 60000, 120000)}), IsEmpty())
+      << "it starts anew";
+}
+
 TEST_F(CheckerTest, NumaNodeIsNotOverfilled) {
   builder.cluster.hosts[h2].numa_nodes = {{4 * kGib, 32}, {4 * kGib, 32}};
   const GuestId a = builder.guest("a", h1, 3);

@@ -110,6 +110,69 @@ TEST_F(PlannerTest, TheNewerHostIsNoTargetForAGuestThatRestartsAtItsLevel) {
   EXPECT_EQ(admission_level(builder.cluster, {h1, h2}), 3);
 }
 
+TEST_F(PlannerTest, ANewerQemuIsNoTargetUnlessItIsMeant) {
+  const std::uint32_t older = *parse_qemu_series("7.2");
+  const std::uint32_t newer = *parse_qemu_series("8.2");
+  const HostId h1 = builder.host("h1", 8);
+  const HostId h2 = builder.host("h2", 8);
+  const HostId h3 = builder.host("h3", 8);
+  builder.cluster.hosts[h1].qemu_series = older;
+  builder.cluster.hosts[h2].qemu_series = newer;
+  const GuestId a = builder.guest("a", h1, 1);
+  builder.cluster.guests[a].qemu_series = older;
+  EXPECT_EQ(destination(drain({h1}), a), h3) << "of h3 nobody knows, so its agent decides";
+  builder.cluster.hosts[h3].maintenance = true;
+  EXPECT_THAT(
+      drain({h1}).obstacles,
+      ElementsAre("guest a (1 GiB) fits no host: h3 is in maintenance, h2 has QEMU 8.2, from "
+                  "which it could not come back to h1 with 7.2; ending the maintenance of "
+                  "h3 would free it"));
+  builder.cluster.qemu_series_meant = newer;
+  EXPECT_EQ(destination(drain({h1}), a), h2);
+}
+
+TEST_F(PlannerTest, NobodyGoesToAnOlderQemuThanItRunsOn) {
+  const HostId h1 = builder.host("h1", 8);
+  const HostId h2 = builder.host("h2", 8);
+  builder.cluster.hosts[h1].qemu_series = *parse_qemu_series("8.2");
+  builder.cluster.hosts[h2].qemu_series = *parse_qemu_series("8.1");
+  const GuestId a = builder.guest("a", h1, 1);
+  EXPECT_TRUE(drain({h1}).complete()) << "without QEMU it goes anywhere";
+  builder.cluster.guests[a].qemu_series = *parse_qemu_series("8.2");
+  EXPECT_THAT(
+      drain({h1}).obstacles,
+      ElementsAre("guest a (1 GiB) fits no host: h2 has QEMU 8.1, older than the 8.2 that it "
+                  "runs on; QEMU 8.2 on h2 would free it"));
+  // Its host's was exchanged under it, and it runs on as it was started.
+  builder.cluster.guests[a].qemu_series = *parse_qemu_series("8.1");
+  EXPECT_TRUE(drain({h1}).complete());
+}
+
+// Those that exchange full hosts cannot stop where the second half of their way would be back.
+TEST_F(PlannerTest, NoStopInBetweenOnANewerQemu) {
+  const HostId h1 = builder.host("h1", 4);
+  const HostId h2 = builder.host("h2", 4);
+  const HostId h3 = builder.host("h3", 4);
+  for (Host& host : builder.cluster.hosts) host.qemu_series = *parse_qemu_series("7.2");
+  const GuestId a = builder.guest("a", h1, 4);
+  const GuestId b = builder.guest("b", h2, 4);
+  for (Guest& guest : builder.cluster.guests) guest.qemu_series = *parse_qemu_series("7.2");
+  const std::vector<Destination> exchange = {{a, h2}, {b, h1}};
+  EXPECT_TRUE(plan_moves(builder.cluster, exchange, simple_options())->complete());
+  builder.cluster.hosts[h3].qemu_series = *parse_qemu_series("8.2");
+  builder.cluster.qemu_series_meant = builder.cluster.hosts[h3].qemu_series;
+  EXPECT_FALSE(plan_moves(builder.cluster, exchange, simple_options())->complete());
+}
+
+TEST(QemuSeries, IsReadFromAVersion) {
+  EXPECT_EQ(qemu_series_text(*parse_qemu_series("7.2.22")), "7.2");
+  EXPECT_EQ(parse_qemu_series("8.2"), parse_qemu_series("8.2.1"));
+  EXPECT_LT(*parse_qemu_series("9.2"), *parse_qemu_series("10.0"));
+  for (const char* const text :
+       {"", "8", "8.", ".2", "8.x", "8.2x", "v8.2", "0.9", "8.1000", "4294967297.0"})
+    EXPECT_FALSE(parse_qemu_series(text)) << text;
+}
+
 TEST_F(PlannerTest, GuestThatNeedsOneNumaNode) {
   const HostId h1 = builder.host("h1", 8);
   const HostId h2 = builder.host("h2", 8);

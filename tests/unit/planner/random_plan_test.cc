@@ -23,6 +23,7 @@ Cluster random_cluster(Random& random) {
                  kLinkRate * (1 + random.below(2)));
     Host& host = builder.cluster.hosts.back();
     host.cpu_level = 2 + static_cast<std::uint32_t>(random.below(2));
+    host.qemu_series = *parse_qemu_series(random.chance(0.1) ? "8.2" : "7.2");
     host.failure_domain = static_cast<std::uint32_t>(random.below(4));
     host.maintenance = random.chance(0.05);
     host.guest_overhead_bytes = kGib / 16;
@@ -33,6 +34,7 @@ Cluster random_cluster(Random& random) {
   const Rule rules[] = {Rule::kBudgetOnly, Rule::kTogether, Rule::kApartHosts, Rule::kApartDomains};
   for (int id = 0; id < 6; ++id)
     builder.group("group" + std::to_string(id), rules[id % 4], id % 4 == 0 ? 1 : 2);
+  builder.cluster.qemu_series_meant = random.chance(0.5) ? *parse_qemu_series("8.2") : 0;
   std::vector<std::uint64_t> used_bytes(hosts, 0);
   for (std::uint64_t id = 0; id < hosts * 3; ++id) {
     const auto host = static_cast<HostId>(random.below(hosts));
@@ -46,6 +48,7 @@ Cluster random_cluster(Random& random) {
         std::min<std::uint32_t>(facts.cpu_level, 2 + static_cast<std::uint32_t>(random.below(2)));
     guest.policy = random.chance(0.1) ? Policy::kShutdown : Policy::kLive;
     guest.cpu_level_from_host = random.chance(0.5);
+    guest.qemu_series = random.chance(0.1) ? 0 : facts.qemu_series;
     if (random.chance(0.3)) guest.groups = {static_cast<GroupId>(random.below(6))};
     if (random.chance(0.1)) {
       guest.one_numa_node = true;
