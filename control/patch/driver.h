@@ -22,8 +22,8 @@ class Actions {
 
   // `again`: a controller before this one may have begun it. Then it is taken up where it stands:
   // a migration that has happened is done, a hook that has begun is waited for and never begun a
-  // second time (unless it is idempotent), a host whose boot id has changed is not rebooted. Does
-  // not block.
+  // second time (unless it is idempotent), a host whose boot id is not the intent's any more is
+  // not rebooted. Does not block.
   virtual void begin(const Run& run, const Intent& intent, bool again) = 0;
 };
 

@@ -87,7 +87,8 @@ Json to_json(const Intent& intent) {
                     {"timeout_s", intent.hook.timeout_s},
                     {"idempotent", intent.hook.idempotent}};
   }
-  if (intent.kind == ActionKind::kReboot) json["boot_id"] = intent.boot_id;
+  if (intent.kind == ActionKind::kReboot || !intent.boot_id.empty())
+    json["boot_id"] = intent.boot_id;
   if (!intent.definition.empty()) json["definition"] = intent.definition;
   if (intent.expected_seconds != 0) json["expected_s"] = intent.expected_seconds;
   return json;
@@ -171,7 +172,8 @@ Intent intent_of(const Json& json) {
     intent.hook = {hook.at("name"), hook.at("on_controller"),
                    whole<std::uint32_t>(hook.at("timeout_s")), hook.at("idempotent")};
   }
-  if (intent.kind == ActionKind::kReboot) intent.boot_id = json.at("boot_id");
+  intent.boot_id = intent.kind == ActionKind::kReboot ? json.at("boot_id").get<std::string>()
+                                                      : json.value("boot_id", "");
   return intent;
 }
 

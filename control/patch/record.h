@@ -76,11 +76,12 @@ struct Intent {
   std::string host{};     // whose turn it serves
   // kMigrate, kStartGuest, kStopGuest, and kHook of a hook for each guest
   std::string guest{};
-  std::string from{};     // kMigrate
-  std::string to{};       // kMigrate; kStartGuest: not on `host` but there
-  bool live = true;       // kMigrate: false: stop, move, resume
-  Hook hook{};            // kHook
-  std::string boot_id{};  // kReboot
+  std::string from{};  // kMigrate
+  std::string to{};    // kMigrate; kStartGuest: not on `host` but there
+  bool live = true;    // kMigrate: false: stop, move, resume
+  Hook hook{};         // kHook
+  // kReboot; of the patch's hook: what the host's was when it began, empty in old journals
+  std::string boot_id{};
   // kStopGuest, if the guest is to be started again: as what. Noted before it is stopped, since
   // nobody can be asked afterwards.
   std::string definition{};

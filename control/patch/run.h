@@ -336,8 +336,9 @@ class Run {
   bool guest_hooks_done(Decision& decision, const std::string& name,
                         const std::optional<Hook>& hook, const char* purpose,
                         const std::vector<std::string>& guests) const;
-  bool came_back(Decision& decision, const std::string& name, const char* purpose,
-                 const std::string& old_boot_id) const;
+  bool came_back(Decision& decision, const std::string& name, const char* purpose) const;
+  // When the patch's hook began; the baseline's may be of an earlier boot.
+  [[nodiscard]] const std::string& boot_id_before_patch(const std::string& name) const;
   // Without what is to be emptied or brought home.
   [[nodiscard]] MoveQuery query_for(const Decision& decision) const;
   [[nodiscard]] static bool is_seen_again(const Facts& facts, const Intent& move);

@@ -8,6 +8,8 @@
 namespace sluice::patch {
 namespace {
 
+constexpr const char* kPatch = "patch";
+
 // A hook's output, without the line ends that commands print.
 std::string trimmed(const std::string& text) {
   const auto end = text.find_last_not_of(" \t\r\n");
@@ -35,10 +37,10 @@ void Run::decide_host(Decision& decision, const std::string& name) const {
     case HostState::kPatching:
       return patching(decision, name);
     case HostState::kRebooting:
-      if (came_back(decision, name, "reboot", host.baseline->boot_id)) {
-        decision.step(
-            name, HostEvent::kCameBack,
-            fmt::format("boot id {} -> {}", host.baseline->boot_id, decision.host(name)->boot_id));
+      if (came_back(decision, name, "reboot")) {
+        decision.step(name, HostEvent::kCameBack,
+                      fmt::format("boot id {} -> {}", latest(name, "reboot").intent->boot_id,
+                                  decision.host(name)->boot_id));
       }
       return;
     case HostState::kVerifying:
@@ -87,6 +89,7 @@ bool Run::hook_done(Decision& decision, const std::string& name, const std::opti
     case TaskState::kNone: {
       Intent intent{0, ActionKind::kHook, purpose, name};
       intent.hook = *hook;
+      if (intent.purpose == kPatch) intent.boot_id = decision.host(name)->boot_id;
       decision.intend(std::move(intent));
       return false;
     }
@@ -183,7 +186,7 @@ void Run::cordoned(Decision& decision, const std::string& name) const {
 
 // Also without asking it: it was empty when its patch began, and nothing was sent there since.
 bool Run::is_known_empty(const Decision& decision, const std::string& name) const {
-  const Task patched = latest(name, "patch");
+  const Task patched = latest(name, kPatch);
   if (patched.intent == nullptr || !decision.guests_on(name).empty()) return false;
   const auto arrivals = arrivals_.find(name);
   const bool took_none =
@@ -266,21 +269,36 @@ void Run::empty(Decision& decision, const std::string& name) const {
   if (plan_.drain_only) return decision.step(name, HostEvent::kDrainOnly);
   if (!decision.guests_on(name).empty())
     return decision.step(name, HostEvent::kReopened, "it took guests back from a host that failed");
-  if (!is_visited(name, decision.facts) && may_patch(name))
+  // Which of its boots the patch begins in must be known.
+  if (decision.reachable(name) && !is_visited(name, decision.facts) && may_patch(name))
     decision.step(name, HostEvent::kPatchStarted);
 }
 
 void Run::patching(Decision& decision, const std::string& name) const {
-  if (!hook_done(decision, name, plan_.patch, "patch")) return;
+  if (state_of(name, kPatch) == TaskState::kNone && !decision.reachable(name)) {
+    if (decision.silent_for(name, reboot_timeout_ms()))
+      decision.fail(name, "its agent stopped answering");
+    return;
+  }
+  if (!hook_done(decision, name, plan_.patch, kPatch)) return;
   decision.step(name, plan_.reboot ? HostEvent::kPatched : HostEvent::kPatchedLive);
 }
 
-// True when the host answers with another boot id than the old one. Reboots it if it has not been.
-bool Run::came_back(Decision& decision, const std::string& name, const char* purpose,
-                    const std::string& old_boot_id) const {
+// In old journals that is not noted.
+const std::string& Run::boot_id_before_patch(const std::string& name) const {
+  const Task patched = latest(name, kPatch);
+  const bool noted = patched.intent != nullptr && !patched.intent->boot_id.empty();
+  return noted ? patched.intent->boot_id : hosts_.at(name).baseline->boot_id;
+}
+
+// True when the host answers with another boot id than that with which the run had it rebooted: a
+// boot that nobody asked for may have come before the patch, or in its middle.
+bool Run::came_back(Decision& decision, const std::string& name, const char* purpose) const {
   const bool reachable = decision.reachable(name);
-  if (reachable && decision.host(name)->boot_id != old_boot_id) return true;
   const Task reboot = latest(name, purpose);
+  if (reboot.intent != nullptr && reachable &&
+      decision.host(name)->boot_id != reboot.intent->boot_id)
+    return true;
   if (reboot.intent == nullptr && reachable) {
     // Somebody may have started one there, in spite of the cordon.
     const auto& guests = decision.guests_on(name);
@@ -289,7 +307,7 @@ bool Run::came_back(Decision& decision, const std::string& name, const char* pur
       return false;
     }
     Intent intent{0, ActionKind::kReboot, purpose, name};
-    intent.boot_id = old_boot_id;
+    intent.boot_id = decision.host(name)->boot_id;
     decision.intend(std::move(intent));
     return false;
   }
@@ -312,10 +330,10 @@ void Run::verifying(Decision& decision, const std::string& name) const {
     return;
   }
   const std::string& boot_id = decision.host(name)->boot_id;
-  if (!plan_.reboot && boot_id != hosts_.at(name).baseline->boot_id) {
+  if (!plan_.reboot && boot_id != boot_id_before_patch(name)) {
     return decision.fail(name, fmt::format("it was rebooted (boot id {} -> {}), and the plan says "
                                            "that its patch needs no reboot",
-                                           hosts_.at(name).baseline->boot_id, boot_id));
+                                           boot_id_before_patch(name), boot_id));
   }
   if (!hook_done(decision, name, plan_.after, "after")) return;
   if (!hook_done(decision, name, plan_.version, "version-after")) return;
@@ -354,9 +372,7 @@ void Run::rollback(Decision& decision, const std::string& name) const {
         decision.fail(name, "its agent does not answer after the rollback");
       return;
     }
-    const std::string old_boot_id =
-        rebooted.intent == nullptr ? decision.host(name)->boot_id : rebooted.intent->boot_id;
-    if (!came_back(decision, name, "rollback-reboot", old_boot_id)) return;
+    if (!came_back(decision, name, "rollback-reboot")) return;
   }
   decision.step(name, HostEvent::kRolledBack);
 }

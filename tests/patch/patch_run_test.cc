@@ -46,6 +46,37 @@ TEST(PatchRun, APathThatWasNarrowBeforeIsNotThePatchsDoing) {
   expect_hosts(run_to_end(scenario), {"run done\n", "h2 done version 2 up true cordoned false"});
 }
 
+// It crashes, or somebody reboots it, while the run is paused.
+TEST(PatchRun, ABootThatCameBeforeThePatchIsNoneAfterIt) {
+  for (const bool needed : {true, false}) {
+    Scenario scenario;
+    if (!needed) scenario.plan += "[reboot]\nneeded = false\n";
+    scenario.commands = [](Driver& driver, Cluster& cluster) {
+      const HostState state = driver.run().host("h1").state;
+      SimHost& host = cluster.hosts.at("h1");
+      if (host.boot == 1 && state == HostState::kDraining &&
+          driver.run().state() == RunState::kRunning)
+        return driver.command(RunEvent::kPause, "told to", "", cluster.now_ms()).has_value();
+      if (driver.run().state() != RunState::kPaused || state != HostState::kEmpty) return false;
+      host.boot = 2;
+      return driver.command(RunEvent::kResume, "told to", "", cluster.now_ms()).has_value();
+    };
+    const End end = run_to_end(scenario);
+    expect_hosts(end, {"run done\n", "h1 done version 2", "h4 done version 2"});
+    EXPECT_EQ(end.cluster.reboots.count("h1"), needed ? 1U : 0U) << end.text;
+  }
+}
+
+// An idempotent one is run again on a host that has crashed in its middle: in which boot, nobody
+// knows.
+TEST(PatchRun, ABootInTheMiddleOfAPatchIsNoneAfterIt) {
+  Scenario scenario;
+  scenario.faults.patch_reboots = "h1";
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"run done\n", "h1 done version 2"});
+  EXPECT_EQ(end.cluster.reboots.count("h1"), 1U) << end.text;
+}
+
 void start_by_hand(Cluster& cluster, const std::string& guest) {
   const auto stopped = cluster.stopped.find(guest);
   if (stopped == cluster.stopped.end()) return;

@@ -26,6 +26,8 @@ TEST(Records, EveryKindReadsBackAsItWasWritten) {
   hook.purpose = "patch";
   hook.host = "h1";
   hook.hook = {"apply", true, 9, true};
+  Intent patch = hook;
+  patch.boot_id = "abc";
   Intent reboot;
   reboot.id = 2;
   reboot.kind = ActionKind::kReboot;
@@ -58,6 +60,7 @@ TEST(Records, EveryKindReadsBackAsItWasWritten) {
       {4, Intent{9, ActionKind::kCheckPaths, "paths", "h1"}},
       intent_record(),
       {5, hook},
+      {5, patch},
       {6, reboot},
       {6, stop},
       {6, start},
