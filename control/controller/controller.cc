@@ -281,6 +281,10 @@ patch::Facts Controller::facts(const Hosts& hosts, const std::string& run) const
     out.boot_id = host.info.boot_id();
     out.kernel = host.info.kernel();
     out.cpu_level = host.info.cpu_level();
+    out.told_out_of_service = host.told_out_of_service;
+    for (const auto& guest : host.guests) {
+      if (host.reachable && guest.state() == "incoming") out.incoming.insert(guest.name());
+    }
     if (host.info.has_waited_share()) out.waited_share = host.info.waited_share();
     out.hooks = {host.info.hooks().begin(), host.info.hooks().end()};
     if (const auto mark = marks_.find(name); mark != marks_.end()) {

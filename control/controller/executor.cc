@@ -291,9 +291,14 @@ Outcome Executor::reboot(const Task& task, const std::stop_token& stop) {
   while (true) {
     const auto result = agent(task.intent.host).reboot(task.intent.boot_id);
     if (result) return {task.intent.id, true, result->begun() ? "" : "it had rebooted already"};
-    if (result.error().kind != ErrorKind::kUnreachable) return failed(task, result.error());
-    if (stop.stop_requested() || Clock::now() > until)
+    const bool silent = result.error().kind == ErrorKind::kUnreachable;
+    // A guest that has left may not have been let go yet.
+    const bool may_change = silent || result.error().kind == ErrorKind::kBusy;
+    if (!may_change) return failed(task, result.error());
+    if (stop.stop_requested() || Clock::now() > until) {
+      if (!silent) return failed(task, result.error());
       return {task.intent.id, true, "its agent does not answer: it may be rebooting"};
+    }
     note(task, result.error().message);
     std::this_thread::sleep_for(kRetry);
   }

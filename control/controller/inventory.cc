@@ -69,6 +69,7 @@ void Inventory::ask(Entry& entry) {
   entry.view.reachable = info && guests;
   if (!entry.view.reachable) return;
   entry.view.heard = std::chrono::steady_clock::now();
+  entry.view.told_out_of_service = !out_of_service.empty();
   entry.view.info = std::move(*info);
   entry.view.guests.assign(guests->guests().begin(), guests->guests().end());
   auto definitions = std::make_shared<std::map<std::string, std::string>>();

@@ -19,6 +19,8 @@ namespace sluice::controller {
 
 struct HostView {
   bool reachable = false;  // at the last time of asking
+  // With the question that the rest answers.
+  bool told_out_of_service = false;
   // When it last was; before that, when this controller began.
   std::chrono::steady_clock::time_point heard = std::chrono::steady_clock::now();
   v1::HostInfo info;                  // as last heard

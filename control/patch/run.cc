@@ -177,7 +177,11 @@ std::size_t Run::coming_to(const std::string& host) const {
 }
 
 bool Run::is_visited(const std::string& host, const Facts& facts) const {
-  return coming_to(host) != 0 ||
+  const auto comes = [&](const Move& move) { return move.to == host; };
+  const auto about = facts.hosts.find(host);
+  return coming_to(host) != 0 || (about != facts.hosts.end() && !about->second.incoming.empty()) ||
+         std::any_of(facts.moves_of_others.begin(), facts.moves_of_others.end(), comes) ||
+         std::any_of(facts.moves_by_hand.begin(), facts.moves_by_hand.end(), comes) ||
          std::any_of(plan_.hosts.begin(), plan_.hosts.end(), [&](const std::string& owner) {
            const auto canary = facts.guests.find(canary_name(owner));
            return owner != host && canary != facts.guests.end() && canary->second.host == host &&

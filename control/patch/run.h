@@ -51,6 +51,9 @@ struct HostFacts {
   std::set<std::string> hooks;  // that its agent offers
   std::string cordoned_by;      // empty: nobody; "operator", or a run's id
   bool quarantined = false;
+  // It was told so before it said which guests it has: people can have brought no others since.
+  bool told_out_of_service = false;
+  std::set<std::string> incoming;          // guests that somebody is bringing to it
   std::uint64_t link_bits_per_second = 0;  // for migrations; 0: not known
   std::uint32_t cpu_level = 0;             // 0: not known
   std::optional<double> waited_share{};    // as in Baseline
@@ -234,7 +237,8 @@ class Run {
   [[nodiscard]] std::string unsettled_at(const std::string& host) const;
   // Guests on their way to it.
   [[nodiscard]] std::size_t coming_to(const std::string& host) const;
-  // A guest is on its way to it, or another host's canary is there that will be ended.
+  // A guest is on its way to it, whoever sent it, or another host's canary is there that will be
+  // ended.
   [[nodiscard]] bool is_visited(const std::string& host, const Facts& facts) const;
 
   // ---- refill; see run_refill.cc ----

@@ -211,6 +211,7 @@ void Run::draining(Decision& decision, const std::string& name) const {
   const auto& guests = decision.guests_on(name);
   if (guests.empty()) {
     if (has_open(name) || is_visited(name, decision.facts)) return;
+    if (decision.reachable(name) && !decision.host(name)->told_out_of_service) return;
     if (!canary_is_over(name)) return end_canary(decision, name);
     const std::string canary = canary_left_on(name, decision.facts);
     if (!canary.empty()) return decision.fail(name, canary + " is on it and could not be stopped");
@@ -269,8 +270,11 @@ void Run::empty(Decision& decision, const std::string& name) const {
   if (plan_.drain_only) return decision.step(name, HostEvent::kDrainOnly);
   if (!decision.guests_on(name).empty())
     return decision.step(name, HostEvent::kReopened, "it took guests back from a host that failed");
-  // Which of its boots the patch begins in must be known.
-  if (decision.reachable(name) && !is_visited(name, decision.facts) && may_patch(name))
+  // Its agent may have been started again, and know of no cordon; and which of its boots the patch
+  // begins in must be known.
+  const HostFacts* facts = decision.host(name);
+  const bool closed = decision.reachable(name) && facts->told_out_of_service;
+  if (closed && !is_visited(name, decision.facts) && may_patch(name))
     decision.step(name, HostEvent::kPatchStarted);
 }
 
@@ -300,6 +304,7 @@ bool Run::came_back(Decision& decision, const std::string& name, const char* pur
       decision.host(name)->boot_id != reboot.intent->boot_id)
     return true;
   if (reboot.intent == nullptr && reachable) {
+    if (is_visited(name, decision.facts)) return false;
     // Somebody may have started one there, in spite of the cordon.
     const auto& guests = decision.guests_on(name);
     if (!guests.empty()) {

@@ -77,6 +77,43 @@ TEST(PatchRun, ABootInTheMiddleOfAPatchIsNoneAfterIt) {
   EXPECT_EQ(end.cluster.reboots.count("h1"), 1U) << end.text;
 }
 
+// And a plan that has nothing to do there but to patch it.
+Scenario with_h1_empty() {
+  Scenario scenario;
+  scenario.plan = "name = 'one'\nhosts = ['h1']\nhooks.patch = 'patch'\n";
+  scenario.cluster = make_cluster(scenario);
+  for (const char* guest : {"g1", "g5"}) scenario.cluster->guests.at(guest).host = "h2";
+  return scenario;
+}
+
+// Somebody, or another run, has sent it there before the host's turn came.
+TEST(PatchRun, AGuestOnItsWayToAHostIsAwaitedBeforeItsPatch) {
+  Scenario scenario = with_h1_empty();
+  scenario.by_hand = [](const patch::Run& run, Cluster& cluster) {
+    if (cluster.guests.count("g9") != 0) return;
+    EXPECT_EQ(run.host("h1").state, HostState::kPrecheck);
+    cluster.guests["g9"] = {"h3", 1};
+    cluster.move_by_hand("g9", "h1", 300'000);
+  };
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"run done\n", "h1 done version 2"});
+  EXPECT_GE(end.cluster.migrations.at("g9"), 1U) << "it was not moved on";
+}
+
+// Its agent takes guests until it hears of the cordon, and has just said that it has none.
+TEST(PatchRun, AnEmptyHostIsPatchedWhenItsAgentHasHeardOfItsCordonAndHasNoneStill) {
+  Scenario scenario = with_h1_empty();
+  scenario.by_hand = [](const patch::Run& run, Cluster& cluster) {
+    if (cluster.guests.count("g9") == 0 && run.host("h1").cordoned_here) {
+      EXPECT_EQ(cluster.hook_runs.count("patch@h1"), 0U) << "nobody can know that it is empty";
+      cluster.guests["g9"] = {"h1", 1};
+    }
+  };
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"run done\n", "h1 done version 2"});
+  EXPECT_GE(end.cluster.migrations.at("g9"), 1U);
+}
+
 void start_by_hand(Cluster& cluster, const std::string& guest) {
   const auto stopped = cluster.stopped.find(guest);
   if (stopped == cluster.stopped.end()) return;
@@ -575,7 +612,10 @@ TEST(SeveralRuns, KeepADisruptionBudgetTogether) {
         Facts facts = cluster.facts();
         note_moves(facts, driver->run().id(), runs, {});
         for (const auto* run : runs) {
-          for (const auto& mark : run->marks()) facts.hosts.at(mark.host).cordoned_by = run->id();
+          for (const auto& mark : run->marks()) {
+            facts.hosts.at(mark.host).cordoned_by = run->id();
+            facts.hosts.at(mark.host).told_out_of_service = true;
+          }
         }
         ASSERT_TRUE(driver->step(facts, make_mover(cluster)));
         most = std::max(most, moving_of(drivers, members));

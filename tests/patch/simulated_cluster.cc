@@ -28,12 +28,15 @@ Facts Cluster::facts() const {
     out.kernel = "6.1";
     out.cordoned_by = host.cordoned_by;
     out.quarantined = host.quarantined;
+    out.told_out_of_service = host.quarantined || !host.cordoned_by.empty();
     out.cpu_level = host.patched && faults_.older_cpu_after_patch == name ? 3 : 4;
     out.waited_share = host.patched && faults_.busy_after_patch == name ? 0.45 : 0.1;
     out.hooks = {"patch", "version", "rollback", "before", "after"};
   }
   for (const auto& [name, guest] : guests) {
     if (guest.host.empty()) continue;  // nobody knows
+    if (const auto move = moved_by_hand_.find(name); move != moved_by_hand_.end())
+      facts.moves_by_hand.push_back({name, guest.host, move->second, ""});
     facts.guests[name] = {guest.host, guest.policy, "definition of " + name, guest.cpu_level};
   }
   return facts;
@@ -201,6 +204,19 @@ void Cluster::migrate(const Intent& intent, const std::string& key) {
   });
 }
 
+void Cluster::move_by_hand(const std::string& guest, const std::string& to, TimeMs duration_ms) {
+  moved_by_hand_[guest] = to;
+  moving_[guest] = "by hand";
+  incoming_[guest] = to;
+  check_room(to);
+  after(duration_ms, [this, guest, to] {
+    moved_by_hand_.erase(guest);
+    moving_.erase(guest);
+    incoming_.erase(guest);
+    guests.at(guest).host = to;
+  });
+}
+
 void Cluster::silence(const std::string& host) {
   hosts.at(host).up = false;
   hosts.at(host).down_since_ms = now_ms_;
@@ -252,6 +268,10 @@ void Cluster::run_hook(const Intent& intent, const std::string& key) {
     return;
   }
   ++hook_runs[intent.purpose + "@" + intent.host];
+  for (const auto& [name, to] : moved_by_hand_) {
+    if (intent.purpose == "patch" && to == intent.host)
+      violations.push_back(name + " was on its way to a host that was patched");
+  }
   const auto known = durations_.hook_ms.find(intent.hook.name);
   after(known != durations_.hook_ms.end() ? known->second : 2 * kSecondMs, [this, intent, key] {
     begun_[key] = hook_result(intent);

@@ -96,6 +96,8 @@ class Cluster {
   bool begin(std::uint64_t epoch, const Run& run, const Intent& intent, bool again);
   // Makes the run's marks on its hosts.
   void note_marks(const Run& run);
+  // Somebody migrates a guest, which takes so long.
+  void move_by_hand(const std::string& guest, const std::string& to, TimeMs duration_ms);
   [[nodiscard]] bool is_moving(const std::string& guest) const { return moving_.count(guest) != 0; }
   // For guests that are there or on their way.
   [[nodiscard]] std::int64_t free_gib(const std::string& host) const;
@@ -141,6 +143,7 @@ class Cluster {
   std::map<std::string, std::optional<Outcome>> begun_;  // intent's key: its outcome, once known
   std::map<std::string, std::string> moving_;            // guest: the key of its migration
   std::map<std::string, std::string> incoming_;          // guest: host that holds memory for it
+  std::map<std::string, std::string> moved_by_hand_;     // guest: where to
 };
 
 // The planner's view of it: one link each way and host, 4 s a GiB.

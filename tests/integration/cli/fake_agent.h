@@ -75,6 +75,7 @@ class FakeAgent final : public v1::Agent::Service {
   std::function<void(grpc::ServerContext&)> on_get_host;  // may keep the question waiting
   // How it answers when a guest is to be started or stopped, instead of doing it; nothing: it does.
   std::function<std::optional<grpc::Status>(const std::string& guest)> on_start_or_stop;
+  std::function<std::optional<grpc::Status>()> on_reboot;  // the same
   // By peer: the remark of a check of the path to it, empty if it is good. Others are unreachable.
   std::map<std::string, std::string> paths;
 
@@ -131,6 +132,9 @@ class FakeAgent final : public v1::Agent::Service {
   }
   grpc::Status Reboot(grpc::ServerContext*, const v1::RebootRequest* request,
                       v1::RebootResult* reply) override {
+    if (on_reboot) {
+      if (const auto answer = on_reboot()) return *answer;
+    }
     reboots.push_back(request->boot_id());
     reply->set_begun(true);
     return grpc::Status::OK;

@@ -117,6 +117,20 @@ TEST_F(ControllerStartTest, AgentsAreToldOfACordonAndOfItsEnd) {
   while (!h1.told().empty()) std::this_thread::yield();
 }
 
+TEST_F(ControllerStartTest, WhatAnAgentSaidBeforeItHeardOfACordonIsKnown) {
+  cli::FakeAgent h1("h1", directory_, *pki_.credentials("h1"));
+  config_.hosts = {{"h1", h1.address()}};
+  Inventory inventory(config_, *credentials_, 1);
+  inventory.refresh({"h1"});
+  inventory.set_out_of_service("h1", "cordoned by run r1");
+  EXPECT_FALSE(inventory.hosts().at("h1").told_out_of_service);
+  inventory.refresh({"h1"});
+  EXPECT_TRUE(inventory.hosts().at("h1").told_out_of_service);
+  inventory.set_out_of_service("h1", "");
+  inventory.refresh({"h1"});
+  EXPECT_FALSE(inventory.hosts().at("h1").told_out_of_service);
+}
+
 TEST_F(ControllerStartTest, AControllerWithAnotherStateDirectoryIsRefused) {
   {
     auto first = start(*journal_);

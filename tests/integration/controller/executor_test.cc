@@ -289,6 +289,24 @@ TEST_F(ExecutorTest, ARebootIsAskedForAgainWhenTheQuestionWasLost) {
   EXPECT_EQ(h1->reboots, (std::vector<std::string>{"b1"}));
 }
 
+TEST_F(ExecutorTest, ARebootIsAskedForAgainWhileSomethingIsInItsWay) {
+  patch::Intent intent{1, patch::ActionKind::kReboot, "reboot", "h1"};
+  intent.boot_id = "b1";
+  const auto h1 = agent("h1");
+  int refusals = 2;
+  h1->on_reboot = [&]() -> std::optional<grpc::Status> {
+    if (refusals-- <= 0) return std::nullopt;
+    return grpc::Status(grpc::StatusCode::ABORTED, "h1 has 1 guests that must be moved first");
+  };
+  const Outcome good = perform(intent);
+  EXPECT_TRUE(good.ok) << good.detail;
+  EXPECT_EQ(h1->reboots.size(), 1U);
+  refusals = 1'000'000;
+  const Outcome bad = perform(intent, /*again=*/false, std::chrono::milliseconds(100));
+  EXPECT_FALSE(bad.ok);
+  EXPECT_EQ(bad.detail, "h1 has 1 guests that must be moved first");
+}
+
 TEST_F(ExecutorTest, AGuestThatHasEndedIsNotWaitedFor) {
   const auto h1 = agent("h1");
   const auto h2 = agent("h2");
