@@ -17,8 +17,8 @@ TICK = re.compile(r"tick (\d+) errors (\d+)")
 def pytest_addoption(parser):
     parser.addoption("--migrations", type=int, default=6,
                      help="how often the loaded Linux guest is moved in a row (50 for the full promise)")
-    parser.addoption("--impaired-migrations", type=int, default=10,
-                     help="how often a guest is moved through a network that loses, reorders and doubles frames (100 for the full promise)")
+    parser.addoption("--impaired-migrations", type=int, default=100,
+                     help="how often a guest is moved through a network that loses, reorders and doubles frames")
     parser.addoption("--repeat", type=int, default=1, help="how often each cell of the kill matrix is run in a row")
     parser.addoption("--pairs", type=int, default=2, help="pairs of hosts that work through the kill matrix at once")
     parser.addoption("--rate-attempts", type=int, default=3, help="of how many attempts the figures of rate control are medians")

@@ -19,6 +19,9 @@ rollback = "rollback"
 version = { name = "version", idempotent = true }
 unsilence = { name = "unsilence", on = "controller" }
 """
+MEMORY_CANARY = 'driver = "memory"\nmemory = "16M"\n'
+# It needs nothing but its firmware.
+QEMU_CANARY = 'driver = "qemu"\nmemory = "32M"\n[qemu]\nbinary = "/usr/bin/qemu-system-x86_64"\nargs = ["-display", "none"]\n'
 
 
 class Patching:
@@ -113,8 +116,8 @@ class Patching:
             'downtime_ratio_max = 0\nloss_max = 1\nsteal_max = 1\n')
         return path
 
-    def with_canary(self, plan):
-        (plan.parent / "canary.toml").write_text('name = "canary"\ndriver = "memory"\nmemory = "16M"\n')
+    def with_canary(self, plan, guest=MEMORY_CANARY):
+        (plan.parent / "canary.toml").write_text(f'name = "canary"\n{guest}')
         plan.write_text(plan.read_text() + '[canary]\nguest_file = "canary.toml"\n')
         return plan
 
@@ -130,18 +133,12 @@ class Patching:
     def states(self, run=None):
         return {host["host"]: host["state"] for host in self.status(run)["hosts"]}
 
-    def reaches_states(self, run, states, seconds=120):
+    def wait_for_states(self, run, states, seconds=120):
         """Of some hosts; what became of the run instead is printed."""
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if states.items() <= self.states(run).items():
-                return True
+        while not states.items() <= self.states(run).items():
+            assert time.monotonic() < deadline, f"not reached: {states}\n{json.dumps(self.status(run), indent=1)}"
             time.sleep(0.1)
-        print(f"not reached: {states}\n{json.dumps(self.status(run), indent=1)}")
-        return False
-
-    def wait_for_states(self, run, states):
-        assert self.reaches_states(run, states), states
 
     def wait_for_state(self, host, state):
         self.wait_for_states(None, {host: state})

@@ -1,5 +1,5 @@
-"""Run inside the lab's switch: looks at every frame of Sluice's between two of its ports and, if asked to, sends some of
-them again, as they were and altered. Prints what it saw as JSON when its standard input ends."""
+"""Run inside the lab's switch: searches every frame between two of its ports for the marker, whatever the frame is, counts
+Sluice's own and, if asked to, sends some of these again, as they were and altered. Prints what it saw as JSON when its standard input ends."""
 import json
 import select
 import socket
@@ -45,12 +45,14 @@ def main(marker, *options):
             break
         for side in ready:
             frame, address = side.recvfrom(65536)
-            if address[2] == PACKET_OUTGOING or not is_sluice(frame):
+            if address[2] == PACKET_OUTGOING:
+                continue
+            seen["marked"] += marker.encode() in frame
+            if not is_sluice(frame):
                 continue
             kind = frame[PREFIX + 1]
             seen["data"] += kind == DATA
             seen["acks"] += kind == ACK
-            seen["marked"] += marker.encode() in frame
             if inject and (kind == ACK or seen["data"] % 20 == 0):
                 other = sides[1 - sides.index(side)]
                 for forged in forgeries(frame):
