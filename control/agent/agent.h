@@ -5,7 +5,6 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -16,6 +15,7 @@
 #include "control/agent/migration_source.h"
 #include "control/agent/owned_twins.h"
 #include "control/agent/settler.h"
+#include "control/agent/survivors.h"
 
 namespace sluice::agent {
 
@@ -57,12 +57,6 @@ class Agent {
   };
 
   [[nodiscard]] Expected<MigrationRequest> check(const v1::MigrateRequest& request) const;
-  void rediscover();
-  void restore(std::unique_ptr<guest::Guest> guest, const FoundHandovers& handovers);
-  void restore_twin(const std::string& name, std::optional<std::uint64_t> session);
-  void restore_handed_over(const std::string& name, const FoundHandovers& handovers);
-  void ask_about(const HandoverRecord& record, const std::vector<GuestView>& guests);
-  [[nodiscard]] bool has_files(const std::string& guest) const;
   void reap_finished();
 
   DowntimeFloors floors_;
@@ -71,6 +65,7 @@ class Agent {
   Cordon cordon_;
   AgentContext context_;
   Settler settler_;
+  Survivors survivors_;
   std::mutex mutex_;
   bool stopping_ = false;
   std::map<std::string, Running> migrations_;

@@ -19,6 +19,8 @@ namespace {
 // For all guests of a host together: whoever lists them waits for it.
 constexpr std::chrono::seconds kLookTime{1};
 
+constexpr const char* kSilent = "silent";
+
 const char* name_of(guest::Phase phase) {
   switch (phase) {
     case guest::Phase::kRunning:
@@ -92,9 +94,11 @@ void GuestClaim::on_exit(std::function<void()> callback) {
   }
 }
 
-void GuestClaim::set_purpose(ClaimPurpose purpose) {
+void GuestClaim::set_purpose(ClaimPurpose purpose, const std::string& peer) {
   const std::lock_guard lock(registry_->mutex_);
-  registry_->guests_.at(name_).purpose = purpose;
+  auto& entry = registry_->guests_.at(name_);
+  entry.purpose = purpose;
+  if (!peer.empty()) entry.peer = peer;
 }
 
 Expected<void> GuestClaim::destroy() {
@@ -131,7 +135,7 @@ GuestRegistry::~GuestRegistry() {
   close(wake_fd_);
 }
 
-std::string GuestRegistry::busy_text(const Entry& entry) {
+std::string GuestRegistry::busy_text(const Entry& entry) const {
   const auto& name = entry.view.name;
   if (!entry.claimed) return fmt::format("guest {} exists already", name);
   switch (entry.purpose) {
@@ -150,6 +154,11 @@ std::string GuestRegistry::busy_text(const Entry& entry) {
           "guest {0} waits for an operator, since host {1} has lost its records of it; see sluice "
           "guest resume and sluice guest stop",
           name, entry.peer);
+    case ClaimPurpose::kSilent:
+      return fmt::format(
+          "guest {} may run, but its QEMU{} does not answer; {}'s agent asks it again and again, "
+          "and its log says why",
+          name, entry.view.pid == 0 ? "" : fmt::format(" (process {})", entry.view.pid), host_);
   }
   return fmt::format("guest {} is in use", name);
 }
@@ -253,6 +262,36 @@ Expected<void> GuestRegistry::add(std::unique_ptr<guest::Guest> guest) {
   return {};
 }
 
+Expected<void> GuestRegistry::add_silent(const guest::SilentGuest& silent) {
+  Entry entry;
+  entry.view.name = silent.name;
+  entry.view.state = kSilent;
+  entry.view.memory_bytes = silent.memory_bytes;
+  entry.view.pid = silent.pid;
+  entry.claimed = true;
+  entry.purpose = ClaimPurpose::kSilent;
+  const std::lock_guard lock(mutex_);
+  if (const auto found = guests_.find(silent.name); found != guests_.end())
+    return fail(ErrorKind::kBusy, fmt::format("{} on {}", busy_text(found->second), host_));
+  guests_.emplace(silent.name, std::move(entry));
+  return {};
+}
+
+GuestClaim GuestRegistry::end_silence(std::unique_ptr<guest::Guest> guest) {
+  guest::Guest* const answering = guest.get();
+  auto view = view_of(*guest);
+  const std::string name = view.name;
+  {
+    const std::lock_guard lock(mutex_);
+    auto& entry = guests_.at(name);
+    entry.guest = std::move(guest);
+    entry.view = std::move(view);
+    entry.purpose = ClaimPurpose::kInspect;
+  }
+  wake_watcher();
+  return {this, name, answering};
+}
+
 Expected<GuestClaim> GuestRegistry::claim(const std::string& name, ClaimPurpose purpose,
                                           const std::string& peer) {
   std::unique_lock lock(mutex_);
@@ -291,6 +330,11 @@ void GuestRegistry::look_at_unclaimed(Clock::time_point deadline) {
     // Giving a claim back is what asks.
     claim_to_look(name).release();
   }
+}
+
+bool GuestRegistry::has(const std::string& name) const {
+  const std::lock_guard lock(mutex_);
+  return guests_.count(name) != 0;
 }
 
 std::size_t GuestRegistry::count() const {

@@ -47,9 +47,18 @@ struct LentMemory {
 
 class GuestRegistry;
 
-// kForgotten: an operator must say what is to become of it; see model::SourceState. kLook: the
-// registry asks how the guest is; other claims wait for that instead of failing.
-enum class ClaimPurpose : std::uint8_t { kMove = 1, kIncoming, kStop, kInspect, kForgotten, kLook };
+// kForgotten: an operator must say what is to become of it; see model::SourceState. kSilent: its
+// QEMU has not answered since this agent began. kLook: the registry asks how the guest is; other
+// claims wait for that instead of failing.
+enum class ClaimPurpose : std::uint8_t {
+  kMove = 1,
+  kIncoming,
+  kStop,
+  kInspect,
+  kForgotten,
+  kSilent,
+  kLook
+};
 
 // The right to be the one thread that calls a guest; given back by its destruction. Outlived by the
 // registry.
@@ -69,8 +78,8 @@ class GuestClaim {
   // Called once, from the registry's own thread, when the guest's process exits; it must not block
   // and must not give the claim back. At once if it has exited already.
   void on_exit(std::function<void()> callback);
-  // What others are told that the claim is for.
-  void set_purpose(ClaimPurpose purpose);
+  // What others are told that the claim is for; `peer` as for GuestRegistry::claim().
+  void set_purpose(ClaimPurpose purpose, const std::string& peer = {});
   // Ends the guest's process and forgets it; the claim is invalid afterwards. After an error, which
   // is destroy()'s, the guest is there still and so is the claim.
   [[nodiscard]] Expected<void> destroy();
@@ -103,6 +112,13 @@ class GuestRegistry {
                                             const std::string& incoming_from, const Maker& make);
   // A guest that was there before this agent. kBusy if the name is taken.
   [[nodiscard]] Expected<void> add(std::unique_ptr<guest::Guest> guest);
+  // One that was there before and does not answer: listed as "silent", busy for everybody. kBusy if
+  // the name is taken.
+  [[nodiscard]] Expected<void> add_silent(const guest::SilentGuest& silent);
+  // It answers: `guest` takes its place, and nobody else has it yet.
+  [[nodiscard]] GuestClaim end_silence(std::unique_ptr<guest::Guest> guest);
+  // It has gone.
+  void forget_silent(const std::string& name) { forget(name); }
 
   // Takes no more guests: create() and add() are refused (kBusy) and say why, as "h1 is about to
   // reboot". kBusy, and nothing changes, while there are any.
@@ -127,6 +143,7 @@ class GuestRegistry {
   // Kept until newer ones come or the guest goes; those of guests that are not here are dropped.
   void note_figures(const std::string& name, const GuestFigures& figures);
   [[nodiscard]] std::optional<GuestFigures> figures_of(const std::string& name) const;
+  [[nodiscard]] bool has(const std::string& name) const;
   [[nodiscard]] std::size_t count() const;
   [[nodiscard]] std::uint64_t capacity_bytes() const { return capacity_bytes_; }
   [[nodiscard]] std::uint64_t used_bytes() const;
@@ -135,7 +152,7 @@ class GuestRegistry {
   friend class GuestClaim;
   using Clock = std::chrono::steady_clock;
   struct Entry {
-    std::unique_ptr<guest::Guest> guest;  // null while it is being made
+    std::unique_ptr<guest::Guest> guest;  // null while it is being made, or silent
     GuestView view;                       // as last seen, but for its figures
     std::optional<GuestFigures> figures;
     bool claimed = false;
@@ -149,7 +166,7 @@ class GuestRegistry {
   [[nodiscard]] Expected<void> reserve(const std::string& name, std::uint64_t bytes,
                                        const std::string& incoming_from);
   [[nodiscard]] std::uint64_t used_bytes_locked() const;
-  [[nodiscard]] static std::string busy_text(const Entry& entry);
+  [[nodiscard]] std::string busy_text(const Entry& entry) const;
   [[nodiscard]] static bool is_looked_at(const Entry& entry) {
     return entry.claimed && entry.purpose == ClaimPurpose::kLook;
   }

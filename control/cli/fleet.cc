@@ -33,7 +33,7 @@ std::string some_of(const std::vector<std::string>& names) {
 // How much a state says that the guest really is there; lower is better.
 int distance(const std::string& state) {
   if (state == "incoming") return 2;
-  if (state == "handed-over" || state == "forgotten") return 1;
+  if (state == "handed-over" || state == "forgotten" || state == "silent") return 1;
   return state == "gone" ? 3 : 0;
 }
 

@@ -44,6 +44,8 @@ std::string say(const std::string& host, const std::optional<std::string>& state
     return fmt::format(
         "on {} it waits for an operator: see sluice guest resume and sluice guest stop", host);
   }
+  if (*state == "silent")
+    return fmt::format("{} has it, but its QEMU does not answer; see the agent's log there", host);
   return fmt::format("{} has it as \"{}\"", host, *state);
 }
 

@@ -13,6 +13,8 @@ constexpr std::uint32_t kCpuLevelMax = 4;  // x86-64-v4
 // What a link is taken for whose agent names no rate: 10GbE.
 constexpr std::uint64_t kLinkBitsPerSecond = 10'000'000'000;
 
+constexpr const char* kSilent = "silent";
+
 bool is_elsewhere(const std::string& state) {
   return state == "incoming" || state == "handed-over" || state == "gone";
 }
@@ -111,15 +113,20 @@ Hosts Inventory::hosts() const {
 
 std::map<std::string, v1::GuestInfo> place_guests(const Hosts& hosts) {
   std::map<std::string, v1::GuestInfo> placed;
-  for (const bool reachable : {true, false}) {
+  const auto place = [&](bool reachable, bool silent) {
     for (const auto& [name, host] : hosts) {
       if (host.reachable != reachable) continue;
       for (const auto& guest : host.guests) {
-        if (is_elsewhere(guest.state())) continue;
+        if (is_elsewhere(guest.state()) || (guest.state() == kSilent) != silent) continue;
         auto [at, added] = placed.emplace(guest.name(), guest);
         if (added) at->second.set_host(name);
       }
     }
+  };
+  // One that does not answer may be a copy of a guest that runs elsewhere; it is there all the
+  // same, and its host is not empty.
+  for (const bool silent : {false, true}) {
+    for (const bool reachable : {true, false}) place(reachable, silent);
   }
   return placed;
 }

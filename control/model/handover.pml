@@ -176,7 +176,7 @@ inline take_answer(to, s) {
   fi
 }
 
-/* ---- source: control/agent/migration_source*.cc, and Settler in agent.cc from kUnknown on ---- */
+/* ---- source: control/agent/migration_source*.cc, and Settler in settler.cc from kUnknown on ---- */
 
 inline begin_move() {
   sessions++;
@@ -282,7 +282,7 @@ inline disown() {
 
 /* ---- an agent ---- */
 
-/* What a new agent does with what the last one left, before it answers anybody (Agent::rediscover). */
+/* What a new agent does with what the last one left, before it answers anybody (Survivors). */
 inline restore() {
   if
   :: record[h] == NO_RECORD -> process[h] = GONE

@@ -134,6 +134,19 @@ struct HostContext {
   std::uint32_t cpu_level = 0;  // of this host; 0: not known, then no guest needs one
 };
 
+// A guest that survived an agent's restart and cannot be asked how it is: it may run.
+struct SilentGuest {
+  std::string name;
+  std::uint64_t memory_bytes = 0;  // 0: not known
+  pid_t pid = 0;                   // 0: not known
+  std::string reason;              // and what to do
+};
+
+struct SurvivingGuests {
+  std::vector<std::unique_ptr<Guest>> guests;
+  std::vector<SilentGuest> silent;
+};
+
 // One per driver name. start, adopt and prepare_incoming leave nothing behind when they fail.
 class Driver {
  public:
@@ -148,8 +161,12 @@ class Driver {
   // monitor.
   [[nodiscard]] virtual Expected<std::unique_ptr<Guest>> adopt(const std::string& qmp_socket) = 0;
   // The guests of this driver that survived an agent's restart; ends what must not have survived
-  // (twins before their commit) and removes what is stale.
-  [[nodiscard]] virtual std::vector<std::unique_ptr<Guest>> rediscover() = 0;
+  // (twins before their commit) and removes what is stale. Throws std::filesystem::filesystem_error
+  // if it cannot look: no guest must be taken for gone because of that.
+  [[nodiscard]] virtual SurvivingGuests rediscover() = 0;
+  // The same of one that was silent then. kNotFound once nothing is left of it; after any other
+  // error it is silent still.
+  [[nodiscard]] virtual Expected<std::unique_ptr<Guest>> find_again(const std::string& name) = 0;
 };
 
 [[nodiscard]] std::unique_ptr<Driver> make_memory_driver(const HostContext& context);

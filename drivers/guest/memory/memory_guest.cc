@@ -257,7 +257,10 @@ class MemoryDriver final : public Driver {
     return fail(ErrorKind::kUnsupported,
                 "memory guests cannot be adopted: " + qmp_socket + " needs driver \"qemu\"");
   }
-  std::vector<std::unique_ptr<Guest>> rediscover() override { return {}; }
+  SurvivingGuests rediscover() override { return {}; }
+  Expected<std::unique_ptr<Guest>> find_again(const std::string& name) override {
+    return fail(ErrorKind::kNotFound, "guest " + name + " has gone with its agent");
+  }
 };
 
 }  // namespace

@@ -119,13 +119,18 @@ Expected<Process> Process::spawn(const SpawnRequest& request) {
 }
 
 Expected<Process> Process::open(pid_t pid, std::uint64_t start_time) {
-  FileDescriptor pidfd(pid > 0 ? pidfd_open(pid, 0) : -1);
+  const std::string number = std::to_string(pid);
+  const auto gone = fail(ErrorKind::kNotFound, "process " + number + " has gone");
+  if (pid <= 0) return gone;
+  FileDescriptor pidfd(pidfd_open(pid, 0));
+  if (!pidfd.valid()) {
+    if (errno == ESRCH) return gone;
+    return fail(ErrorKind::kFailed, "cannot watch process " + number + ": " + std::strerror(errno));
+  }
   const std::optional<std::uint64_t> seen = process_start_time(pid);
-  if (!pidfd.valid() || !seen || (start_time != 0 && *seen != start_time))
-    return fail(ErrorKind::kNotFound, "process " + std::to_string(pid) + " has gone");
-  Process process(pid, std::move(pidfd), *seen);
-  if (!process.alive())
-    return fail(ErrorKind::kNotFound, "process " + std::to_string(pid) + " has exited");
+  Process process(pid, std::move(pidfd), seen.value_or(0));
+  if (!process.alive() || (seen && start_time != 0 && *seen != start_time)) return gone;
+  if (!seen) return fail(ErrorKind::kFailed, "cannot read /proc/" + number + "/stat");
   return process;
 }
 

@@ -32,7 +32,7 @@ class Process {
   // privileges than this process, root or not, and no program that it runs gets more.
   [[nodiscard]] static Expected<Process> spawn(const SpawnRequest& request);
   // A running process; kNotFound if it has gone or, with `start_time` not 0, if the number is used
-  // again by another.
+  // again by another. After any other error it may be there.
   [[nodiscard]] static Expected<Process> open(pid_t pid, std::uint64_t start_time);
 
   [[nodiscard]] pid_t pid() const { return pid_; }
@@ -55,7 +55,7 @@ class Process {
 };
 
 // When the process started, in clock ticks since boot (field 22 of /proc/PID/stat): with its number
-// it names one process for good. Nothing if there is no such process.
+// it names one process for good. Nothing if there is no such process, or it cannot be seen.
 [[nodiscard]] std::optional<std::uint64_t> process_start_time(pid_t pid);
 
 // The absolute path of a program, looked up in PATH unless it contains a slash; kUnsupported if

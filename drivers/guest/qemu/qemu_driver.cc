@@ -21,6 +21,8 @@ namespace {
 // QEMU populates preallocated RAM before it greets.
 constexpr TimeNs kStartTimeoutNs = 120 * kSecondNs;
 constexpr TimeNs kConnectTimeoutNs = 5 * kSecondNs;
+// An agent that starts asks its guests one after the other, and again those that were too slow.
+constexpr TimeNs kFindTimeoutNs = 2 * kSecondNs;
 constexpr TimeNs kQuestionTimeoutNs = 20 * kSecondNs;
 
 // A guest's directory, removed again unless start-up succeeds.
@@ -379,51 +381,82 @@ void remove_directory(const std::string& directory) {
   std::filesystem::remove_all(directory, ignored);
 }
 
+tl::unexpected<Error> gone(const std::string& directory) {
+  return fail(ErrorKind::kNotFound, "nothing is left of the guest of " + directory);
+}
+
 // Ends a QEMU that must not have survived its agent; its number is unknown if the agent died while
-// starting it.
-void end_leftover(const std::string& directory, const Record& record) {
+// starting it. kNotFound once it has ended.
+tl::unexpected<Error> end_leftover(const std::string& directory, const Record& record) {
   pid_t pid = record.pid;
   if (pid == 0) {
     const auto qmp = QmpClient::connect(record.qmp_socket, record.description.definition.name,
                                         kConnectTimeoutNs);
     if (qmp) pid = (*qmp)->peer_pid();
   }
-  if (const auto process = Process::open(pid, record.start_time)) process->kill();
+  const auto process = Process::open(pid, record.start_time);
+  if (process) process->kill();
+  if (!process && process.error().kind != ErrorKind::kNotFound)
+    return tl::unexpected(process.error());
   remove_directory(directory);
+  return gone(directory);
 }
 
-// The guest of a directory, or null: it has gone, had to go, or does not answer (then its files
-// stay).
-std::unique_ptr<Guest> find_again(const std::string& directory) {
+// A directory without a record, which is the first of its files: an agent died while making it, or
+// while removing it. Unless there is a QEMU all the same.
+tl::unexpected<Error> clear_unrecorded(const std::string& directory) {
+  if (!QmpClient::may_be_listened_to(directory + "/qmp.sock")) {
+    remove_directory(directory);
+    return gone(directory);
+  }
+  return fail(ErrorKind::kFailed, directory +
+                                      "/guest.json is missing, but a QEMU listens on qmp.sock "
+                                      "there: end it, or move the directory away and adopt the "
+                                      "guest by that socket");
+}
+
+// The guest of a directory. kNotFound if it has gone, or had to go; after any other error it may be
+// there.
+Expected<std::unique_ptr<Guest>> find_in(const std::string& directory) {
   auto record = read_record(directory);
   if (!record) {
-    // The record is the first file of a directory: without one, an agent died while making it.
-    // Other drivers' directories are not empty.
-    std::error_code ignored;
-    std::filesystem::remove(directory + "/guest.json.new", ignored);
-    std::filesystem::remove(directory, ignored);
-    return nullptr;
+    if (record.error().kind == ErrorKind::kNotFound) return clear_unrecorded(directory);
+    return fail(ErrorKind::kFailed, record.error().message +
+                                        "; make it readable or, once its QEMU has ended, remove " +
+                                        directory);
   }
-  if (record->phase == RecordedPhase::kStarting || record->phase == RecordedPhase::kIncoming) {
-    end_leftover(directory, *record);
-    return nullptr;
-  }
+  if (record->phase == RecordedPhase::kStarting || record->phase == RecordedPhase::kIncoming)
+    return end_leftover(directory, *record);
   auto process = Process::open(record->pid, record->start_time);
   if (!process) {
+    if (process.error().kind != ErrorKind::kNotFound) return tl::unexpected(process.error());
     remove_directory(directory);
-    return nullptr;
+    return gone(directory);
   }
-  auto qmp = QmpClient::connect(record->qmp_socket, record->description.definition.name,
-                                kConnectTimeoutNs);
-  if (!qmp) return nullptr;
+  auto qmp =
+      QmpClient::connect(record->qmp_socket, record->description.definition.name, kFindTimeoutNs);
+  if (!qmp) return fail(ErrorKind::kUnreachable, qmp.error().message);
   Ram ram;
   if (auto found = find_ram(record->pid, record->description.definition.memory_bytes))
     ram = std::move(*found);
   auto guest = std::make_unique<QemuGuest>(
       GuestParts{directory, std::move(*record), std::move(*process), std::move(*qmp),
                  std::move(ram), std::nullopt, FileDescriptor(), Phase::kRunning});
-  if (!guest->settle_after_restart()) return nullptr;
+  if (auto settled = guest->settle_after_restart(); !settled)
+    return fail(ErrorKind::kUnreachable, settled.error().message);
   return guest;
+}
+
+// What can be said of a guest that does not say it itself.
+SilentGuest describe_silent(const std::string& directory, const Error& error) {
+  SilentGuest silent;
+  silent.name = std::filesystem::path(directory).filename().string();
+  silent.reason = error.message;
+  if (const auto record = read_record(directory)) {
+    silent.memory_bytes = record->description.definition.memory_bytes;
+    silent.pid = record->pid;
+  }
+  return silent;
 }
 
 class QemuDriver final : public Driver {
@@ -455,14 +488,29 @@ class QemuDriver final : public Driver {
     return adopt_running(context_, absolute);
   }
 
-  std::vector<std::unique_ptr<Guest>> rediscover() override {
-    std::vector<std::unique_ptr<Guest>> guests;
-    std::error_code error;
-    for (const auto& entry :
-         std::filesystem::directory_iterator(guests_directory(context_), error)) {
-      if (auto guest = find_again(entry.path().string())) guests.push_back(std::move(guest));
+  SurvivingGuests rediscover() override {
+    SurvivingGuests found;
+    const std::filesystem::path guests = guests_directory(context_);
+    if (!std::filesystem::exists(guests)) return found;
+    std::vector<std::string> directories;
+    for (const auto& entry : std::filesystem::directory_iterator(guests))
+      directories.push_back(entry.path().string());
+    for (const auto& directory : directories) {
+      auto guest = find_in(directory);
+      if (guest) {
+        found.guests.push_back(std::move(*guest));
+      } else if (guest.error().kind != ErrorKind::kNotFound) {
+        found.silent.push_back(describe_silent(directory, guest.error()));
+      }
     }
-    return guests;
+    return found;
+  }
+
+  Expected<std::unique_ptr<Guest>> find_again(const std::string& name) override {
+    const std::string directory = guest_directory(context_, name);
+    std::error_code error;
+    if (!std::filesystem::exists(directory, error) && !error) return gone(directory);
+    return find_in(directory);
   }
 
  private:

@@ -27,13 +27,16 @@ Expected<FileDescriptor> connect_once(const std::string& path) {
                                          " bytes; use a shorter run directory");
   }
   path.copy(address.sun_path, path.size());
-  FileDescriptor fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  // A QEMU that stands still takes no connections, and whoever comes after the first few would wait
+  // for it without end.
+  FileDescriptor fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd.valid()) {
     return fail(ErrorKind::kNoCapacity,
                 std::string("cannot make a socket: ") + std::strerror(errno));
   }
   if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
-    const ErrorKind kind = errno == ENOENT ? ErrorKind::kNotFound : ErrorKind::kUnreachable;
+    const bool nobody = errno == ENOENT || errno == ECONNREFUSED;
+    const ErrorKind kind = nobody ? ErrorKind::kNotFound : ErrorKind::kUnreachable;
     return fail(kind, "cannot connect to QMP socket " + path + ": " + std::strerror(errno));
   }
   return fd;
@@ -81,6 +84,11 @@ Expected<std::unique_ptr<QmpClient>> QmpClient::open(FileDescriptor socket,
   const auto negotiated = client->execute("qmp_capabilities");
   if (!negotiated) return tl::unexpected(negotiated.error());
   return client;
+}
+
+bool QmpClient::may_be_listened_to(const std::string& socket_path) {
+  const auto socket = connect_once(socket_path);
+  return socket || socket.error().kind != ErrorKind::kNotFound;
 }
 
 pid_t QmpClient::peer_pid() const {

@@ -51,6 +51,9 @@ class QmpClient {
                                                                  TimeNs deadline_ns,
                                                                  std::string_view what);
 
+  // False if there is certainly no QEMU with this socket.
+  [[nodiscard]] static bool may_be_listened_to(const std::string& socket_path);
+
   // The process that listens on the socket.
   [[nodiscard]] pid_t peer_pid() const;
 

@@ -90,8 +90,13 @@ Expected<void> write_record(const std::string& directory, const Record& record) 
 
 Expected<Record> read_record(const std::string& directory) {
   const std::string path = directory + "/guest.json";
+  errno = 0;
   std::ifstream file(path);
-  if (!file) return fail(ErrorKind::kNotFound, "there is no " + path);
+  if (!file) {
+    const int reason = errno;
+    return fail(reason == ENOENT ? ErrorKind::kNotFound : ErrorKind::kFailed,
+                "cannot read " + path + ": " + std::strerror(reason));
+  }
   try {
     auto record = from_json(Json::parse(file));
     if (!record) return fail(ErrorKind::kInvalid, path + " was not written by this driver");

@@ -32,6 +32,7 @@ struct Record {
 // Writes DIRECTORY/guest.json: a reader sees the whole old or the whole new one. No fsync: it is on
 // tmpfs, and a guest cannot outlive its host's reboot.
 [[nodiscard]] Expected<void> write_record(const std::string& directory, const Record& record);
+// kNotFound if there is none; after any other error it may be one of a guest.
 [[nodiscard]] Expected<Record> read_record(const std::string& directory);
 
 }  // namespace sluice::guest::qemu

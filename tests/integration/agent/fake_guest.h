@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
@@ -61,6 +62,9 @@ class FakeFate {
     }
     changed_.notify_all();
   }
+  // Whether an agent that starts anew hears from the guest.
+  void answer_new_agents(bool answers) { answers_new_agents_ = answers; }
+  [[nodiscard]] bool answers_new_agents() const { return answers_new_agents_; }
   // Returns once somebody waits for a silent guest.
   void await_question() {
     std::unique_lock lock(mutex_);
@@ -105,6 +109,7 @@ class FakeFate {
  private:
   mutable std::mutex mutex_;
   std::condition_variable changed_;
+  std::atomic<bool> answers_new_agents_{true};
   bool silent_ = false;
   bool asked_ = false;  // while silent
   guest::Phase phase_;
@@ -202,11 +207,25 @@ class FakeDriver final : public guest::Driver {
   Expected<std::unique_ptr<guest::Guest>> adopt(const std::string& /*qmp_socket*/) override {
     return fail(ErrorKind::kUnsupported, "fake guests have no monitor");
   }
-  std::vector<std::unique_ptr<guest::Guest>> rediscover() override {
-    std::vector<std::unique_ptr<guest::Guest>> guests;
-    for (const auto& [name, fate] : found)
-      guests.push_back(std::make_unique<FakeGuest>(name, fate));
-    return guests;
+  guest::SurvivingGuests rediscover() override {
+    guest::SurvivingGuests survivors;
+    for (const auto& [name, fate] : found) {
+      auto guest = find_again(name);
+      if (guest) {
+        survivors.guests.push_back(std::move(*guest));
+      } else {
+        survivors.silent.push_back({name, kFakeBytes, getpid(), guest.error().message});
+      }
+    }
+    return survivors;
+  }
+  Expected<std::unique_ptr<guest::Guest>> find_again(const std::string& name) override {
+    for (const auto& [known, fate] : found) {
+      if (known != name || fate->phase() == guest::Phase::kGone) continue;
+      if (!fate->answers_new_agents()) return fail(ErrorKind::kUnreachable, "it says nothing");
+      return std::unique_ptr<guest::Guest>(std::make_unique<FakeGuest>(name, fate));
+    }
+    return fail(ErrorKind::kNotFound, "nothing is left of guest " + name);
   }
 
  private:

@@ -479,13 +479,41 @@ TEST_F(DestinationHandover, ATwinThatDiedWhileNoAgentWasThereMayHaveRun) {
   EXPECT_TRUE(host_->outcomes().begin(7));
   EXPECT_TRUE(host_->outcomes().own(7, "db"));
   session_ = 7;
-  // One that does not answer has its files still.
-  std::filesystem::create_directories(directory_.path() + "/guests/db");
-  start_agent();
-  EXPECT_EQ(outcome(), Ownership::kUndecided);
-  std::filesystem::remove_all(directory_.path() + "/guests/db");
   start_agent();
   EXPECT_EQ(outcome(), Ownership::kOwned);
+}
+
+TEST_F(DestinationHandover, ARestartedAgentResumesACommittedTwinAsSoonAsItAnswers) {
+  EXPECT_TRUE(host_->outcomes().begin(7));
+  EXPECT_TRUE(host_->outcomes().own(7, "db"));
+  session_ = 7;
+  fate_->answer_new_agents(false);
+  start_agent({{"db", fate_}});
+  EXPECT_EQ(state(), "silent");
+  EXPECT_EQ(outcome(), Ownership::kUndecided) << "it may have run or not";
+  fate_->answer_new_agents(true);
+  EXPECT_TRUE(becomes(Ownership::kOwned));
+  EXPECT_EQ(fate_->phase(), Phase::kRunning);
+}
+
+TEST_F(DestinationHandover, ACommittedTwinThatEndsWithoutAWordMayHaveRun) {
+  EXPECT_TRUE(host_->outcomes().begin(7));
+  EXPECT_TRUE(host_->outcomes().own(7, "db"));
+  session_ = 7;
+  fate_->answer_new_agents(false);
+  start_agent({{"db", fate_}});
+  fate_->die();
+  EXPECT_TRUE(becomes(Ownership::kOwned));
+  EXPECT_EQ(fate_->calls(), Calls{});
+}
+
+TEST_F(DestinationHandover, ATwinWithoutACommitIsEndedAsSoonAsItAnswers) {
+  fate_->answer_new_agents(false);
+  start_agent({{"db", fate_}});
+  EXPECT_EQ(state(), "silent");
+  fate_->answer_new_agents(true);
+  EXPECT_TRUE(becomes_true([&] { return state() == "none"; }));
+  EXPECT_EQ(fate_->calls(), Calls{"destroy"});
 }
 
 // The record may be that of the twin, or of a visit long ago.

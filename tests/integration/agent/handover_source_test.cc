@@ -417,11 +417,55 @@ TEST_F(SourceHandover, AnOldRecordDoesNotEndAGuestThatRunsHere) {
   EXPECT_EQ(fate_->calls(), Calls{});
 }
 
-TEST_F(SourceHandover, TheRecordOfAGuestThatDoesNotAnswerStays) {
+TEST_F(SourceHandover, AGuestThatDoesNotAnswerIsAskedAboutOnceItDoes) {
+  fate_ = std::make_shared<FakeFate>(Phase::kHandedOver);
+  fate_->answer_new_agents(false);
+  peer_.outcome = v1::Outcome::NEVER_OWNED;
+  ASSERT_TRUE(
+      HandoverRecords::open(directory_.path(), kBoot)->write({7, "db", "there", address_, 11}));
+  start_agent();
+  EXPECT_EQ(state(), "silent");
+  EXPECT_EQ(host_->handovers().read_all().records.size(), 1U);
+  EXPECT_EQ(peer_.questions, 0) << "what it is cannot be known";
+  fate_->answer_new_agents(true);
+  EXPECT_TRUE(becomes(Phase::kRunning)) << "it would run nowhere";
+  EXPECT_TRUE(becomes_true([&] { return state() == "running"; }));
+  EXPECT_TRUE(becomes_true([&] { return host_->handovers().read_all().records.empty(); }));
+}
+
+// It may run: nobody may take its host for empty, or the guest for one that is missing.
+TEST_F(SourceHandover, AGuestThatDoesNotAnswerIsHereAllTheSame) {
+  fate_->answer_new_agents(false);
+  start_agent();
+  EXPECT_EQ(state(), "silent");
+  EXPECT_EQ(host_->registry().used_bytes(), kFakeBytes);
+  const auto claim = host_->registry().claim("db", ClaimPurpose::kStop);
+  ASSERT_FALSE(claim);
+  EXPECT_EQ(claim.error().kind, ErrorKind::kBusy);
+  EXPECT_NE(claim.error().message.find("does not answer"), std::string::npos)
+      << claim.error().message;
+  EXPECT_FALSE(host_->registry().refuse_more("here is about to reboot"));
+  EXPECT_EQ(host_->registry()
+                .create("db", kFakeBytes, "",
+                        [] { return fail(ErrorKind::kFailed, "a second one was made"); })
+                .error()
+                .kind,
+            ErrorKind::kBusy);
+  fate_->answer_new_agents(true);
+  EXPECT_TRUE(becomes_true([&] { return state() == "running"; }));
+  EXPECT_TRUE(host_->registry().claim("db", ClaimPurpose::kMove, "there"));
+  EXPECT_EQ(fate_->calls(), Calls{});
+}
+
+TEST_F(SourceHandover, AGuestThatNeverAnswersAndEndsIsForgotten) {
+  fate_->answer_new_agents(false);
   ASSERT_TRUE(HandoverRecords::open(directory_.path(), kBoot)->write({7, "db", "there", address_}));
-  std::filesystem::create_directories(directory_.path() + "/guests/db");
-  FakeHost without_guest(directory_.path(), address_);
-  EXPECT_EQ(without_guest.handovers().read_all().records.size(), 1U);
+  start_agent();
+  EXPECT_EQ(state(), "silent");
+  fate_->die();
+  EXPECT_TRUE(becomes_true([&] { return state() == "none"; }));
+  EXPECT_TRUE(host_->handovers().read_all().records.empty());
+  EXPECT_TRUE(host_->registry().refuse_more("here is about to reboot"));
 }
 
 TEST_F(SourceHandover, ARestartedAgentTakesBackWhatWasNeverCommitted) {

@@ -77,9 +77,16 @@ class QemuRestart : public testing::Test {
   }
 
   std::unique_ptr<Guest> rediscover_one(const HostContext& host) {
-    auto guests = make_qemu_driver(host)->rediscover();
-    EXPECT_EQ(guests.size(), 1U);
-    return guests.empty() ? nullptr : std::move(guests.front());
+    auto found = make_qemu_driver(host)->rediscover();
+    EXPECT_EQ(found.guests.size(), 1U);
+    EXPECT_TRUE(found.silent.empty());
+    return found.guests.empty() ? nullptr : std::move(found.guests.front());
+  }
+
+  static void expect_nobody(const HostContext& host) {
+    const auto found = make_qemu_driver(host)->rediscover();
+    EXPECT_TRUE(found.guests.empty());
+    EXPECT_TRUE(found.silent.empty());
   }
 
   void TearDown() override {
@@ -97,7 +104,7 @@ class QemuRestart : public testing::Test {
 TEST_F(QemuRestart, TwinDiesWithItsAgentAndTheSourceRunsOn) {
   ASSERT_NO_FATAL_FAILURE(run_and_kill_agent([](Agent&) { return true; }));
   EXPECT_TRUE(twin_->wait_exit(kPatienceNs));
-  EXPECT_TRUE(make_qemu_driver(host2_)->rediscover().empty());
+  expect_nobody(host2_);
   for (int i = 0; i < 1000 && !std::filesystem::is_empty(host2_.run_dir + "/guests"); ++i)
     usleep(5000);
   EXPECT_TRUE(std::filesystem::is_empty(host2_.run_dir + "/guests"));
@@ -197,7 +204,7 @@ TEST_F(QemuRestart, LeftoversAreEndedAndStaleDirectoriesRemoved) {
     if (phase == RecordedPhase::kStarting) record.start_time = 0;
     ASSERT_TRUE(write_record(directory, record));
     std::filesystem::create_directories(host1_.run_dir + "/guests/died-early");
-    EXPECT_TRUE(make_qemu_driver(host1_)->rediscover().empty());
+    expect_nobody(host1_);
     EXPECT_TRUE(process->wait_exit(kPatienceNs));
     EXPECT_TRUE(std::filesystem::is_empty(host1_.run_dir + "/guests"));
   }
@@ -210,8 +217,65 @@ TEST_F(QemuRestart, NumberOfADeadGuestUsedAgainIsNotTakenForIt) {
   Record record = read_record(directory).value();
   record.start_time += 1;
   ASSERT_TRUE(write_record(directory, record));
-  EXPECT_TRUE(make_qemu_driver(host1_)->rediscover().empty());
+  expect_nobody(host1_);
   EXPECT_TRUE((*guest)->alive());
+  EXPECT_TRUE((*guest)->destroy());
+}
+
+TEST_F(QemuRestart, AGuestThatDoesNotAnswerIsSilentUntilItDoes) {
+  auto started = make_qemu_driver(host1_)->start(busy_guest(scratch_, "microvm"));
+  ASSERT_TRUE(started) << started.error().message;
+  const Definition definition = (*started)->description().definition;
+  source_.emplace(Process::open((*started)->pid(), 0).value());
+  started->reset();  // as when its agent dies
+  kill(source_->pid(), SIGSTOP);
+  const auto driver = make_qemu_driver(host1_);
+  const auto found = driver->rediscover();
+  EXPECT_TRUE(found.guests.empty());
+  ASSERT_EQ(found.silent.size(), 1U);
+  EXPECT_EQ(found.silent[0].name, definition.name);
+  EXPECT_EQ(found.silent[0].memory_bytes, definition.memory_bytes);
+  EXPECT_EQ(found.silent[0].pid, source_->pid());
+  // More often than a listening socket queues connections.
+  for (int i = 0; i < 3; ++i) {
+    const auto again = driver->find_again(definition.name);
+    ASSERT_FALSE(again);
+    EXPECT_NE(again.error().kind, ErrorKind::kNotFound);
+  }
+  kill(source_->pid(), SIGCONT);
+  auto guest = driver->find_again(definition.name);
+  for (int i = 0; i < 100 && !guest; ++i) {
+    usleep(100'000);
+    guest = driver->find_again(definition.name);
+  }
+  ASSERT_TRUE(guest) << guest.error().message;
+  EXPECT_TRUE(counts_on(**guest));
+  EXPECT_TRUE((*guest)->destroy());
+  EXPECT_EQ(driver->find_again(definition.name).error().kind, ErrorKind::kNotFound);
+}
+
+TEST_F(QemuRestart, AGuestWhoseRecordCannotBeReadIsSilentUntilItCan) {
+  auto started = make_qemu_driver(host1_)->start(busy_guest(scratch_, "microvm"));
+  ASSERT_TRUE(started) << started.error().message;
+  const std::string name = (*started)->description().definition.name;
+  const std::string directory = guest_directory(host1_, name);
+  source_.emplace(Process::open((*started)->pid(), 0).value());
+  started->reset();
+  const std::string record = directory + "/guest.json";
+  std::filesystem::rename(record, record + ".kept");
+  const auto driver = make_qemu_driver(host1_);
+  for (const bool damaged : {false, true}) {
+    if (damaged) std::ofstream(record) << "{";
+    const auto found = driver->rediscover();
+    EXPECT_TRUE(found.guests.empty());
+    ASSERT_EQ(found.silent.size(), 1U) << "damaged: " << damaged;
+    EXPECT_EQ(found.silent[0].name, name);
+    EXPECT_NE(found.silent[0].reason.find(record), std::string::npos) << found.silent[0].reason;
+    EXPECT_TRUE(source_->alive());
+  }
+  std::filesystem::rename(record + ".kept", record);
+  const auto guest = driver->find_again(name);
+  ASSERT_TRUE(guest) << guest.error().message;
   EXPECT_TRUE((*guest)->destroy());
 }
 

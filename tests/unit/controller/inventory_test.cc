@@ -92,5 +92,18 @@ TEST_F(InventoryTest, AHostIsCheckedWithThoseThatItKnowsAndThatAnswer) {
   EXPECT_TRUE(peers_to_check(hosts_, "h99").empty());
 }
 
+// It may run: its host is not empty, and it is not missing.
+TEST_F(InventoryTest, AGuestThatDoesNotAnswerIsWhereItIs) {
+  guest().set_state("silent");
+  const auto placed = place_guests(hosts_);
+  ASSERT_EQ(placed.count("vm"), 1U);
+  EXPECT_EQ(placed.at("vm").host(), "h1");
+  EXPECT_EQ(planned().host, 0U);
+  hosts_["h2"].reachable = false;
+  hosts_["h2"].guests.push_back(guest());
+  hosts_["h2"].guests[0].set_state("running");
+  EXPECT_EQ(place_guests(hosts_).at("vm").host(), "h2") << "where it ran when last heard of";
+}
+
 }  // namespace
 }  // namespace sluice::controller

@@ -4,6 +4,8 @@
 #include <fstream>
 #include <gtest/gtest.h>
 #include <sstream>
+#include <sys/resource.h>
+#include <unistd.h>
 
 namespace sluice::guest::qemu {
 namespace {
@@ -24,6 +26,26 @@ TEST(Process, AStartedProgramGetsNoNewPrivilegesAndItsStarterStaysAsItWas) {
     EXPECT_EQ(*status, "NoNewPrivs:\t1\n");
   }
   EXPECT_TRUE(may_get_privileges());
+}
+
+TEST(Process, OneThatCannotBeWatchedHasNotGone) {
+  const auto self = Process::open(getpid(), 0);
+  ASSERT_TRUE(self) << self.error().message;
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit none{0, before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  const auto unseen = Process::open(getpid(), 0);
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  ASSERT_FALSE(unseen);
+  EXPECT_NE(unseen.error().kind, ErrorKind::kNotFound) << unseen.error().message;
+}
+
+TEST(Process, OneWhoseNumberIsUsedByAnotherHasGone) {
+  const auto start_time = process_start_time(getpid()).value();
+  EXPECT_TRUE(Process::open(getpid(), start_time));
+  EXPECT_EQ(Process::open(getpid(), start_time + 1).error().kind, ErrorKind::kNotFound);
+  EXPECT_EQ(Process::open(0, 0).error().kind, ErrorKind::kNotFound);
 }
 
 TEST(Process, AProgramThatIsNotThereIsNamed) {
