@@ -37,7 +37,7 @@ Expected<void> Driver::record(const Record& record) {
 
 Expected<void> Driver::step(const Facts& facts, const Mover& mover) {
   while (true) {
-    const auto records = run_->decide(facts, mover);
+    const auto records = run_->decide(facts, mover, patience_);
     if (records.empty()) return {};
     for (const auto& next : records) {
       if (auto recorded = record(next); !recorded) return recorded;

@@ -65,6 +65,7 @@ class Driver {
   std::uint64_t epoch_;
   Actions* actions_;
   std::unique_ptr<Run> run_;
+  Patience patience_;
 };
 
 }  // namespace sluice::patch

@@ -206,6 +206,11 @@ void note_moves(Facts& facts, const std::string& run, const std::vector<const Ru
       known.insert(move.guest);
       if (other->id() != run) facts.moves_of_others.push_back(move);
     }
+    for (const auto& host : other->plan().hosts) {
+      const auto about = facts.hosts.find(host);
+      if (other->id() != run && about != facts.hosts.end() && other->returns_by_itself(host))
+        about->second.returns_to_others = true;
+    }
   }
   for (const Move& move : moving) {
     if (known.count(move.guest) == 0) facts.moves_by_hand.push_back(move);

@@ -54,6 +54,7 @@ struct HostFacts {
   // It was told so before it said which guests it has: people can have brought no others since.
   bool told_out_of_service = false;
   std::set<std::string> incoming;          // guests that somebody is bringing to it
+  bool returns_to_others = false;          // another run is about to give it back
   std::uint64_t link_bits_per_second = 0;  // for migrations; 0: not known
   std::uint32_t cpu_level = 0;             // 0: not known
   std::optional<double> waited_share{};    // as in Baseline
@@ -86,6 +87,19 @@ struct Facts {
   // Under way beside this run's; see note_moves().
   std::vector<Move> moves_of_others;
   std::vector<Move> moves_by_hand;
+};
+
+// For how long what would fail a host has been so. Kept beside the journal: a controller that
+// begins anew waits anew.
+class Patience {
+ public:
+  // True when `what` has been so for half a minute without a break.
+  bool is_over(const std::string& what, TimeMs now_ms);
+  // It is not so.
+  void renew(const std::string& what) { since_ms_.erase(what); }
+
+ private:
+  std::map<std::string, TimeMs> since_ms_;
 };
 
 enum class TargetRank : std::uint8_t {
@@ -171,8 +185,10 @@ class Run {
   [[nodiscard]] Expected<void> apply(const Record& record);
 
   // What follows from what is known now; empty: nothing before the facts change or time passes.
-  // Every prefix of the records may be applied alone.
-  [[nodiscard]] std::vector<Record> decide(const Facts& facts, const Mover& mover) const;
+  // Every prefix of the records may be applied alone. `patience` is the same one for all questions
+  // of a controller.
+  [[nodiscard]] std::vector<Record> decide(const Facts& facts, const Mover& mover,
+                                           Patience& patience) const;
 
   [[nodiscard]] const std::string& id() const { return id_; }
   [[nodiscard]] const Plan& plan() const { return plan_; }
@@ -204,6 +220,8 @@ class Run {
   // nothing.
   [[nodiscard]] std::string left_over(const std::string& name, const Facts& facts) const;
   [[nodiscard]] std::vector<DownGuest> down_guests() const;
+  // The host will be in service again, or fail, before long, whatever becomes of others.
+  [[nodiscard]] bool returns_by_itself(const std::string& host) const;
   // The canary guest of a host.
   [[nodiscard]] std::string canary_name(const std::string& host) const;
   // The definition with which `intent`, a kStartGuest, starts its guest.
@@ -266,7 +284,6 @@ class Run {
   // ---- canary; see run_canary.cc ----
   void canary(Decision& decision, const std::string& name) const;
   [[nodiscard]] std::string canary_target(const Decision& decision, const std::string& name) const;
-  [[nodiscard]] bool room_may_come() const;
   [[nodiscard]] bool canary_is_over(const std::string& name) const;
   [[nodiscard]] bool canary_is_given_up(const std::string& name) const;
   void end_canary(Decision& decision, const std::string& name) const;
@@ -283,7 +300,8 @@ class Run {
   [[nodiscard]] std::string stays_down(const std::string& host, const Facts& facts) const;
 
   // ---- deciding, a stage of a host each; see run_decide.cc and run_stages.cc ----
-  [[nodiscard]] std::vector<Record> decide_for(const Facts& facts, const Mover& mover) const;
+  [[nodiscard]] std::vector<Record> decide_for(const Facts& facts, const Mover& mover,
+                                               Patience& patience) const;
   [[nodiscard]] Facts with_guests_down(Facts facts) const;
   void decide_run(Decision& decision) const;
   void begin_hosts(Decision& decision) const;
@@ -298,6 +316,9 @@ class Run {
   [[nodiscard]] bool cluster_can_do_without(const Decision& decision,
                                             const std::string& name) const;
   void decide_moves(Decision& decision) const;
+  void fail_stuck(Decision& decision, const MoveQuery& query, const MoveAnswer& answer) const;
+  // For guests of `host`, which has none for them now, without anybody's doing.
+  [[nodiscard]] bool room_may_come(const Decision& decision, const std::string& host) const;
   void decide_host(Decision& decision, const std::string& name) const;
   void tidy(Decision& decision, const std::string& name) const;
   // Nothing is under way there, and nothing will be.
@@ -375,7 +396,8 @@ class Run {
 };
 
 // Fills in what else is under way, as `run` (empty: none of them) sees it: the moves of the others
-// of `runs`, and of `moving`, which is what agents say, those that are no run's.
+// of `runs` and the hosts that these give back, and of `moving`, which is what agents say, those
+// that are no run's.
 void note_moves(Facts& facts, const std::string& run, const std::vector<const Run*>& runs,
                 const std::vector<Move>& moving);
 

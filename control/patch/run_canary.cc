@@ -26,25 +26,6 @@ std::string Run::canary_target(const Decision& decision, const std::string& name
   return decision.mover.target_for(canary_name(name), query);
 }
 
-// A move ends, or a host comes back.
-bool Run::room_may_come() const {
-  const bool returning = std::any_of(hosts_.begin(), hosts_.end(), [](const auto& entry) {
-    switch (entry.second.state) {
-      case HostState::kPatching:
-      case HostState::kRebooting:
-      case HostState::kVerifying:
-      case HostState::kUndrain:
-      case HostState::kRedrain:
-      case HostState::kRollback:
-      case HostState::kVerifyOld:
-        return true;
-      default:
-        return false;
-    }
-  });
-  return returning || !moves_under_way().empty();
-}
-
 void Run::canary(Decision& decision, const std::string& name) const {
   if (plan_.canary_definition.empty())
     return decision.step(name, HostEvent::kCanaryPassed, "the plan has no canary");
@@ -69,10 +50,14 @@ void Run::canary(Decision& decision, const std::string& name) const {
     } else {
       intent.from = name;
       intent.to = canary_target(decision, name);
-      if (intent.to.empty()) {
-        if (!room_may_come()) decision.fail(name, "no other host has room for the canary");
-        return;
+      const std::string what = "canary of " + name;
+      const bool waits = intent.to.empty();
+      if (!waits || room_may_come(decision, name)) {
+        decision.patience.renew(what);
+      } else if (decision.patience.is_over(what, decision.facts.now_ms)) {
+        decision.fail(name, "no other host has room for the canary");
       }
+      if (waits) return;
     }
     return decision.intend(std::move(intent));
   }

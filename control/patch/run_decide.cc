@@ -18,10 +18,14 @@ bool is_emptying(HostState state) {
 
 }  // namespace
 
-std::vector<Record> Run::decide(const Facts& facts, const Mover& mover) const {
+bool Patience::is_over(const std::string& what, TimeMs now_ms) {
+  return now_ms - since_ms_.emplace(what, now_ms).first->second >= kSilenceMsMax;
+}
+
+std::vector<Record> Run::decide(const Facts& facts, const Mover& mover, Patience& patience) const {
   if (!created_ || is_final(state_)) return {};
-  if (plan_.shut_down_guests) return decide_for(with_guests_down(facts), mover);
-  return decide_for(facts, mover);
+  if (plan_.shut_down_guests) return decide_for(with_guests_down(facts), mover, patience);
+  return decide_for(facts, mover, patience);
 }
 
 // The plan asks for it, whatever their own policy; but for those that must never be disturbed.
@@ -33,11 +37,12 @@ Facts Run::with_guests_down(Facts facts) const {
   return facts;
 }
 
-std::vector<Record> Run::decide_for(const Facts& facts, const Mover& mover) const {
+std::vector<Record> Run::decide_for(const Facts& facts, const Mover& mover,
+                                    Patience& patience) const {
   // Its plan was checked before it was created.
   if (state_ == RunState::kDraft) return {{facts.now_ms, RunStep{RunEvent::kAdmit, ""}}};
   if (state_ == RunState::kAdmitted) return {{facts.now_ms, RunStep{RunEvent::kStart, ""}}};
-  Decision decision{facts, mover, intents_.size() + 1};
+  Decision decision{facts, mover, patience, intents_.size() + 1};
   for (const auto& [name, guest] : facts.guests) {
     if (!is_canary(name)) decision.guests_by_host[guest.host].push_back(name);
   }
@@ -279,7 +284,7 @@ void Run::decide_moves(Decision& decision) const {
       if (decision.facts.guests.at(guests[i]).host != name) query.homecoming[guests[i]] = name;
     }
   }
-  if (query.emptying.empty() && query.homecoming.empty()) return;
+  if (query.emptying.empty() && query.homecoming.empty()) return fail_stuck(decision, query, {});
   if (rolling()) open_filling(decision, query);
 
   const MoveAnswer answer = decision.mover.propose(query);
@@ -305,16 +310,75 @@ void Run::decide_moves(Decision& decision) const {
     intent.expected_seconds = move.expected_seconds;
     decision.intend(std::move(intent));
   }
-  // What nothing under way can change is final.
-  if (!answer.start.empty() || !query.under_way.empty()) return;
-  std::set<std::string> failed;
+  fail_stuck(decision, query, answer);
+}
+
+// Once nothing that is under way can change it.
+void Run::fail_stuck(Decision& decision, const MoveQuery& query, const MoveAnswer& answer) const {
+  std::map<std::string, std::string> stuck;  // by host
   for (const auto& [guest, why] : answer.stuck) {
     const std::string& from = decision.facts.guests.at(guest).host;
     const auto home = query.homecoming.find(guest);
-    const std::string& host =
-        query.emptying.count(from) != 0 || home == query.homecoming.end() ? from : home->second;
-    if (hosts_.count(host) != 0 && failed.insert(host).second) decision.fail(host, why);
+    stuck.emplace(
+        query.emptying.count(from) != 0 || home == query.homecoming.end() ? from : home->second,
+        why);
   }
+  for (const auto& [host, about] : hosts_) {
+    const auto why = stuck.find(host);
+    const std::string what = "moves of " + host;
+    if (why == stuck.end() || !answer.start.empty() || room_may_come(decision, host)) {
+      decision.patience.renew(what);
+    } else if (decision.patience.is_over(what, decision.facts.now_ms)) {
+      decision.fail(host, why->second);
+    }
+  }
+}
+
+bool Run::returns_by_itself(const std::string& host) const {
+  switch (hosts_.at(host).state) {
+    case HostState::kPatching:
+    case HostState::kRebooting:
+    case HostState::kVerifying:
+    case HostState::kUndrain:
+    case HostState::kRollback:
+    case HostState::kVerifyOld:
+      return true;
+    case HostState::kSoak:
+      return !rolling();
+    default:
+      return false;
+  }
+}
+
+// A move ends, a host comes back, or an agent answers again. Nobody waits for who may wait for him:
+// those that are emptied for their patch wait for all others, which wait for none of them.
+bool Run::room_may_come(const Decision& decision, const std::string& host) const {
+  const auto& by_hand = decision.facts.moves_by_hand;
+  const bool moves = !moves_under_way().empty() || !decision.facts.moves_of_others.empty() ||
+                     std::any_of(by_hand.begin(), by_hand.end(), [&](const Move& move) {
+                       return unsettled_.count(move.guest) == 0;
+                     });
+  if (moves) return true;
+  const bool others_return =
+      std::any_of(decision.facts.hosts.begin(), decision.facts.hosts.end(), [](const auto& other) {
+        return is_silent_for_now(other.second) || other.second.returns_to_others;
+      });
+  if (others_return) return true;
+  const bool waits_for_all = hosts_.at(host).state == HostState::kDraining;
+  return std::any_of(plan_.hosts.begin(), plan_.hosts.end(), [&](const std::string& other) {
+    if (other == host) return false;
+    switch (hosts_.at(other).state) {
+      case HostState::kRedrain:
+      case HostState::kCanary:
+        return waits_for_all;
+      case HostState::kRefill:
+        return waits_for_all && !rolling();
+      case HostState::kEmpty:
+        return waits_for_all && !rolling() && !plan_.drain_only && state_ != RunState::kPaused;
+      default:
+        return returns_by_itself(other);
+    }
+  });
 }
 
 Expected<void> admit(const Plan& plan, const Facts& facts, const Mover& mover) {

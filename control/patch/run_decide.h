@@ -16,6 +16,11 @@ inline constexpr TimeMs kSecondMs = 1000;
 // For so long an agent's silence is none: a host under load may miss a question or two.
 inline constexpr TimeMs kSilenceMsMax = 30 * kSecondMs;
 
+// It may answer again in a moment.
+inline bool is_silent_for_now(const HostFacts& host) {
+  return !host.reachable && host.silent_ms <= kSilenceMsMax;
+}
+
 // The upper one of an even number. `values` holds one or more.
 inline double median(std::vector<double> values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
@@ -26,6 +31,7 @@ inline double median(std::vector<double> values) {
 struct Run::Decision {
   const Facts& facts;
   const Mover& mover;
+  Patience& patience;
   std::uint64_t next_id;
   std::map<std::string, std::vector<std::string>> guests_by_host{};  // canaries left out
   std::vector<Record> records{};

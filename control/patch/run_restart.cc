@@ -73,13 +73,18 @@ bool Run::may_run_somewhere(const Decision& decision, const std::string& host,
          (elsewhere.intent != nullptr && !decision.reachable(elsewhere.intent->to));
 }
 
-// After a pause. Then it is, or nobody has room for it.
+// After a pause, or when those have answered that are silent for a moment. Then it is, or nobody
+// has room for it.
 bool Run::will_start_elsewhere(const std::string& host, const Facts& facts) const {
+  const bool more_may_answer =
+      std::any_of(facts.hosts.begin(), facts.hosts.end(),
+                  [](const auto& other) { return is_silent_for_now(other.second); });
   const auto guests = shut_down_at(host);
   return std::any_of(guests.begin(), guests.end(), [&](const std::string& guest) {
     const Task before = latest(host, "start-elsewhere:" + guest);
-    return before.intent != nullptr && before.intent->attempt < plan_.attempts &&
-           facts.guests.count(guest) == 0 && must_wait(facts, before);
+    const bool tried = before.intent != nullptr;
+    return (!tried || before.intent->attempt < plan_.attempts) && facts.guests.count(guest) == 0 &&
+           (more_may_answer || (tried && must_wait(facts, before)));
   });
 }
 

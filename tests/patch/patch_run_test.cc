@@ -269,8 +269,7 @@ TEST(TimeLimits, AHookTakesNothingOfTheTimeToComeBack) {
                           run.host("h1").state == HostState::kVerifying &&
                           cluster.now_ms() > run.host("h1").entered_ms + 995'000;
     if (!verified || host.deaf_until_ms != 0) return;
-    host.down_since_ms = cluster.now_ms();
-    host.deaf_until_ms = cluster.now_ms() + 20'000;
+    cluster.deafen("h1", 20'000);
   };
   const End end = run_to_end(scenario);
   expect_hosts(end, {"h1 done version 2", "h2 done-old version 1", "h3 done", "h4 done"});
@@ -293,8 +292,7 @@ TEST(PatchRun, AnAgentMaySayNothingForAMoment) {
     scenario.by_hand = [silence_ms](const patch::Run& run, Cluster& cluster) {
       SimHost& host = cluster.hosts.at("h2");
       if (run.host("h1").state != HostState::kSoak || host.deaf_until_ms != 0) return;
-      host.down_since_ms = cluster.now_ms();
-      host.deaf_until_ms = cluster.now_ms() + silence_ms;
+      cluster.deafen("h2", silence_ms);
     };
     const End end = run_to_end(scenario);
     expect_hosts(end, {silence_ms < 30'000 ? "h2 done version 2"

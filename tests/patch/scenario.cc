@@ -138,7 +138,9 @@ bool live(store::SqliteJournal& durable, Cluster& cluster, const Scenario& scena
         end->aborted_hosts_in.insert(driver->run().host(host).state);
       if (!driver->command(RunEvent::kAbort, "told to", "", cluster.now_ms())) return false;
     }
-    if (!driver->step(cluster.facts(), make_mover(cluster))) return false;
+    Facts facts = cluster.facts();
+    if (scenario.known) scenario.known(facts);
+    if (!driver->step(facts, make_mover(cluster))) return false;
     cluster.note_marks(driver->run());
     if (scenario.by_hand) scenario.by_hand(driver->run(), cluster);
     if (scenario.commands && scenario.commands(*driver, cluster)) continue;

@@ -66,6 +66,7 @@ struct Scenario {
   std::vector<std::set<std::string>> apart{};  // guests that are never on one host
   // What somebody does by hand, asked after every step of the run.
   std::function<void(const Run& run, Cluster& cluster)> by_hand{};
+  std::function<void(Facts& facts)> known{};  // what else is, each time that it is looked
   std::function<bool(Driver& driver, Cluster& cluster)> commands{};  // true: it has said something
 };
 

@@ -204,6 +204,11 @@ void Cluster::migrate(const Intent& intent, const std::string& key) {
   });
 }
 
+void Cluster::deafen(const std::string& host, TimeMs duration_ms) {
+  hosts.at(host).down_since_ms = now_ms_;
+  hosts.at(host).deaf_until_ms = now_ms_ + duration_ms;
+}
+
 void Cluster::move_by_hand(const std::string& guest, const std::string& to, TimeMs duration_ms) {
   moved_by_hand_[guest] = to;
   moving_[guest] = "by hand";

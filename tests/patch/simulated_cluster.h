@@ -96,6 +96,8 @@ class Cluster {
   bool begin(std::uint64_t epoch, const Run& run, const Intent& intent, bool again);
   // Makes the run's marks on its hosts.
   void note_marks(const Run& run);
+  // Its agent does not answer for so long, and everything goes on.
+  void deafen(const std::string& host, TimeMs duration_ms);
   // Somebody migrates a guest, which takes so long.
   void move_by_hand(const std::string& guest, const std::string& to, TimeMs duration_ms);
   [[nodiscard]] bool is_moving(const std::string& guest) const { return moving_.count(guest) != 0; }
