@@ -75,8 +75,9 @@ void Run::tidy(Decision& decision, const std::string& name) const {
   }
   if (host.state == HostState::kQuarantined && !host.quarantined && !host.mended)
     return decision.add(MarkStep{name, Mark::kQuarantine});
-  // Who drains a host wants it to stay empty.
-  const bool keep = plan_.drain_only && host.state == HostState::kDone;
+  // Who drains a host wants it to stay empty, unless he thinks better of it.
+  const bool keep =
+      plan_.drain_only && host.state == HostState::kDone && state_ != RunState::kAborting;
   if (host.cordoned_here && !keep) return decision.add(MarkStep{name, Mark::kUncordon});
   start_elsewhere(decision, name);
 }

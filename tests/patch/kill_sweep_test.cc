@@ -188,6 +188,9 @@ TEST(Abort, LeavesEveryGuestRunningAndNoCordonInEveryState) {
   Scenario stays;  // its run pauses
   stays.faults.migration_failures = {{"g1", 100}};
   abort_after_every_record(stays, reached);
+  Scenario drain;
+  drain.plan = "name = 'drain'\nhosts = ['h1', 'h2']\ndrain_only = true\n";
+  abort_after_every_record(drain, reached);
 
   for (int state = 1; state < static_cast<int>(HostState::kCount); ++state) {
     EXPECT_TRUE(reached.hosts.count(static_cast<HostState>(state)))
