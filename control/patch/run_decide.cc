@@ -81,11 +81,15 @@ void Run::decide_run(Decision& decision) const {
                     failed, plan_.failures_max)});
     return;
   }
-  const bool pending = std::any_of(hosts_.begin(), hosts_.end(), [](const auto& entry) {
+  const auto pending = std::count_if(hosts_.begin(), hosts_.end(), [](const auto& entry) {
     return entry.second.state == HostState::kPending;
   });
-  if (pending && !plan_.window.opens_ms(decision.facts.now_ms))
-    decision.add(RunStep{RunEvent::kPause, "the window has closed for good with hosts to go"});
+  if (pending == 0 || plan_.window.opens_ms(decision.facts.now_ms)) return;
+  decision.add(
+      RunStep{RunEvent::kPause,
+              fmt::format("the window has closed for good with {} hosts to go: end the run "
+                          "with `sluice patch abort {}`, and patch them by a new plan",
+                          pending, id_)});
 }
 
 void Run::begin_hosts(Decision& decision) const {

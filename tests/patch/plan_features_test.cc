@@ -145,7 +145,12 @@ TEST(Windows, HostsBeginInThemAlone) {
 TEST(Windows, ARunPausesWhenNoneComesAnyMore) {
   Scenario scenario;
   scenario.plan += "[window]\nto = \"00:18\"\nnot_after = 1970-01-01T20:00:00Z\n";
+  std::string reason;
+  scenario.by_hand = [&reason](const patch::Run& run, Cluster&) { reason = run.reason(); };
   expect_hosts(run_to_end(scenario), {"run paused\nh1 done version 2", "h4 pending"});
+  EXPECT_EQ(reason,
+            "the window has closed for good with 3 hosts to go: end the run with `sluice "
+            "patch abort r1`, and patch them by a new plan");
 }
 
 // As KillSweep, of what such a plan does.
