@@ -51,6 +51,7 @@ GuestView view_of(guest::Guest& guest) {
   view.cpu_level = description.cpu_level;
   view.cpu_level_from_host = guest::qemu::takes_cpu_of_host(description.definition.qemu_args);
   view.qemu_version = description.qemu_version;
+  view.qemu_binary = description.definition.qemu_binary;
   return view;
 }
 

@@ -36,6 +36,7 @@ struct GuestView {
   std::uint32_t cpu_level = 0;  // as of guest::Description
   bool cpu_level_from_host = false;
   std::string qemu_version;
+  std::string qemu_binary;
   std::optional<GuestFigures> figures;
 };
 

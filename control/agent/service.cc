@@ -19,7 +19,8 @@
 namespace sluice::agent {
 namespace {
 
-void fill(const GuestView& view, const std::string& host, v1::GuestInfo& info) {
+void fill(const GuestView& view, const std::string& host, const guest::qemu::InstalledQemu& usual,
+          v1::GuestInfo& info) {
   info.set_name(view.name);
   info.set_host(host);
   info.set_driver(view.driver);
@@ -31,6 +32,7 @@ void fill(const GuestView& view, const std::string& host, v1::GuestInfo& info) {
   info.set_cpu_level(view.cpu_level);
   info.set_cpu_level_from_host(view.cpu_level_from_host);
   info.set_qemu_version(view.qemu_version);
+  info.set_usual_qemu(!view.qemu_version.empty() && usual.is(view.qemu_binary));
   if (view.figures) *info.mutable_figures() = to_proto(*view.figures);
 }
 
@@ -142,6 +144,7 @@ grpc::Status AgentService::GetHost(grpc::ServerContext* call, const v1::GetHostR
   reply->set_cores(std::thread::hardware_concurrency());
   reply->set_cpu_level(context.config.cpu_level);
   reply->set_package_version(first_line_of(context.config.version_file));
+  reply->set_qemu_version(usual_qemu_.version());
   if (const auto share = agent_.meter().waited_share()) reply->set_waited_share(*share);
   for (std::uint32_t worker = 0; worker < context.data_plane.workers(); ++worker) {
     const auto drops = context.data_plane.figures(worker).drops;
@@ -163,7 +166,7 @@ grpc::Status AgentService::ListGuests(grpc::ServerContext* call,
   const bool for_controller = may_lead(*call);
   for (const auto& view : agent_.context().registry.list()) {
     auto& info = *reply->add_guests();
-    fill(view, agent_.context().config.host, info);
+    fill(view, agent_.context().config.host, usual_qemu_, info);
     if (for_controller) info.set_definition_toml(view.definition_toml);
   }
   return grpc::Status::OK;
@@ -171,7 +174,7 @@ grpc::Status AgentService::ListGuests(grpc::ServerContext* call,
 
 grpc::Status AgentService::describe(const std::string& name, v1::GuestInfo* reply) {
   for (const auto& view : agent_.context().registry.list()) {
-    if (view.name == name) fill(view, agent_.context().config.host, *reply);
+    if (view.name == name) fill(view, agent_.context().config.host, usual_qemu_, *reply);
   }
   return grpc::Status::OK;
 }

@@ -9,6 +9,8 @@
 #include "control/agent/controller_fence.h"
 #include "control/hooks/hook_runner.h"
 #include "control/proto/sluice.grpc.pb.h"
+#include "drivers/guest/guest.h"
+#include "drivers/guest/qemu/installed_qemu.h"
 
 namespace sluice::agent {
 
@@ -73,6 +75,7 @@ class AgentService final : public v1::Agent::Service {
   std::uint32_t hooks_running_ = 0;
   ControllerFence fence_;
   hooks::HookRunner hooks_;
+  guest::qemu::InstalledQemu usual_qemu_{guest::kUsualQemu};
 };
 
 }  // namespace sluice::agent

@@ -45,7 +45,8 @@ Json to_json(const v1::HostInfo& host) {
           {"boot_id", host.boot_id()},
           {"kernel", host.kernel()},
           {"cpu_level", host.cpu_level()},
-          {"package_version", host.package_version()}};
+          {"package_version", host.package_version()},
+          {"qemu_version", host.qemu_version()}};
 }
 
 Json to_json(const v1::GuestInfo& guest) {

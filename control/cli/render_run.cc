@@ -115,6 +115,7 @@ std::string render_preview(const v1::Preview& preview) {
   std::string text = rows.size() > 1 ? render_table(rows) : "nothing has to move\n";
   text += totals;
   if (preview.hosts_size() > 1) text += fmt::format("in all: {}\n", estimate(preview));
+  if (!preview.one_way().empty()) text += preview.one_way() + "\n";
   if (!preview.begins().empty())
     text += fmt::format("waits for its window, which opens {}\n", preview.begins());
   return text;

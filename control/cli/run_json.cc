@@ -17,7 +17,8 @@ Json to_json(const v1::ClusterHost& host) {
           {"labels", Json(host.labels())},
           {"link_bits_per_second", host.link_bits_per_second()},
           {"cpu_level", host.cpu_level()},
-          {"package_version", host.package_version()}};
+          {"package_version", host.package_version()},
+          {"qemu_version", host.qemu_version()}};
 }
 
 Json to_json(const v1::Preview& preview) {
@@ -46,6 +47,7 @@ Json to_json(const v1::Preview& preview) {
     hosts.push_back(std::move(document));
   }
   return {{"begins", preview.begins()},
+          {"one_way", preview.one_way()},
           {"estimate_s", preview.seconds()},
           {"estimate_low_s", preview.low_seconds()},
           {"estimate_high_s", preview.high_seconds()},

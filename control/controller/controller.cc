@@ -285,6 +285,7 @@ patch::Facts Controller::facts(const Hosts& hosts, const std::string& run) const
     for (const auto& guest : host.guests) {
       if (host.reachable && guest.state() == "incoming") out.incoming.insert(guest.name());
     }
+    out.qemu_series = planner::parse_qemu_series(host.info.qemu_version()).value_or(0);
     if (host.info.has_waited_share()) out.waited_share = host.info.waited_share();
     out.hooks = {host.info.hooks().begin(), host.info.hooks().end()};
     if (const auto mark = marks_.find(name); mark != marks_.end()) {
@@ -415,6 +416,7 @@ v1::ClusterInfo Controller::cluster() {
       out.set_link_bits_per_second(host.info.link_bits_per_second());
       out.set_cpu_level(host.info.cpu_level());
       out.set_package_version(host.info.package_version());
+      out.set_qemu_version(host.info.qemu_version());
       for (const auto& hook : host.info.hooks()) out.add_hooks(hook);
       for (const auto& [guest, about] : placed) {
         if (about.host() == name) out.add_guests(guest);

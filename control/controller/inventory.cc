@@ -158,6 +158,7 @@ planner::Cluster make_cluster(const Hosts& hosts, const Config& config,
     out.guest_overhead_bytes = config.guest_overhead_bytes;
     // Where it is not known nothing is refused for it: the agent that takes a guest in looks again.
     out.cpu_level = host.info.cpu_level() == 0 ? kCpuLevelMax : host.info.cpu_level();
+    out.qemu_series = planner::parse_qemu_series(host.info.qemu_version()).value_or(0);
     // Guests' processors are not counted: an agent does not know what QEMU was told.
     out.cores = host.info.cores();
     const std::uint64_t bits = host.info.link_bits_per_second() != 0
@@ -193,6 +194,9 @@ planner::Cluster make_cluster(const Hosts& hosts, const Config& config,
     if (guest.has_figures()) add_figures(guest.figures(), out);
     out.cpu_level = guest.cpu_level();
     out.cpu_level_from_host = guest.cpu_level_from_host();
+    // Of another binary than hosts speak of, they say nothing.
+    if (guest.usual_qemu())
+      out.qemu_series = planner::parse_qemu_series(guest.qemu_version()).value_or(0);
     for (std::size_t i = 0; i < config.groups.size(); ++i) {
       const auto& members = config.groups[i].guests;
       if (std::find(members.begin(), members.end(), name) != members.end())

@@ -74,6 +74,7 @@ Expected<void> plan_host(const patch::Plan& plan, planner::Cluster cluster,
     options.closed.push_back(!open);
   }
   apply_policies(plan, facts, host, cluster);
+  cluster.qemu_series_meant = plan.expected_qemu;
   const auto at = std::find_if(cluster.hosts.begin(), cluster.hosts.end(),
                                [&](const auto& other) { return other.name == host.host(); });
   const auto drain = planner::plan_drain(
@@ -102,6 +103,7 @@ Expected<v1::Preview> make_preview(const patch::Plan& plan, const planner::Clust
                                    const patch::Facts& facts,
                                    const planner::DurationModel& durations) {
   v1::Preview preview;
+  preview.set_one_way(patch::lost_by_newer_qemu(plan, facts));
   if (!plan.window.open(facts.now_ms)) {
     if (const auto opens_ms = plan.window.opens_ms(facts.now_ms))
       preview.set_begins(patch::time_text(plan.window, *opens_ms));

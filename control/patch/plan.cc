@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "control/model/table_reader.h"
+#include "control/planner/model.h"
 
 namespace sluice::patch {
 namespace {
@@ -229,9 +230,11 @@ void read_stages(TableReader& root, Plan& plan) {
     reader.integer("timeout_s", plan.reboot_timeout_s, 1, 86'400);
   });
   root.subtable("expect", [&](TableReader& reader) {
-    reader.refuse_unknown({"version", "kernel", "paths"});
+    reader.refuse_unknown({"version", "kernel", "qemu", "paths"});
     reader.text("version", plan.expected_version);
     reader.text("kernel", plan.expected_kernel);
+    reader.parsed("qemu", plan.expected_qemu, "a version of QEMU such as \"8.2\"",
+                  planner::parse_qemu_series);
     reader.boolean("paths", plan.check_paths);
   });
   root.subtable("canary", [&](TableReader& reader) {

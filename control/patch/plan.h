@@ -75,7 +75,10 @@ struct Plan {
   std::uint32_t reboot_timeout_s = 900;
   std::string expected_version;  // what `version` must print after the patch
   std::string expected_kernel;   // what uname -r must say after the patch
-  bool check_paths = true;       // whether frames of the full MTU reach a peer, and come back
+  // What hosts must have after the patch, and what guests may go to for good; 0: the patch leaves
+  // QEMU as it is. See planner::parse_qemu_series().
+  std::uint32_t expected_qemu = 0;
+  bool check_paths = true;  // whether frames of the full MTU reach a peer, and come back
 
   std::string canary_definition;  // a guest file's text; empty: no canary
   Placement placement = Placement::kHome;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <limits>
 #include <numeric>
 
 #include "control/planner/occupancy.h"
@@ -25,6 +26,7 @@ class PlannedMover::Proposal {
       : query_(query), cluster_(std::move(cluster)) {
     options_.search.schedules_max = kSchedulesMax;
     options_.move_time = move_time;
+    cluster_.qemu_series_meant = query.qemu_meant;
     for (HostId host = 0; host < cluster_.hosts.size(); ++host) {
       const std::string& name = cluster_.hosts[host].name;
       host_of_[name] = host;
@@ -172,7 +174,10 @@ class PlannedMover::Proposal {
     if (destinations.empty()) return;
     planner::PlanOptions options = options_;
     options.closed.assign(cluster_.hosts.size(), false);
-    const auto plan = planner::plan_moves(cluster_, destinations, options);
+    // What a home has that was newer all the time, or that the plan means, is meant.
+    planner::Cluster homeward = cluster_;
+    homeward.qemu_series_meant = std::numeric_limits<std::uint32_t>::max();
+    const auto plan = planner::plan_moves(homeward, destinations, options);
     if (!plan) return explain_all(destinations, plan.error().message);
     start(*plan, "home again");
     std::vector<GuestId> wanted;

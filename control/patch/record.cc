@@ -5,6 +5,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "control/planner/model.h"
+
 namespace sluice::patch {
 namespace {
 
@@ -67,6 +69,7 @@ Json to_json(const Baseline& baseline) {
   if (baseline.link_bits_per_second != 0) json["link"] = baseline.link_bits_per_second;
   if (baseline.cpu_level != 0) json["cpu_level"] = baseline.cpu_level;
   if (baseline.waited_share) json["waited_share"] = *baseline.waited_share;
+  if (baseline.qemu_series != 0) json["qemu"] = planner::qemu_series_text(baseline.qemu_series);
   return json;
 }
 Json to_json(const Intent& intent) {
@@ -147,6 +150,11 @@ Baseline baseline_of(const Json& json) {
   if (json.contains("link")) baseline.link_bits_per_second = whole<std::uint64_t>(json.at("link"));
   if (json.contains("cpu_level")) baseline.cpu_level = whole<std::uint32_t>(json.at("cpu_level"));
   if (json.contains("waited_share")) baseline.waited_share = json.at("waited_share").get<double>();
+  if (json.contains("qemu")) {
+    const auto series = planner::parse_qemu_series(json.at("qemu").get<std::string>());
+    if (!series) refuse("the host's QEMU is not known");
+    baseline.qemu_series = *series;
+  }
   return baseline;
 }
 

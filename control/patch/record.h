@@ -55,6 +55,7 @@ struct Baseline {
   std::uint32_t cpu_level = 0;             // 0: not known
   // Of the time that its guests wanted a core, the share that they waited for one.
   std::optional<double> waited_share{};
+  std::uint32_t qemu_series = 0;  // as in planner::Host
 };
 
 enum class ActionKind : std::uint8_t {

@@ -58,6 +58,7 @@ struct HostFacts {
   std::uint64_t link_bits_per_second = 0;  // for migrations; 0: not known
   std::uint32_t cpu_level = 0;             // 0: not known
   std::optional<double> waited_share{};    // as in Baseline
+  std::uint32_t qemu_series = 0;           // as in planner::Host
 };
 
 struct Move {
@@ -127,6 +128,7 @@ struct MoveQuery {
   // both hosts and in their groups; for a link nobody waits on account of the latter.
   std::vector<Move> under_way;
   std::vector<Move> under_way_unwatched;
+  std::uint32_t qemu_meant = 0;  // to so new a QEMU guests may go for good
 };
 
 struct MoveAnswer {
@@ -352,6 +354,13 @@ class Run {
   bool paths_known(Decision& decision, const std::string& name) const;
   [[nodiscard]] std::string downtime_regression(const std::vector<Task>& before,
                                                 const std::vector<Task>& after) const;
+  // Why the QEMU that it has now is not what the plan expects, or would trap its guests; empty: it
+  // is. See run_qemu.cc.
+  [[nodiscard]] std::string unexpected_qemu(const Decision& decision,
+                                            const std::string& name) const;
+  // No other host could take its canary, since none has so new a QEMU yet.
+  [[nodiscard]] bool is_first_with_its_qemu(const Decision& decision,
+                                            const std::string& name) const;
   // A guest whose home this is and whom its CPU is not good for any more; empty: none.
   [[nodiscard]] std::string shut_out_of(const Decision& decision, const std::string& name) const;
   void healthy_or_fail(Decision& decision, const std::string& name) const;
@@ -400,6 +409,12 @@ class Run {
 // that are no run's.
 void note_moves(Facts& facts, const std::string& run, const std::vector<const Run*>& runs,
                 const std::vector<Move>& moving);
+
+// What guests lose for good by the plan's newer QEMU, in a line for the operator who asks for it;
+// empty: nothing.
+[[nodiscard]] std::string lost_by_newer_qemu(const Plan& plan, const Facts& facts);
+// Why guests that go to the plan's QEMU could not go on from there, or home; nothing if they can.
+[[nodiscard]] Expected<void> admit_qemu(const Plan& plan, const Facts& facts);
 
 // What would keep the plan from being run: hosts and hooks that do not exist, a window that is
 // over, guests that must never move. One line that names the thing and the remedy.

@@ -36,6 +36,7 @@ void Run::canary(Decision& decision, const std::string& name) const {
   for (const char* purpose : {"canary-start", "canary-out", "canary-in"}) {
     const TaskState state = state_of(name, purpose);
     if (state == TaskState::kOk) continue;
+    if (state == TaskState::kNone && latest(name, "canary-stop").intent != nullptr) break;
     if (state == TaskState::kOpen) return;
     if (state == TaskState::kFailed) {
       return decision.fail(
@@ -52,6 +53,7 @@ void Run::canary(Decision& decision, const std::string& name) const {
       intent.to = canary_target(decision, name);
       const std::string what = "canary of " + name;
       const bool waits = intent.to.empty();
+      if (waits && is_first_with_its_qemu(decision, name)) break;
       if (!waits || room_may_come(decision, name)) {
         decision.patience.renew(what);
       } else if (decision.patience.is_over(what, decision.facts.now_ms)) {
@@ -66,7 +68,9 @@ void Run::canary(Decision& decision, const std::string& name) const {
     return decision.fail(
         name, "the canary could not be stopped: " + latest(name, "canary-stop").outcome->detail);
   }
-  decision.step(name, HostEvent::kCanaryPassed, "to " + partner + " and back");
+  decision.step(name, HostEvent::kCanaryPassed,
+                partner.empty() ? "it ran, and no other host has so new a QEMU that it could go to"
+                                : "to " + partner + " and back");
 }
 
 // Ended, or given up.

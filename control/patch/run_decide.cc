@@ -40,7 +40,8 @@ Facts Run::with_guests_down(Facts facts) const {
 std::vector<Record> Run::decide_for(const Facts& facts, const Mover& mover,
                                     Patience& patience) const {
   // Its plan was checked before it was created.
-  if (state_ == RunState::kDraft) return {{facts.now_ms, RunStep{RunEvent::kAdmit, ""}}};
+  if (state_ == RunState::kDraft)
+    return {{facts.now_ms, RunStep{RunEvent::kAdmit, lost_by_newer_qemu(plan_, facts)}}};
   if (state_ == RunState::kAdmitted) return {{facts.now_ms, RunStep{RunEvent::kStart, ""}}};
   Decision decision{facts, mover, patience, intents_.size() + 1};
   for (const auto& [name, guest] : facts.guests) {
@@ -223,6 +224,7 @@ bool Run::is_seen_again(const Facts& facts, const Intent& move) {
 MoveQuery Run::query_for(const Decision& decision) const {
   MoveQuery query;
   query.facts = &decision.facts;
+  query.qemu_meant = plan_.expected_qemu;
   query.under_way = moves_under_way();
   const auto& others = decision.facts.moves_of_others;
   query.under_way.insert(query.under_way.end(), others.begin(), others.end());
@@ -438,6 +440,7 @@ Expected<void> admit(const Plan& plan, const Facts& facts, const Mover& mover) {
     MoveQuery query;
     query.facts = &facts;
     query.emptying = {name};
+    query.qemu_meant = plan.expected_qemu;
     query.under_way = facts.moves_of_others;
     query.under_way_unwatched = facts.moves_by_hand;
     for (const auto& [other, about] : facts.hosts) {
@@ -454,7 +457,7 @@ Expected<void> admit(const Plan& plan, const Facts& facts, const Mover& mover) {
                                                       name, answer.stuck.begin()->second));
     }
   }
-  return {};
+  return admit_qemu(plan, facts);
 }
 
 }  // namespace sluice::patch

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "control/patch/run.h"
+#include "control/planner/model.h"
 
 namespace sluice::patch {
 
@@ -26,6 +27,11 @@ inline double median(std::vector<double> values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());
   return *middle;
+}
+
+// Of a host whose QEMU may not be known.
+inline std::string qemu_text(std::uint32_t series) {
+  return series == 0 ? "not known" : planner::qemu_series_text(series);
 }
 
 struct Run::Decision {

@@ -166,9 +166,10 @@ void Run::precheck(Decision& decision, const std::string& name) const {
   if (!paths_known(decision, name)) return;
   if (!host.baseline) {
     const Task version = latest(name, "version-before");
-    return decision.add(Baseline{
-        name, facts.boot_id, version.outcome == nullptr ? "" : trimmed(version.outcome->detail),
-        facts.kernel, guests, facts.link_bits_per_second, facts.cpu_level, facts.waited_share});
+    return decision.add(Baseline{name, facts.boot_id,
+                                 version.outcome == nullptr ? "" : trimmed(version.outcome->detail),
+                                 facts.kernel, guests, facts.link_bits_per_second, facts.cpu_level,
+                                 facts.waited_share, facts.qemu_series});
   }
   // What an operator cordoned is not this run's to give back.
   if (!host.cordoned_here && facts.cordoned_by.empty())
@@ -356,6 +357,8 @@ void Run::verifying(Decision& decision, const std::string& name) const {
   }
   if (const std::string trap = shut_out_of(decision, name); !trap.empty())
     return decision.fail(name, trap);
+  if (const std::string other = unexpected_qemu(decision, name); !other.empty())
+    return decision.fail(name, other);
   if (!paths_good(decision, name, "paths")) return;
   decision.step(name, HostEvent::kVerified,
                 version.empty() ? "kernel " + kernel : "version " + version);
@@ -401,6 +404,11 @@ void Run::verify_old(Decision& decision, const std::string& name) const {
   if (decision.host(name)->kernel != before.kernel) {
     return decision.fail(name, fmt::format("after the rollback its kernel is {}, it was {}",
                                            decision.host(name)->kernel, before.kernel));
+  }
+  if (before.qemu_series != 0 && decision.host(name)->qemu_series != before.qemu_series) {
+    return decision.fail(name, fmt::format("after the rollback its QEMU is {}, it was {}",
+                                           qemu_text(decision.host(name)->qemu_series),
+                                           qemu_text(before.qemu_series)));
   }
   if (!paths_good(decision, name, "paths-old")) return;
   std::string failure;

@@ -117,7 +117,7 @@ class Reader {
 };
 
 void read_qemu(Reader& reader, const toml::table& root, Definition& definition) {
-  definition.qemu_binary = "qemu-system-x86_64";
+  definition.qemu_binary = kUsualQemu;
   const toml::table* table = reader.table(root, "qemu", "[qemu]");
   if (table == nullptr) return;
   reader.refuse_unknown_keys(*table, "[qemu]", {"binary", "args"});

@@ -18,6 +18,9 @@
 
 namespace sluice::guest {
 
+// The binary of guests that name no other, looked up in PATH.
+inline constexpr const char* kUsualQemu = "qemu-system-x86_64";
+
 // What a user writes in a guest file; see docs/guests.md. Parsed by definition.h.
 struct Definition {
   std::string name;    // [a-z0-9][a-z0-9-]{0,62}: it becomes a directory and a socket name

@@ -30,6 +30,7 @@ Facts Cluster::facts() const {
     out.quarantined = host.quarantined;
     out.told_out_of_service = host.quarantined || !host.cordoned_by.empty();
     out.cpu_level = host.patched && faults_.older_cpu_after_patch == name ? 3 : 4;
+    out.qemu_series = qemu_of(host);
     out.waited_share = host.patched && faults_.busy_after_patch == name ? 0.45 : 0.1;
     out.hooks = {"patch", "version", "rollback", "before", "after"};
   }
@@ -147,6 +148,7 @@ bool Cluster::begin(std::uint64_t epoch, const Run& run, const Intent& intent, b
           const auto before = stopped.find(intent.guest);
           guests[intent.guest] = before == stopped.end() ? SimGuest{at, 1} : before->second;
           guests[intent.guest].host = at;
+          guests[intent.guest].qemu_series = qemu_of(hosts.at(at));
           stopped.erase(intent.guest);
           check_room(at);
         }
@@ -163,6 +165,9 @@ bool Cluster::begin(std::uint64_t epoch, const Run& run, const Intent& intent, b
 void Cluster::migrate(const Intent& intent, const std::string& key) {
   const auto guest = guests.find(intent.guest);
   Outcome refused{intent.id, false, "the guest is not there"};
+  const std::uint32_t target = qemu_of(hosts.at(intent.to));
+  if (guest != guests.end() && target != 0 && target < guest->second.qemu_series)
+    violations.push_back(intent.guest + " is sent to an older QEMU on " + intent.to);
   const bool possible = guest != guests.end() && guest->second.host == intent.from &&
                         moving_.count(intent.guest) == 0 && hosts.at(intent.to).up;
   if (!possible) {
@@ -195,7 +200,9 @@ void Cluster::migrate(const Intent& intent, const std::string& key) {
       outcome.ok = false;
       outcome.detail = "the link went quiet";
     } else {
-      guests.at(intent.guest).host = intent.to;
+      SimGuest& moved = guests.at(intent.guest);
+      moved.host = intent.to;
+      if (moved.qemu_series != 0) moved.qemu_series = qemu_of(hosts.at(intent.to));
       ++migrations[intent.guest];
       if (faults_.silent_after_first_move_from == intent.from) silence(intent.from);
     }
@@ -220,6 +227,10 @@ void Cluster::move_by_hand(const std::string& guest, const std::string& to, Time
     incoming_.erase(guest);
     guests.at(guest).host = to;
   });
+}
+
+std::uint32_t Cluster::qemu_of(const SimHost& host) const {
+  return host.patched && faults_.qemu_of_patch != 0 ? faults_.qemu_of_patch : host.qemu_series;
 }
 
 void Cluster::silence(const std::string& host) {
@@ -343,6 +354,7 @@ PlannedMover make_mover(const Cluster& cluster) {
     out.name = name;
     out.memory_bytes = host.memory_gib * kGib;
     out.cores = 64;
+    out.qemu_series = cluster.facts().hosts.at(name).qemu_series;
     for (auto* link : {&out.transmit, &out.receive}) {
       *link = static_cast<planner::LinkId>(view.links.size());
       view.links.push_back({name + (link == &out.transmit ? " out" : " in"), kLinkBytesPerSecond});
@@ -361,6 +373,7 @@ PlannedMover make_mover(const Cluster& cluster) {
     out.memory_bytes = guest.memory_gib * kGib;
     out.populated_bytes = out.memory_bytes;
     out.cores = 1;
+    out.qemu_series = guest.qemu_series;
     view.guests.push_back(out);
   }
   return {view, [](const planner::Guest& guest, std::uint64_t bytes_per_second) {

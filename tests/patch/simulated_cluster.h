@@ -32,6 +32,7 @@ struct Faults {
   std::string narrow_after_patch{};       // its switch port carries no jumbo frames any more
   std::string narrow_always{};            // and never did
   std::string older_cpu_after_patch{};    // its firmware takes features of the CPU away
+  std::uint32_t qemu_of_patch = 0;        // hosts have this series after it; 0: as before
   std::string patch_hook_fails_on{};
   std::string patch_reboots{};        // the patch hook reboots this host
   std::string component_fails_for{};  // a guest, whose hooks fail
@@ -64,6 +65,7 @@ struct SimHost {
   std::uint64_t epoch = 0;
   std::string cordoned_by{};
   bool quarantined = false;
+  std::uint32_t qemu_series = 0;
 };
 
 struct SimGuest {
@@ -71,6 +73,7 @@ struct SimGuest {
   std::uint64_t memory_gib = 4;
   GuestPolicy policy = GuestPolicy::kLive;
   std::uint32_t cpu_level = 0;
+  std::uint32_t qemu_series = 0;  // that it runs on; 0: none
 };
 
 class Cluster {
@@ -128,6 +131,7 @@ class Cluster {
   void after(TimeMs delay_ms, std::function<void()> happen);
   void tell(Outcome outcome);
   void migrate(const Intent& intent, const std::string& key);
+  [[nodiscard]] std::uint32_t qemu_of(const SimHost& host) const;
   void silence(const std::string& host);
   void lose(const Intent& intent, const std::string& key);
   void run_hook(const Intent& intent, const std::string& key);

@@ -79,6 +79,17 @@ TEST_F(InventoryTest, CpuLevelsReachThePlanner) {
   EXPECT_TRUE(cluster.guests[0].cpu_level_from_host);
 }
 
+TEST_F(InventoryTest, QemusSeriesReachThePlannerForGuestsOfTheUsualBinary) {
+  hosts_["h1"].info.set_qemu_version("8.2.1");
+  guest().set_qemu_version("7.2.22");
+  const auto plain = make_cluster(hosts_, config_);
+  EXPECT_EQ(plain.hosts[0].qemu_series, planner::parse_qemu_series("8.2"));
+  EXPECT_EQ(plain.hosts[1].qemu_series, 0U) << "its agent does not say";
+  EXPECT_EQ(plain.guests[0].qemu_series, 0U) << "hosts say nothing of its binary";
+  guest().set_usual_qemu(true);
+  EXPECT_EQ(planned().qemu_series, planner::parse_qemu_series("7.2"));
+}
+
 TEST_F(InventoryTest, AHostIsCheckedWithThoseThatItKnowsAndThatAnswer) {
   for (int i = 3; i <= 12; ++i) hosts_["h" + std::to_string(i)].reachable = true;
   auto& info = hosts_["h2"].info;

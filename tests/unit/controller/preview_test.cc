@@ -72,6 +72,25 @@ TEST_F(PreviewOf, GuestsGoWhereTheyMay) {
   for (const v1::PreviewMove& move : all.hosts(0).moves()) EXPECT_EQ(move.to(), "h3");
 }
 
+TEST_F(PreviewOf, NamesWhatIsLostByANewerQemu) {
+  const std::uint32_t older = *planner::parse_qemu_series("7.2");
+  const std::uint32_t newer = *planner::parse_qemu_series("8.2");
+  for (auto& [name, host] : facts_.hosts) host.qemu_series = older;
+  for (auto& host : builder_.cluster.hosts) host.qemu_series = older;
+  for (auto& guest : builder_.cluster.guests) guest.qemu_series = older;
+  EXPECT_EQ(preview().one_way(), "");
+  plan_.expected_qemu = newer;
+  plan_.hosts = {"h1", "h2"};
+  EXPECT_EQ(
+      preview().one_way(),
+      "guests that come to QEMU 8.2 do not go back to 7.2: a host that fails when it has some "
+      "is emptied into hosts with 8.2 alone, and rolled back only after that; until a second "
+      "host has it, the first one, h1, would end in quarantine with its guests running");
+  facts_.hosts["h3"].qemu_series = newer;
+  builder_.cluster.hosts[2].qemu_series = newer;
+  EXPECT_EQ(preview().one_way().find("until a second"), std::string::npos);
+}
+
 TEST_F(PreviewOf, SaysWhenTheWindowOpensAndWhichWaveAHostIsOf) {
   plan_.hosts = {"h1", "h2", "h3"};
   plan_.waves = {1, 2};

@@ -115,6 +115,8 @@ TEST(PlanFile, ErrorsNameTheLineAndTheThing) {
             "plan.toml:5:16: refill.percent must grow, from above 0 to 100");
   EXPECT_EQ(error_of(std::string(kMinimal) + "[refill]\nplacement = 'away'\n"),
             "plan.toml:5:13: refill.placement = \"away\": expected \"home\" or \"rolling\"");
+  EXPECT_EQ(error_of(std::string(kMinimal) + "[expect]\nqemu = 'newest'\n"),
+            "plan.toml:5:8: expect.qemu = \"newest\": expected a version of QEMU such as \"8.2\"");
   EXPECT_EQ(error_of(std::string(kMinimal) + "[expect]\nversion = '2'\n"),
             "plan.toml:1:1: expect.version needs hooks.version, which prints it");
   EXPECT_EQ(error_of("name = 'a'\nhosts = ['h1']\nhooks.patch = '../../bin/sh'\n"),

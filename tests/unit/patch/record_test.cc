@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "control/planner/model.h"
+
 namespace sluice::patch {
 namespace {
 
@@ -57,6 +59,7 @@ TEST(Records, EveryKindReadsBackAsItWasWritten) {
       {4, Baseline{"h1", "a", "1", "6.1", {"g1", "g2"}}},
       {4, Baseline{"h1", "a", "1", "6.1", {}, 9'300'000'000}},
       {4, Baseline{"h1", "a", "1", "6.1", {}, 9'300'000'000, 4, 0.125}},
+      {4, Baseline{"h1", "a", "1", "6.1", {}, 0, 0, {}, *planner::parse_qemu_series("7.2")}},
       {4, Intent{9, ActionKind::kCheckPaths, "paths", "h1"}},
       intent_record(),
       {5, hook},
