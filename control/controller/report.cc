@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 
+#include "control/controller/report_stages.h"
 #include "control/controller/run_view.h"
 
 namespace sluice::controller {
@@ -46,8 +47,9 @@ std::string time_text(TimeMs at_ms) {
   return fmt::format("{:%Y-%m-%d %H:%M:%S}", fmt::gmtime(static_cast<std::time_t>(at_ms / 1000)));
 }
 
-// "+8 %"
+// "+8 %"; nothing where there is nothing to compare with.
 std::string deviation(double measured, double expected) {
+  if (expected <= 0) return {};
   return fmt::format("{:+.0f} %", (measured / expected - 1) * 100);
 }
 
@@ -155,6 +157,12 @@ void add_head(const patch::Run& run, std::string& text) {
   text += "\n";
 }
 
+// "4.0 (3.0 to 6.0)"
+std::string estimate_text(const patch::Estimate& expected) {
+  return fmt::format("{:.1f} ({:.1f} to {:.1f})", expected.seconds, expected.low_seconds,
+                     expected.high_seconds);
+}
+
 void add_hosts(const patch::Run& run, const patch::Facts& facts, const Story& story,
                std::string& text) {
   text +=
@@ -167,17 +175,28 @@ void add_hosts(const patch::Run& run, const patch::Facts& facts, const Story& st
     const HostStory& drain = told == story.hosts.end() ? none : told->second;
     const auto found = run.estimates().find(name);
     const bool expected = found != run.estimates().end();
-    text +=
-        fmt::format("| {} | {} | {} | {} | {} | {} | {} |\n", name, patch::to_string(host.state),
-                    drain.drained ? fmt::format("{:.1f}", drain.drain_seconds) : "",
-                    expected ? fmt::format("{:.1f} ({:.1f} to {:.1f})", found->second.seconds,
-                                           found->second.low_seconds, found->second.high_seconds)
-                             : "",
-                    expected && drain.drained && found->second.seconds > 0
-                        ? deviation(drain.drain_seconds, found->second.seconds)
-                        : "",
-                    expected ? fmt::format("{:.1f}", found->second.bound_seconds) : "",
-                    cell(remark_on(run, name, facts)));
+    text += fmt::format(
+        "| {} | {} | {} | {} | {} | {} | {} |\n", name, patch::to_string(host.state),
+        drain.drained ? fmt::format("{:.1f}", drain.drain_seconds) : "",
+        expected ? estimate_text(found->second) : "",
+        expected && drain.drained ? deviation(drain.drain_seconds, found->second.seconds) : "",
+        expected ? fmt::format("{:.1f}", found->second.bound_seconds) : "",
+        cell(remark_on(run, name, facts)));
+  }
+}
+
+void add_stages(const std::vector<StageSum>& stages, std::string& text) {
+  text +=
+      "\nSums over the hosts that have gone through each stage.\n\n"
+      "| stage | hosts | measured in s | expected | deviation | lower bound |\n"
+      "|---|---|---|---|---|---|\n";
+  std::vector<StageSum> rows = stages;
+  rows.push_back(sum_of_expected(stages));
+  for (const StageSum& row : rows) {
+    text += fmt::format("| {} | {} | {:.1f} | {} | {} | {} |\n", row.name, row.hosts,
+                        row.measured_seconds, row.expected ? estimate_text(*row.expected) : "",
+                        row.expected ? deviation(row.measured_seconds, row.expected->seconds) : "",
+                        row.expected ? fmt::format("{:.1f}", row.expected->bound_seconds) : "");
   }
 }
 
@@ -205,12 +224,11 @@ void add_moves(const patch::Run& run, std::string& text) {
     const patch::Outcome none;
     const auto& end = task.outcome == nullptr ? none : *task.outcome;
     const double expected = task.intent->expected_seconds;
-    text += fmt::format("| {} | {} | {} | {} | {:.1f} | {:.2f} | {} | {} | {:.2f} | {} |\n",
-                        task.intent->guest, task.intent->from, task.intent->to,
-                        cell(task.intent->reason), end.downtime_ms, end.seconds,
-                        expected > 0 ? fmt::format("{:.2f}", expected) : "",
-                        expected > 0 && end.ok ? deviation(end.seconds, expected) : "",
-                        end.goodput_gbps, state_of(task));
+    text += fmt::format(
+        "| {} | {} | {} | {} | {:.1f} | {:.2f} | {} | {} | {:.2f} | {} |\n", task.intent->guest,
+        task.intent->from, task.intent->to, cell(task.intent->reason), end.downtime_ms, end.seconds,
+        expected > 0 ? fmt::format("{:.2f}", expected) : "",
+        end.ok ? deviation(end.seconds, expected) : "", end.goodput_gbps, state_of(task));
   }
 }
 
@@ -265,6 +283,22 @@ Json json_of_hosts(const patch::Run& run, const patch::Facts& facts, const Story
   return hosts;
 }
 
+Json json_of_stages(const std::vector<StageSum>& stages) {
+  Json document = Json::array();
+  for (const StageSum& stage : stages) {
+    Json entry = {
+        {"stage", stage.name}, {"hosts", stage.hosts}, {"measured_s", stage.measured_seconds}};
+    if (stage.expected) {
+      entry["estimate_s"] = stage.expected->seconds;
+      entry["estimate_low_s"] = stage.expected->low_seconds;
+      entry["estimate_high_s"] = stage.expected->high_seconds;
+      entry["bound_s"] = stage.expected->bound_seconds;
+    }
+    document.push_back(std::move(entry));
+  }
+  return document;
+}
+
 Json json_of_guests(const Story& story) {
   Json guests = Json::array();
   for (const auto& [name, guest] : story.guests) {
@@ -295,6 +329,7 @@ Json json_of(const patch::Run& run, const patch::Facts& facts,
     json["deviation"] = {
         {"moves", story.ratios.size()}, {"median", spread->median}, {"p90", spread->p90}};
   }
+  json["stages"] = json_of_stages(stages_of(run, records));
   json["records"] = Json::array();
   for (const auto& record : records) json["records"].push_back(Json::parse(patch::encode(record)));
   return json;
@@ -307,6 +342,11 @@ v1::Report make_report(const patch::Run& run, const patch::Facts& facts,
   const Story story = story_of(run, records);
   std::string text;
   add_head(run, text);
+  const auto stages = stages_of(run, records);
+  if (!stages.empty()) {
+    text += "\n## The whole run\n";
+    add_stages(stages, text);
+  }
   text += "\n## Hosts\n";
   add_hosts(run, facts, story, text);
   text += "\n## Guests\n";

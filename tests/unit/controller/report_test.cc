@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "control/controller/report_stages.h"
+
 namespace sluice::controller {
 namespace {
 
@@ -132,6 +134,61 @@ TEST_F(ReportOf, ComparesWhatWasExpectedWithWhatWasMeasured) {
   EXPECT_NEAR(document["deviation"]["p90"], 0.5, 1e-9);
   EXPECT_EQ(document["hosts"][0]["drain_s"], 6);
   EXPECT_EQ(document["hosts"][0]["bound_s"], 2);
+}
+
+TEST_F(ReportOf, ComparesTheWholeRun) {
+  expect_line("| emptied | 1 | 6.0 | 4.0 (3.0 to 6.0) | +50 % | 2.0 |");
+  expect_line("| what was expected, in all | 1 | 6.0 | 4.0 (3.0 to 6.0) | +50 % | 2.0 |");
+}
+
+// Two hosts of ten guests each, patched one after the other; the second fails in its soak.
+TEST(ReportStages, AreComparedWithWhatWasExpectedWhenTheRunWasAdmitted) {
+  patch::Run run("r1");
+  std::vector<patch::Record> records;
+  const auto add = [&](int second, auto body) {
+    records.push_back({kBeginMs + second * 1000, std::move(body)});
+    const auto applied = run.apply(records.back());
+    ASSERT_TRUE(applied) << applied.error().message;
+  };
+  patch::Created created{
+      "name = 'a'\nhosts = ['h1', 'h2']\n[hooks]\npatch = 'p'\n[soak]\nseconds = 30\n", ""};
+  created.estimates["h1"] = {100, 90, 120, 80};
+  created.estimates["h2"] = {50, 40, 60, 30};
+  add(0, created);
+  add(0, patch::RunStep{RunEvent::kAdmit, ""});
+  add(0, patch::RunStep{RunEvent::kStart, ""});
+  int at = 0;
+  for (const char* const host : {"h1", "h2"}) {
+    const std::vector<std::string> guests(10, "g");
+    add(at, patch::HostStep{host, HostEvent::kBegin, ""});
+    add(at, patch::Baseline{host, "boot", "1", "6.1", guests});
+    add(at, patch::HostStep{host, HostEvent::kReady, ""});
+    add(at, patch::HostStep{host, HostEvent::kDrainStarted, ""});
+    add(at += 90, patch::HostStep{host, HostEvent::kDrained, ""});
+    add(at += 5, patch::HostStep{host, HostEvent::kPatchStarted, ""});
+    add(at, patch::HostStep{host, HostEvent::kPatched, ""});
+    add(at += 300, patch::HostStep{host, HostEvent::kCameBack, ""});
+    add(at, patch::HostStep{host, HostEvent::kVerified, ""});
+    add(at, patch::HostStep{host, HostEvent::kCanaryPassed, ""});
+    add(at += 120, patch::HostStep{host, HostEvent::kRefilled, ""});
+    const bool fails = std::string(host) == "h2";
+    add(at += 30, patch::HostStep{host, fails ? HostEvent::kFailure : HostEvent::kSoaked, ""});
+  }
+  const auto stages = stages_of(run, records);
+  ASSERT_EQ(stages.size(), 4U);
+  EXPECT_EQ(stages[0].hosts, 2U);
+  EXPECT_DOUBLE_EQ(stages[0].measured_seconds, 180);
+  EXPECT_EQ(stages[0].expected, (patch::Estimate{150, 130, 180, 110}));
+  EXPECT_DOUBLE_EQ(stages[1].measured_seconds, 600);
+  EXPECT_FALSE(stages[1].expected) << "nobody knows before how long a patch takes";
+  // Ten guests come in four steps, with three gates of ten seconds between them.
+  EXPECT_EQ(stages[2].expected, (patch::Estimate{210, 190, 240, 170}));
+  EXPECT_DOUBLE_EQ(stages[2].measured_seconds, 240);
+  EXPECT_EQ(stages[3].hosts, 1U);
+  EXPECT_DOUBLE_EQ(stages[3].expected->seconds, 30);
+  const StageSum all = sum_of_expected(stages);
+  EXPECT_DOUBLE_EQ(all.expected->seconds, 390);
+  EXPECT_DOUBLE_EQ(all.measured_seconds, 450);
 }
 
 }  // namespace
