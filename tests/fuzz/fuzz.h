@@ -11,6 +11,8 @@
 #include <cstring>
 #include <span>
 
+#include "dataplane/base/expected.h"
+
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
 
 namespace sluice::fuzz {
@@ -21,6 +23,17 @@ inline void require(bool holds, const char* what) {
     std::fprintf(stderr, "violated: %s\n", what);
     std::abort();
   }
+}
+
+// Whether a parser took its input. One that does not says what is wrong with it.
+template <typename Value>
+bool accepted(const Expected<Value>& parsed) {
+  if (parsed) {
+    return true;
+  }
+  require(parsed.error().kind == ErrorKind::kInvalid, "what makes no sense is invalid");
+  require(!parsed.error().message.empty(), "an error says what is wrong");
+  return false;
 }
 
 // Reads numbers off the input; 0 where it has ended.

@@ -9,19 +9,10 @@
 namespace sluice::agent {
 namespace {
 
+using fuzz::accepted;
 using fuzz::require;
 
 constexpr std::uint64_t kRamPages = 8192;
-
-template <typename Value>
-bool accepted(const Expected<Value>& parsed) {
-  if (parsed) {
-    return true;
-  }
-  require(parsed.error().kind == ErrorKind::kInvalid, "what makes no sense is invalid");
-  require(!parsed.error().message.empty(), "an error says what is wrong");
-  return false;
-}
 
 dpdk::PortInfo local_port() {
   dpdk::PortInfo info;

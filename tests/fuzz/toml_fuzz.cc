@@ -14,19 +14,10 @@
 namespace sluice {
 namespace {
 
+using fuzz::accepted;
 using fuzz::require;
 
 const std::string source_name = "/etc/f.toml";
-
-template <typename Value>
-bool accepted(const Expected<Value>& parsed) {
-  if (parsed) {
-    return true;
-  }
-  require(parsed.error().kind == ErrorKind::kInvalid, "a file with mistakes is invalid");
-  require(!parsed.error().message.empty(), "an error says what is wrong");
-  return false;
-}
 
 void check_agent(std::string_view text) {
   const auto config = agent::parse_config(text, source_name);
