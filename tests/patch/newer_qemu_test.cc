@@ -22,11 +22,11 @@ Scenario newer_qemu(bool expected) {
 }
 
 // With what a scenario has changed of its faults.
-End run_on_older(Scenario scenario) {
+End run_on_older(Scenario scenario, const std::vector<Death>& deaths = {}) {
   scenario.cluster = make_cluster(scenario);
   for (auto& [name, host] : scenario.cluster->hosts) host.qemu_series = kOlder;
   for (auto& [name, guest] : scenario.cluster->guests) guest.qemu_series = kOlder;
-  return run_to_end(scenario);
+  return run_to_end(scenario, deaths);
 }
 
 TEST(NewerQemu, GuestsGoToItWhenThePlanExpectsIt) {
@@ -40,6 +40,16 @@ TEST(NewerQemu, GuestsGoToItWhenThePlanExpectsIt) {
     for (const auto& [name, guest] : end.cluster.guests)
       on_newer += guest.qemu_series == kNewer ? 1 : 0;
     EXPECT_EQ(on_newer, 8U);
+  }
+}
+
+TEST(NewerQemu, TheRunEndsTheSameWhateverRecordItsControllerDiesAt) {
+  const End alive = run_on_older(newer_qemu(true));
+  for (std::uint64_t record = 2; record < alive.records; record += 3) {
+    for (const bool written : {true, false}) {
+      SCOPED_TRACE(fmt::format("record {} written {}", record, written));
+      EXPECT_EQ(run_on_older(newer_qemu(true), {{record, written}}).text, alive.text);
+    }
   }
 }
 
