@@ -58,7 +58,7 @@ void MigrationDestination::run() {
     serve();
   } catch (const std::exception& exception) {
     if (state_ == model::DestinationState::kRunning) {
-      agent_.outcomes.mark_running(session_, guest_.name());
+      agent_.outcomes.mark_running(session_);
       return finish();
     }
     fail_session({ErrorKind::kFailed, fmt::format("host {} cannot go on with this migration: {}",
@@ -148,19 +148,20 @@ Expected<void> MigrationDestination::prepare(const v1::Prepare& request) {
   if (auto admitted = agent_.cordon.admit(request.by_controller(), Cordon::Clock::now()); !admitted)
     return admitted;
   if (request.session() == 0) return fail(ErrorKind::kInvalid, "session 0 is not valid");
-  if (!agent_.outcomes.begin(request.session())) {
+  const auto description = model::parse_description(request.guest_description_json());
+  if (!description) return tl::unexpected<Error>(description.error());
+  if (!agent_.outcomes.begin(request.session(), description->definition.name, request.from())) {
     return fail(ErrorKind::kBusy,
                 fmt::format("session {:016x} was used before", request.session()));
   }
   session_ = request.session();
   from_ = request.from();
-  return make_twin(request).and_then([&] { return receive(request); });
+  return make_twin(request, *description).and_then([&] { return receive(request); });
 }
 
-Expected<void> MigrationDestination::make_twin(const v1::Prepare& request) {
-  const auto description = model::parse_description(request.guest_description_json());
-  if (!description) return tl::unexpected<Error>(description.error());
-  const auto& definition = description->definition;
+Expected<void> MigrationDestination::make_twin(const v1::Prepare& request,
+                                               const guest::Description& description) {
+  const auto& definition = description.definition;
   events_ = agent_.router.open(session_, definition.name);
   if (!events_) {
     return fail(ErrorKind::kBusy,
@@ -172,7 +173,7 @@ Expected<void> MigrationDestination::make_twin(const v1::Prepare& request) {
                                                      agent_.config.host, definition.driver));
   }
   auto claim = agent_.registry.create(definition.name, definition.memory_bytes, from_, [&] {
-    return driver->second->prepare_incoming(*description);
+    return driver->second->prepare_incoming(description);
   });
   if (!claim) return tl::unexpected<Error>(claim.error());
   guest_ = std::move(*claim);
@@ -299,7 +300,7 @@ Expected<void> MigrationDestination::commit(const v1::Commit& request) {
   agent_.holds.reached(model::step_name(model::HandoverStep::kDestinationCommitHeard));
   if (!guest_.guest().alive())
     return fail(ErrorKind::kFailed, "commit refused: the twin of the guest has exited");
-  if (auto owned = agent_.outcomes.own(session_, guest_.name()); !owned) return owned;
+  if (auto owned = agent_.outcomes.own(session_); !owned) return owned;
   if (auto owner = advance(model::DestinationEvent::kCommit); !owner) return owner;
   if (auto resumed = resume_guest(); !resumed) return resumed;
   v1::DestinationMessage message;
@@ -308,7 +309,7 @@ Expected<void> MigrationDestination::commit(const v1::Commit& request) {
     (*message.mutable_running()->mutable_frames_dropped())[reason] = count;
   reply(message);
   agent_.holds.reached(model::step_name(model::HandoverStep::kDestinationRunningSaid));
-  agent_.outcomes.mark_running(session_, guest_.name());
+  agent_.outcomes.mark_running(session_);
   return {};
 }
 

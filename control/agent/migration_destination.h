@@ -49,7 +49,8 @@ class MigrationDestination {
   void serve();
   [[nodiscard]] Expected<void> handle(v1::SourceMessage& message);
   [[nodiscard]] Expected<void> prepare(const v1::Prepare& request);
-  [[nodiscard]] Expected<void> make_twin(const v1::Prepare& request);
+  [[nodiscard]] Expected<void> make_twin(const v1::Prepare& request,
+                                         const guest::Description& description);
   [[nodiscard]] Expected<void> receive(const v1::Prepare& request);
   [[nodiscard]] Expected<void> prove(const v1::Prove& request);
   [[nodiscard]] Expected<ExtentDigests> expected_digests(const v1::Prove& request) const;

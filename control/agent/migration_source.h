@@ -65,7 +65,7 @@ class MigrationSource {
     // What is known already and remains to be done; nothing: the destination must be asked.
     // kForgotten: an operator decides.
     std::optional<OutcomeAnswer> answer;
-    bool complained = false;  // of its not being done
+    std::string complaint = {};  // why it is not done, as last logged
   };
   [[nodiscard]] std::optional<Unsettled> run();
   // Any thread: ends the migration if its commit point has not been reached; the guest then runs on

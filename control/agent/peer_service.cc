@@ -74,25 +74,36 @@ grpc::Status PeerService::Receive(grpc::ServerContext* context, GrpcSourceLink::
   return grpc::Status::OK;
 }
 
-grpc::Status PeerService::GetOutcome(grpc::ServerContext* /*context*/,
+grpc::Status PeerService::GetOutcome(grpc::ServerContext* context,
                                      const v1::OutcomeRequest* request, v1::Outcome* reply) {
-  if (request->to() != agent_.config.host)
-    return model::to_status(wrong_host(request->to(), agent_.config.host));
-  reply->set_records_id(agent_.outcomes.store_id());
-  switch (agent_.outcomes.outcome(request->session())) {
+  return answer_outcome(agent_, security::peer_of(*context->auth_context()), *request, *reply);
+}
+
+grpc::Status answer_outcome(const AgentContext& agent,
+                            const std::optional<security::Identity>& caller,
+                            const v1::OutcomeRequest& request, v1::Outcome& reply) {
+  if (request.to() != agent.config.host)
+    return model::to_status(wrong_host(request.to(), agent.config.host));
+  reply.set_records_id(agent.outcomes.store_id());
+  reply.set_kind(v1::Outcome::NEVER_OWNED);
+  const auto found = agent.outcomes.look_up(request.session());
+  // Another's session of the same number: this one was never owned, or its record would be here.
+  if (!found.guest.empty() && found.guest != request.guest()) return grpc::Status::OK;
+  if (!found.from.empty()) {
+    if (auto speaks = speaks_for(caller, found.from); !speaks) return model::to_status(speaks);
+  }
+  switch (found.ownership) {
     case Ownership::kNever:
-      reply->set_kind(v1::Outcome::NEVER_OWNED);
       break;
     case Ownership::kUndecided:
-      reply->set_kind(v1::Outcome::UNDECIDED);
+      reply.set_kind(v1::Outcome::UNDECIDED);
       break;
     case Ownership::kOwned:
-      reply->set_kind(v1::Outcome::OWNED);
+      reply.set_kind(v1::Outcome::OWNED);
       break;
     case Ownership::kLost:
       // As a host that has another store than that of the session: an operator decides.
-      reply->set_kind(v1::Outcome::NEVER_OWNED);
-      reply->set_records_id(0);
+      reply.set_records_id(0);
       break;
   }
   return grpc::Status::OK;

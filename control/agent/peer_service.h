@@ -1,8 +1,11 @@
 // What one agent asks of another.
 #pragma once
 
+#include <optional>
+
 #include "control/agent/context.h"
 #include "control/proto/sluice.grpc.pb.h"
+#include "control/security/certificate.h"
 
 namespace sluice::agent {
 
@@ -22,5 +25,11 @@ class PeerService final : public v1::Peer::Service {
  private:
   AgentContext& agent_;
 };
+
+// What became of a session, for the host that was its source and about the guest that it was of;
+// PERMISSION_DENIED for any other. `caller` is nothing without TLS.
+[[nodiscard]] grpc::Status answer_outcome(const AgentContext& agent,
+                                          const std::optional<security::Identity>& caller,
+                                          const v1::OutcomeRequest& request, v1::Outcome& reply);
 
 }  // namespace sluice::agent

@@ -73,11 +73,23 @@ struct FoundFiles {
   std::vector<UnreadableFile> unreadable;
 };
 
-// An object with these texts.
+// Of discarded sessions; each takes some hundred bytes.
+constexpr std::size_t kDiscardedMax = 1U << 14U;
+
+// What an earlier version has not written is empty.
+std::string text_or_empty(const Json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+// An object with these texts. kNotFound if there is certainly no such file.
 Expected<Json> read_object(const fs::path& path, std::initializer_list<const char*> texts) {
   errno = 0;
   const std::ifstream file(path);
-  if (!file) return fail(ErrorKind::kFailed, std::system_category().message(errno));
+  if (!file) {
+    return fail(errno == ENOENT ? ErrorKind::kNotFound : ErrorKind::kFailed,
+                std::system_category().message(errno));
+  }
   std::ostringstream text;
   text << file.rdbuf();
   Json object = Json::parse(text.str(), nullptr, /*allow_exceptions=*/false);
@@ -186,9 +198,7 @@ FoundHandovers HandoverRecords::read_all() const {
   FoundHandovers found;
   for (const auto& [session, object] : files.objects) {
     // No store has the number 0: of a record without one only an operator can say the outcome.
-    const auto records = object.find("records");
-    const std::string records_id =
-        records != object.end() && records->is_string() ? records->get<std::string>() : "";
+    const std::string records_id = text_or_empty(object, "records");
     found.records.push_back({session, object["guest"], object["to"], object["address"],
                              std::strtoull(records_id.c_str(), nullptr, 16)});
   }
@@ -215,7 +225,10 @@ OutcomeRecords::OutcomeRecords(std::string directory, std::uint64_t store_id)
     : directory_(std::move(directory)), store_id_(store_id) {
   const FoundFiles files = read_objects(directory_, {"guest", "state"});
   for (const auto& [session, object] : files.objects) {
-    if (object["state"] == "owned") not_running_.emplace(session, object["guest"]);
+    if (object["state"] == "owned") {
+      sessions_.emplace(session,
+                        Session{object["guest"], text_or_empty(object, "from"), Stage::kOwned});
+    }
   }
   for (const auto& file : files.unreadable) {
     if (file.session) lost_.insert(*file.session);
@@ -231,55 +244,69 @@ std::string OutcomeRecords::path(std::uint64_t session) const {
   return file_of(directory_, session);
 }
 
-// What cannot be looked up counts as there: it is not known to be absent.
-bool OutcomeRecords::on_file(std::uint64_t session) const {
-  std::error_code error;
-  return fs::exists(path(session), error) || error;
+Expected<void> OutcomeRecords::write(std::uint64_t session, const Session& parties,
+                                     const char* state) const {
+  return write_whole(
+      path(session),
+      Json{{"guest", parties.guest}, {"from", parties.from}, {"state", state}}.dump());
 }
 
-bool OutcomeRecords::begin(std::uint64_t session) {
-  const std::lock_guard lock(mutex_);
-  return !on_file(session) && undecided_.insert(session).second;
+// Of a session that is not in memory.
+SessionOutcome OutcomeRecords::on_file(std::uint64_t session) const {
+  if (lost_.contains(session)) return {Ownership::kLost, {}, {}};
+  const auto object = read_object(path(session), {"guest", "state"});
+  if (object) return {Ownership::kOwned, (*object)["guest"], text_or_empty(*object, "from")};
+  // What cannot be read is not known to be absent.
+  const bool absent = object.error().kind == ErrorKind::kNotFound;
+  return {absent ? Ownership::kNever : Ownership::kLost, {}, {}};
 }
 
-Expected<void> OutcomeRecords::own(std::uint64_t session, const std::string& guest) {
+bool OutcomeRecords::begin(std::uint64_t session, const std::string& guest,
+                           const std::string& from) {
   const std::lock_guard lock(mutex_);
-  if (!undecided_.contains(session)) {
+  if (discarded_.contains(session) || on_file(session).ownership != Ownership::kNever) return false;
+  return sessions_.try_emplace(session, Session{guest, from, Stage::kWaiting}).second;
+}
+
+Expected<void> OutcomeRecords::own(std::uint64_t session) {
+  const std::lock_guard lock(mutex_);
+  const auto found = sessions_.find(session);
+  if (found == sessions_.end() || found->second.stage != Stage::kWaiting) {
     return fail(ErrorKind::kFailed,
                 fmt::format("commit refused: session {:016x} was discarded", session));
   }
-  if (auto written = write_whole(path(session), Json{{"guest", guest}, {"state", "owned"}}.dump());
-      !written)
-    return written;
-  undecided_.erase(session);
-  not_running_.emplace(session, guest);
+  if (auto written = write(session, found->second, "owned"); !written) return written;
+  found->second.stage = Stage::kOwned;
   return {};
 }
 
-void OutcomeRecords::mark_running(std::uint64_t session, const std::string& guest) {
+void OutcomeRecords::mark_running(std::uint64_t session) {
   const std::lock_guard lock(mutex_);
-  not_running_.erase(session);
-  write_running(session, guest);
+  const auto found = sessions_.find(session);
+  if (found == sessions_.end()) return;
+  write_running(session, found->second);
+  sessions_.erase(found);
 }
 
 void OutcomeRecords::conclude(const std::string& guest) {
   const std::lock_guard lock(mutex_);
-  for (const auto& [session, owned] : not_running_) {
-    if (owned == guest) write_running(session, guest);
-  }
-  std::erase_if(not_running_, [&](const auto& entry) { return entry.second == guest; });
+  std::erase_if(sessions_, [&](const auto& entry) {
+    const auto& [session, parties] = entry;
+    if (parties.guest != guest || parties.stage != Stage::kOwned) return false;
+    write_running(session, parties);
+    return true;
+  });
 }
 
-void OutcomeRecords::write_running(std::uint64_t session, const std::string& guest) {
+void OutcomeRecords::write_running(std::uint64_t session, const Session& parties) const {
   // A failure leaves "owned", which asks a restarted agent for a resume that changes nothing.
-  (void)write_whole(path(session), Json{{"guest", guest}, {"state", "running"}}.dump());
+  (void)write(session, parties, "running");
 }
 
 void OutcomeRecords::disown(std::uint64_t session) {
   const std::lock_guard lock(mutex_);
-  undecided_.erase(session);
-  not_running_.erase(session);
-  ending_.insert(session);
+  if (const auto found = sessions_.find(session); found != sessions_.end())
+    found->second.stage = Stage::kEnding;
   std::error_code error;
   fs::remove(path(session), error);
 }
@@ -287,21 +314,30 @@ void OutcomeRecords::disown(std::uint64_t session) {
 void OutcomeRecords::discard(std::uint64_t session) {
   disown(session);
   const std::lock_guard lock(mutex_);
-  ending_.erase(session);
+  if (sessions_.erase(session) != 0) bury(session);
 }
 
-Ownership OutcomeRecords::outcome(std::uint64_t session) const {
+void OutcomeRecords::bury(std::uint64_t session) {
+  if (!discarded_.insert(session).second) return;
+  discarded_in_order_.push_back(session);
+  if (discarded_in_order_.size() <= kDiscardedMax) return;
+  discarded_.erase(discarded_in_order_.front());
+  discarded_in_order_.pop_front();
+}
+
+SessionOutcome OutcomeRecords::look_up(std::uint64_t session) const {
   const std::lock_guard lock(mutex_);
-  if (undecided_.contains(session) || not_running_.contains(session) || ending_.contains(session))
-    return Ownership::kUndecided;
-  if (lost_.contains(session)) return Ownership::kLost;
-  return on_file(session) ? Ownership::kOwned : Ownership::kNever;
+  const auto found = sessions_.find(session);
+  if (found == sessions_.end()) return on_file(session);
+  return {Ownership::kUndecided, found->second.guest, found->second.from};
 }
 
 std::vector<OwnedTwin> OutcomeRecords::owned_but_not_running() const {
   const std::lock_guard lock(mutex_);
   std::vector<OwnedTwin> twins;
-  for (const auto& [session, guest] : not_running_) twins.push_back({session, guest});
+  for (const auto& [session, parties] : sessions_) {
+    if (parties.stage == Stage::kOwned) twins.push_back({session, parties.guest});
+  }
   return twins;
 }
 

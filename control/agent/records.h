@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -59,6 +60,14 @@ enum class Ownership : std::uint8_t {
   kLost,  // there is a record that cannot be read: only operators can say
 };
 
+// What is known of a session here. Its number is in every frame's header, for all on the link to
+// read: it alone says nothing about who asks, or about which guest.
+struct SessionOutcome {
+  Ownership ownership = Ownership::kNever;
+  std::string guest;  // empty: not known
+  std::string from;   // the source; empty: not known, as in a record of an earlier version
+};
+
 // A guest that was committed to this host and is not known to have run here.
 struct OwnedTwin {
   std::uint64_t session = 0;
@@ -79,15 +88,18 @@ class OutcomeRecords {
   // For the log: records that could not be read, why, and what to do. Any twin may be theirs.
   [[nodiscard]] const std::vector<std::string>& unreadable() const { return unreadable_; }
 
-  // A twin is being made. False if this session was seen before.
-  [[nodiscard]] bool begin(std::uint64_t session);
+  // A twin of `guest` is being made for the host `from`. False if this session was seen before, as
+  // far as is remembered: all that were owned, and of those that were discarded the newest since
+  // this agent began.
+  [[nodiscard]] bool begin(std::uint64_t session, const std::string& guest,
+                           const std::string& from);
   // The commit: from the return on this host owns the guest. The outcome stays undecided until the
   // guest is known to have run or never to run, since who hears "owned" ends its own copy. kFailed
   // if the session was discarded or never began.
-  [[nodiscard]] Expected<void> own(std::uint64_t session, const std::string& guest);
+  [[nodiscard]] Expected<void> own(std::uint64_t session);
   // The guest has run here, or may have run and is gone: after a restart nothing has to be done for
   // it.
-  void mark_running(std::uint64_t session, const std::string& guest);
+  void mark_running(std::uint64_t session);
   // As mark_running(), for whichever earlier session of this guest is not known to run. A later
   // twin of the same name must not be taken for one that was committed.
   void conclude(const std::string& guest);
@@ -97,24 +109,42 @@ class OutcomeRecords {
   // The twin is gone, without having run.
   void discard(std::uint64_t session);
 
-  [[nodiscard]] Ownership outcome(std::uint64_t session) const;
+  [[nodiscard]] SessionOutcome look_up(std::uint64_t session) const;
+  [[nodiscard]] Ownership outcome(std::uint64_t session) const {
+    return look_up(session).ownership;
+  }
   // Also those of earlier agents, whose kept twins must be let run.
   [[nodiscard]] std::vector<OwnedTwin> owned_but_not_running() const;
 
  private:
+  enum class Stage : std::uint8_t {
+    kWaiting = 1,  // a twin is being made, or waits for its commit
+    kOwned,        // committed, and not known to have run
+    kEnding,       // certainly never ran, and its twin is there still
+  };
+  struct Session {
+    std::string guest;
+    std::string from;
+    Stage stage = Stage::kWaiting;
+  };
+
   OutcomeRecords(std::string directory, std::uint64_t store_id);
   [[nodiscard]] std::string path(std::uint64_t session) const;
-  [[nodiscard]] bool on_file(std::uint64_t session) const;
-  void write_running(std::uint64_t session, const std::string& guest);
+  [[nodiscard]] Expected<void> write(std::uint64_t session, const Session& parties,
+                                     const char* state) const;
+  void write_running(std::uint64_t session, const Session& parties) const;
+  [[nodiscard]] SessionOutcome on_file(std::uint64_t session) const;
+  void bury(std::uint64_t session);
 
   std::string directory_;
   const std::uint64_t store_id_;
   std::vector<std::string> unreadable_;
   std::set<std::uint64_t> lost_;  // sessions of the unreadable files
   mutable std::mutex mutex_;
-  std::set<std::uint64_t> undecided_;
-  std::map<std::uint64_t, std::string> not_running_;  // owned, by session: their guests
-  std::set<std::uint64_t> ending_;                    // disowned, the twin is there still
+  std::map<std::uint64_t, Session> sessions_;  // whose outcome is undecided
+  // So that nobody gives one of these numbers another meaning while its source still asks about it.
+  std::set<std::uint64_t> discarded_;
+  std::deque<std::uint64_t> discarded_in_order_;
 };
 
 }  // namespace sluice::agent

@@ -37,6 +37,7 @@ bool Settler::settle(MigrationSource::Unsettled& unsettled) {
   const bool first_time = !unsettled.answer;
   if (first_time) {
     const auto answer = ask_outcome(record, agent_.credentials);
+    if (!answer) complain(unsettled, answer.error());
     if (!answer || *answer == OutcomeAnswer::kUndecided) return false;
     unsettled.answer = *answer;
   }
@@ -59,9 +60,14 @@ bool Settler::settle(MigrationSource::Unsettled& unsettled) {
     case OutcomeAnswer::kUndecided:
       return false;
   }
-  if (!done && !std::exchange(unsettled.complained, true))
-    spdlog::error("guest {}: {}; this is tried again", record.guest, done.error().message);
+  if (!done) complain(unsettled, done.error());
   return !unsettled.guest.valid();
+}
+
+void Settler::complain(MigrationSource::Unsettled& unsettled, const Error& error) {
+  if (unsettled.complaint == error.message) return;
+  unsettled.complaint = error.message;
+  spdlog::error("guest {}: {}; this is tried again", unsettled.record.guest, error.message);
 }
 
 // The guest runs on here, or has exited.

@@ -30,6 +30,8 @@ class Settler {
  private:
   // True when it is settled.
   [[nodiscard]] bool settle(MigrationSource::Unsettled& unsettled);
+  // Once for each reason.
+  static void complain(MigrationSource::Unsettled& unsettled, const Error& error);
   // Both give the claim back once it is done; until then they can be called again.
   [[nodiscard]] Expected<void> take_back(MigrationSource::Unsettled& unsettled);
   [[nodiscard]] Expected<void> end(MigrationSource::Unsettled& unsettled);

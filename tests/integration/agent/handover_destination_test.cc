@@ -159,6 +159,19 @@ class DestinationHandover : public testing::Test {
     return becomes_true([&] { return outcome() == wanted; });
   }
   Ownership outcome() { return host_->outcomes().outcome(session_); }
+  // As the agent of host `caller` asks; nothing if it is refused.
+  std::optional<v1::Outcome> ask(std::uint64_t session, const std::string& guest,
+                                 const std::string& caller, const std::string& to = "here") {
+    security::Identity identity;
+    identity.names = {caller};
+    v1::OutcomeRequest request;
+    request.set_session(session);
+    request.set_guest(guest);
+    request.set_to(to);
+    v1::Outcome answer;
+    if (!answer_outcome(host_->agent().context(), identity, request, answer).ok()) return {};
+    return answer;
+  }
   void expect_nothing_left() {
     end();
     EXPECT_EQ(fate_->phase(), Phase::kGone);
@@ -402,16 +415,35 @@ TEST_F(DestinationHandover, RefusesAnMtuThatPagesDoNotFitIn) {
 }
 
 TEST_F(DestinationHandover, SpeaksOfOutcomesForItselfAlone) {
-  PeerService service(host_->agent().context());
-  v1::OutcomeRequest request;
-  request.set_session(7);
-  v1::Outcome outcome;
-  request.set_to("elsewhere");
-  EXPECT_FALSE(service.GetOutcome(nullptr, &request, &outcome).ok())
+  EXPECT_FALSE(ask(7, "db", "there", "elsewhere"))
       << "\"never owned\" of the wrong host would let a guest run twice";
-  request.set_to("here");
-  EXPECT_TRUE(service.GetOutcome(nullptr, &request, &outcome).ok());
-  EXPECT_EQ(outcome.kind(), v1::Outcome::NEVER_OWNED);
+  EXPECT_EQ(ask(7, "db", "there")->kind(), v1::Outcome::NEVER_OWNED);
+}
+
+TEST_F(DestinationHandover, SpeaksOfAnOutcomeToItsSourceAlone) {
+  EXPECT_TRUE(host_->outcomes().begin(7, "db", "there"));
+  EXPECT_EQ(ask(7, "db", "there")->kind(), v1::Outcome::UNDECIDED);
+  EXPECT_FALSE(ask(7, "db", "third"));
+  EXPECT_TRUE(host_->outcomes().own(7));
+  host_->outcomes().mark_running(7);
+  EXPECT_EQ(ask(7, "db", "there")->kind(), v1::Outcome::OWNED);
+  EXPECT_FALSE(ask(7, "db", "third"));
+}
+
+// Who reads a session's number off the link, and has a host's certificate, could else have a source
+// end its only copy.
+TEST_F(DestinationHandover, ADiscardedSessionCannotBeOwnedByAnotherSource) {
+  ASSERT_TRUE(prepare().has_prepared());
+  end();  // discarded
+  begin(kSession);
+  EXPECT_TRUE(prepare().has_failed());
+  end();
+  EXPECT_EQ(ask(kSession, "db", "there")->kind(), v1::Outcome::NEVER_OWNED);
+  // As if it had been forgotten since.
+  EXPECT_TRUE(host_->outcomes().begin(7, "web", "third"));
+  EXPECT_TRUE(host_->outcomes().own(7));
+  host_->outcomes().mark_running(7);
+  EXPECT_EQ(ask(7, "db", "there")->kind(), v1::Outcome::NEVER_OWNED);
 }
 
 TEST_F(DestinationHandover, RefusesAGuestThatDoesNotFit) {
@@ -441,8 +473,8 @@ TEST_F(DestinationHandover, ARestartedAgentEndsAKeptTwinWithoutACommit) {
 }
 
 TEST_F(DestinationHandover, ARestartedAgentResumesATwinThatWasCommitted) {
-  EXPECT_TRUE(host_->outcomes().begin(7));
-  EXPECT_TRUE(host_->outcomes().own(7, "db"));
+  EXPECT_TRUE(host_->outcomes().begin(7, "db", "there"));
+  EXPECT_TRUE(host_->outcomes().own(7));
   start_agent({{"db", fate_}});
   EXPECT_TRUE(becomes_true([&] { return state() == "running"; }));
   EXPECT_EQ(fate_->calls(), (Calls{"resume", "announce"}));
@@ -450,8 +482,8 @@ TEST_F(DestinationHandover, ARestartedAgentResumesATwinThatWasCommitted) {
 }
 
 TEST_F(DestinationHandover, ARestartedAgentGivesTheGuestBackWhenItsTwinRefusesToRun) {
-  EXPECT_TRUE(host_->outcomes().begin(7));
-  EXPECT_TRUE(host_->outcomes().own(7, "db"));
+  EXPECT_TRUE(host_->outcomes().begin(7, "db", "there"));
+  EXPECT_TRUE(host_->outcomes().own(7));
   fate_->fail_at("resume", Phase::kIncoming);
   start_agent({{"db", fate_}});
   session_ = 7;
@@ -463,8 +495,8 @@ TEST_F(DestinationHandover, ARestartedAgentGivesTheGuestBackWhenItsTwinRefusesTo
 }
 
 TEST_F(DestinationHandover, ARestartedAgentLeavesTheOutcomeOpenWhileATwinDoesNotAnswer) {
-  EXPECT_TRUE(host_->outcomes().begin(7));
-  EXPECT_TRUE(host_->outcomes().own(7, "db"));
+  EXPECT_TRUE(host_->outcomes().begin(7, "db", "there"));
+  EXPECT_TRUE(host_->outcomes().own(7));
   fate_->fail_at("resume", Phase::kIncoming, ErrorKind::kUnreachable, 2);
   session_ = 7;
   start_agent({{"db", fate_}});
@@ -476,16 +508,16 @@ TEST_F(DestinationHandover, ARestartedAgentLeavesTheOutcomeOpenWhileATwinDoesNot
 }
 
 TEST_F(DestinationHandover, ATwinThatDiedWhileNoAgentWasThereMayHaveRun) {
-  EXPECT_TRUE(host_->outcomes().begin(7));
-  EXPECT_TRUE(host_->outcomes().own(7, "db"));
+  EXPECT_TRUE(host_->outcomes().begin(7, "db", "there"));
+  EXPECT_TRUE(host_->outcomes().own(7));
   session_ = 7;
   start_agent();
   EXPECT_EQ(outcome(), Ownership::kOwned);
 }
 
 TEST_F(DestinationHandover, ARestartedAgentResumesACommittedTwinAsSoonAsItAnswers) {
-  EXPECT_TRUE(host_->outcomes().begin(7));
-  EXPECT_TRUE(host_->outcomes().own(7, "db"));
+  EXPECT_TRUE(host_->outcomes().begin(7, "db", "there"));
+  EXPECT_TRUE(host_->outcomes().own(7));
   session_ = 7;
   fate_->answer_new_agents(false);
   start_agent({{"db", fate_}});
@@ -497,8 +529,8 @@ TEST_F(DestinationHandover, ARestartedAgentResumesACommittedTwinAsSoonAsItAnswer
 }
 
 TEST_F(DestinationHandover, ACommittedTwinThatEndsWithoutAWordMayHaveRun) {
-  EXPECT_TRUE(host_->outcomes().begin(7));
-  EXPECT_TRUE(host_->outcomes().own(7, "db"));
+  EXPECT_TRUE(host_->outcomes().begin(7, "db", "there"));
+  EXPECT_TRUE(host_->outcomes().own(7));
   session_ = 7;
   fate_->answer_new_agents(false);
   start_agent({{"db", fate_}});
@@ -526,14 +558,10 @@ TEST_F(DestinationHandover, ATwinBesideAnUnreadableRecordWaitsForAnOperator) {
     EXPECT_EQ(state(), "forgotten");
     EXPECT_EQ(fate_->calls(), Calls{});
     EXPECT_EQ(outcome(), Ownership::kLost);
-    PeerService service(host_->agent().context());
-    v1::OutcomeRequest request;
-    request.set_session(7);
-    request.set_to("here");
-    v1::Outcome answer;
-    EXPECT_TRUE(service.GetOutcome(nullptr, &request, &answer).ok());
-    EXPECT_NE(answer.kind(), v1::Outcome::OWNED);
-    EXPECT_NE(answer.records_id(), host_->outcomes().store_id())
+    const auto answer = ask(7, "db", "there");
+    ASSERT_TRUE(answer);
+    EXPECT_NE(answer->kind(), v1::Outcome::OWNED);
+    EXPECT_NE(answer->records_id(), host_->outcomes().store_id())
         << "the source must ask an operator";
     EXPECT_TRUE(host_->agent().obey("db", order));
     EXPECT_EQ(fate_->phase(), order == Order::kResume ? Phase::kRunning : Phase::kGone);
@@ -541,8 +569,8 @@ TEST_F(DestinationHandover, ATwinBesideAnUnreadableRecordWaitsForAnOperator) {
 }
 
 TEST_F(DestinationHandover, ATwinIsNotResumedForTheCommitOfAnEarlierSession) {
-  EXPECT_TRUE(host_->outcomes().begin(7));
-  EXPECT_TRUE(host_->outcomes().own(7, "db"));
+  EXPECT_TRUE(host_->outcomes().begin(7, "db", "there"));
+  EXPECT_TRUE(host_->outcomes().own(7));
   reach_ready();
   // As after an agent's death: the twin waits for its commit, and the records are as they are now.
   const auto copy = directory_.path() + "/copy";
@@ -555,9 +583,9 @@ TEST_F(DestinationHandover, ATwinIsNotResumedForTheCommitOfAnEarlierSession) {
 }
 
 TEST_F(DestinationHandover, AnOldArrivalOfTheSameGuestDoesNotCountAsItsCommit) {
-  EXPECT_TRUE(host_->outcomes().begin(7));
-  EXPECT_TRUE(host_->outcomes().own(7, "db"));
-  host_->outcomes().mark_running(7, "db");
+  EXPECT_TRUE(host_->outcomes().begin(7, "db", "there"));
+  EXPECT_TRUE(host_->outcomes().own(7));
+  host_->outcomes().mark_running(7);
   end();
   start_agent({{"db", fate_}});
   EXPECT_EQ(fate_->calls(), Calls{"destroy"});
