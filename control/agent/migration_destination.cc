@@ -178,7 +178,7 @@ Expected<void> MigrationDestination::make_twin(const v1::Prepare& request,
   if (!claim) return tl::unexpected<Error>(claim.error());
   guest_ = std::move(*claim);
   // An earlier guest of this name is gone.
-  agent_.outcomes.conclude(guest_.name());
+  if (auto concluded = agent_.outcomes.conclude(guest_.name()); !concluded) return concluded;
   guest_.on_exit([this] {
     const Error error{ErrorKind::kFailed,
                       fmt::format("the twin of guest {} on {} has exited; its log says why",
@@ -286,7 +286,7 @@ Expected<void> MigrationDestination::load_state(const v1::LoadState& request) {
   if (request.has_figures())
     agent_.registry.note_figures(guest_.name(), from_proto(request.figures()));
   // After the commit the twin is the guest: it must not die with this agent.
-  if (auto kept = guest_.guest().keep_after_agent_exit(); !kept) return kept;
+  if (auto kept = guest_.guest().keep_after_agent_exit(session_); !kept) return kept;
   if (auto ready = advance(model::DestinationEvent::kStateLoaded); !ready) return ready;
   v1::DestinationMessage message;
   message.mutable_state_loaded();

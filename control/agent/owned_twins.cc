@@ -19,14 +19,14 @@ bool OwnedTwins::let_run(Twin& twin) {
   auto& guest = twin.claim.guest();
   if (!guest.alive()) {
     spdlog::error("guest {} was committed to this host and has exited: it may have run", name);
-    outcomes_.conclude(name);
+    outcomes_.mark_running(twin.session);
     twin.claim.release();
     return true;
   }
   const auto resumed = guest.resume();
   if (resumed) {
     spdlog::info("guest {} was committed to this host: it runs", name);
-    outcomes_.conclude(name);
+    outcomes_.mark_running(twin.session);
     guest.announce();
     twin.claim.release();
     return true;

@@ -284,23 +284,26 @@ void OutcomeRecords::mark_running(std::uint64_t session) {
   const std::lock_guard lock(mutex_);
   const auto found = sessions_.find(session);
   if (found == sessions_.end()) return;
-  write_running(session, found->second);
-  sessions_.erase(found);
+  found->second.stage = Stage::kRan;
+  // A failure leaves "owned", which asks a restarted agent for a resume that changes nothing;
+  // before a later twin of the guest may be made it is tried again.
+  if (write(session, found->second, "running")) sessions_.erase(found);
 }
 
-void OutcomeRecords::conclude(const std::string& guest) {
+Expected<void> OutcomeRecords::conclude(const std::string& guest) {
   const std::lock_guard lock(mutex_);
-  std::erase_if(sessions_, [&](const auto& entry) {
-    const auto& [session, parties] = entry;
-    if (parties.guest != guest || parties.stage != Stage::kOwned) return false;
-    write_running(session, parties);
-    return true;
-  });
-}
-
-void OutcomeRecords::write_running(std::uint64_t session, const Session& parties) const {
-  // A failure leaves "owned", which asks a restarted agent for a resume that changes nothing.
-  (void)write(session, parties, "running");
+  Expected<void> concluded;
+  for (auto entry = sessions_.begin(); entry != sessions_.end();) {
+    const auto at = entry++;
+    Session& session = at->second;
+    const bool owned = session.stage == Stage::kOwned || session.stage == Stage::kRan;
+    if (session.guest != guest || !owned) continue;
+    session.stage = Stage::kRan;
+    const auto written = write(at->first, session, "running");
+    if (!written) concluded = written;
+    if (written) sessions_.erase(at);
+  }
+  return concluded;
 }
 
 void OutcomeRecords::disown(std::uint64_t session) {
@@ -329,7 +332,8 @@ SessionOutcome OutcomeRecords::look_up(std::uint64_t session) const {
   const std::lock_guard lock(mutex_);
   const auto found = sessions_.find(session);
   if (found == sessions_.end()) return on_file(session);
-  return {Ownership::kUndecided, found->second.guest, found->second.from};
+  const auto& [guest, from, stage] = found->second;
+  return {stage == Stage::kRan ? Ownership::kOwned : Ownership::kUndecided, guest, from};
 }
 
 std::vector<OwnedTwin> OutcomeRecords::owned_but_not_running() const {

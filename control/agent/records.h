@@ -100,9 +100,9 @@ class OutcomeRecords {
   // The guest has run here, or may have run and is gone: after a restart nothing has to be done for
   // it.
   void mark_running(std::uint64_t session);
-  // As mark_running(), for whichever earlier session of this guest is not known to run. A later
-  // twin of the same name must not be taken for one that was committed.
-  void conclude(const std::string& guest);
+  // As mark_running(), for whichever earlier sessions of this guest are on file as owned. After a
+  // failure a restarted agent may take a later twin of the same name for one that was committed.
+  Expected<void> conclude(const std::string& guest);
   // The guest certainly never ran and its twin is about to be ended: a restarted agent must not
   // answer "owned" for it. Undecided until discard().
   void disown(std::uint64_t session);
@@ -120,6 +120,7 @@ class OutcomeRecords {
   enum class Stage : std::uint8_t {
     kWaiting = 1,  // a twin is being made, or waits for its commit
     kOwned,        // committed, and not known to have run
+    kRan,          // has run, but its file says "owned" still
     kEnding,       // certainly never ran, and its twin is there still
   };
   struct Session {
@@ -132,7 +133,6 @@ class OutcomeRecords {
   [[nodiscard]] std::string path(std::uint64_t session) const;
   [[nodiscard]] Expected<void> write(std::uint64_t session, const Session& parties,
                                      const char* state) const;
-  void write_running(std::uint64_t session, const Session& parties) const;
   [[nodiscard]] SessionOutcome on_file(std::uint64_t session) const;
   void bury(std::uint64_t session);
 
@@ -141,7 +141,7 @@ class OutcomeRecords {
   std::vector<std::string> unreadable_;
   std::set<std::uint64_t> lost_;  // sessions of the unreadable files
   mutable std::mutex mutex_;
-  std::map<std::uint64_t, Session> sessions_;  // whose outcome is undecided
+  std::map<std::uint64_t, Session> sessions_;  // those that are not over
   // So that nobody gives one of these numbers another meaning while its source still asks about it.
   std::set<std::uint64_t> discarded_;
   std::deque<std::uint64_t> discarded_in_order_;

@@ -84,28 +84,52 @@ void Survivors::settle(GuestClaim claim) {
   const guest::Phase phase = claim.guest().phase();
   if (phase == guest::Phase::kIncoming) return settle_twin(std::move(claim));
   // It runs here, or has done so.
-  agent_.outcomes.conclude(name);
+  conclude(name);
   if (phase == guest::Phase::kHandedOver) return settle_handed_over(std::move(claim));
   // Its copy was let run since: it is not the one that was handed over, and must not be ended for
   // it.
   forget_handovers(name);
 }
 
+Ownership Survivors::ownership_of(const guest::Guest& twin) const {
+  if (twin.kept_for() != 0) return agent_.outcomes.outcome(twin.kept_for());
+  // An earlier version's agent kept it: only its name is known.
+  if (session_of(agent_.outcomes, twin.description().definition.name)) return Ownership::kUndecided;
+  return agent_.outcomes.unreadable().empty() ? Ownership::kNever : Ownership::kLost;
+}
+
 void Survivors::settle_twin(GuestClaim claim) {
   const std::string name = claim.name();
-  const auto session = session_of(agent_.outcomes, name);
-  if (session) {
-    spdlog::warn("guest {} was committed to this host before the agent ended: it is resumed", name);
-    claim.set_purpose(ClaimPurpose::kIncoming, agent_.config.host);
-    agent_.owned_twins.take(std::move(claim), *session);
-  } else if (!agent_.outcomes.unreadable().empty()) {
-    spdlog::error("guest {} may have been committed to this host: it waits for an operator", name);
-    leave_to_operator(std::move(claim));
-  } else {
-    spdlog::warn("guest {} waited for a commit that cannot come any more: its twin is ended", name);
-    if (auto ended = claim.destroy(); !ended)
-      spdlog::error("guest {}: {}", name, ended.error().message);
+  const std::uint64_t kept_for = claim.guest().kept_for();
+  switch (ownership_of(claim.guest())) {
+    case Ownership::kUndecided:
+    case Ownership::kOwned:
+      spdlog::warn("guest {} was committed to this host before the agent ended: it is resumed",
+                   name);
+      claim.set_purpose(ClaimPurpose::kIncoming, agent_.config.host);
+      agent_.owned_twins.take(
+          std::move(claim),
+          kept_for != 0 ? kept_for : session_of(agent_.outcomes, name).value_or(0));
+      break;
+    case Ownership::kLost:
+      spdlog::error("guest {} may have been committed to this host: it waits for an operator",
+                    name);
+      leave_to_operator(std::move(claim));
+      break;
+    case Ownership::kNever:
+      spdlog::warn("guest {} waited for a commit that cannot come any more: its twin is ended",
+                   name);
+      // An earlier visit of the guest is over.
+      conclude(name);
+      if (auto ended = claim.destroy(); !ended)
+        spdlog::error("guest {}: {}", name, ended.error().message);
+      break;
   }
+}
+
+void Survivors::conclude(const std::string& guest) {
+  if (auto concluded = agent_.outcomes.conclude(guest); !concluded)
+    spdlog::error("guest {}: {}", guest, concluded.error().message);
 }
 
 void Survivors::settle_handed_over(GuestClaim claim) {
@@ -147,7 +171,7 @@ void Survivors::drop_records_of_the_gone() {
 void Survivors::drop_records_of(const std::string& guest) {
   if (session_of(agent_.outcomes, guest)) {
     spdlog::error("guest {} was committed to this host and has exited: it may have run", guest);
-    agent_.outcomes.conclude(guest);
+    conclude(guest);
   }
   forget_handovers(guest);
 }

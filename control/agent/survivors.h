@@ -29,11 +29,13 @@ class Survivors {
   // True once it is known what it was doing, or that it has gone.
   [[nodiscard]] bool ask_again(Silent& silent);
   void settle(GuestClaim claim);
+  [[nodiscard]] Ownership ownership_of(const guest::Guest& twin) const;
   void settle_twin(GuestClaim claim);
   void settle_handed_over(GuestClaim claim);
   // What is on file about guests of which nothing is left here.
   void drop_records_of_the_gone();
   void drop_records_of(const std::string& guest);
+  void conclude(const std::string& guest);
   void forget_handovers(const std::string& guest);
   void leave_to_operator(GuestClaim claim);
 

@@ -106,9 +106,11 @@ class Guest {
 
   // Loads device state into the twin, which stays paused. At the return the load has succeeded.
   [[nodiscard]] virtual Expected<void> load_state(std::span<const std::byte> state) = 0;
-  // From here on the twin outlives this agent (until then it dies with it). Called before the
-  // commit point.
-  [[nodiscard]] virtual Expected<void> keep_after_agent_exit() = 0;
+  // From here on the twin outlives this agent (until then it dies with it), and an agent that finds
+  // it knows for which session. Called before the commit point.
+  [[nodiscard]] virtual Expected<void> keep_after_agent_exit(std::uint64_t session) = 0;
+  // That session of a twin that was found; 0 if an agent of an earlier version kept it.
+  [[nodiscard]] virtual std::uint64_t kept_for() const = 0;
   // Lets the twin run; at the return it has run. Phase: kRunning. kUnreachable: it may have run,
   // and can be told again. Any other error: it certainly did not.
   [[nodiscard]] virtual Expected<void> resume() = 0;

@@ -43,7 +43,10 @@ class MemoryGuest final : public Guest {
   [[nodiscard]] Expected<void> destroy() override;
 
   [[nodiscard]] Expected<void> load_state(std::span<const std::byte> state) override;
-  [[nodiscard]] Expected<void> keep_after_agent_exit() override { return {}; }
+  [[nodiscard]] Expected<void> keep_after_agent_exit(std::uint64_t /*session*/) override {
+    return {};
+  }
+  [[nodiscard]] std::uint64_t kept_for() const override { return 0; }
   [[nodiscard]] Expected<void> resume() override;
   void announce() override {}
 

@@ -82,7 +82,8 @@ class QemuGuest final : public Guest {
   [[nodiscard]] Expected<void> destroy() override;
 
   [[nodiscard]] Expected<void> load_state(std::span<const std::byte> state) override;
-  [[nodiscard]] Expected<void> keep_after_agent_exit() override;
+  [[nodiscard]] Expected<void> keep_after_agent_exit(std::uint64_t session) override;
+  [[nodiscard]] std::uint64_t kept_for() const override { return parts_.record.session; }
   [[nodiscard]] Expected<void> resume() override;
   void announce() override;
 

@@ -62,11 +62,12 @@ Expected<void> QemuGuest::load_state(std::span<const std::byte> state) {
   return {};
 }
 
-Expected<void> QemuGuest::keep_after_agent_exit() {
+Expected<void> QemuGuest::keep_after_agent_exit(std::uint64_t session) {
   auto result = require_phase(Phase::kIncoming, "be kept");
   if (!result) return result;
   // A twin found after a restart has no warden: it was kept before.
   if (!parts_.warden) return {};
+  parts_.record.session = session;
   result = record_phase(RecordedPhase::kKept);
   if (!result) return result;
   result = parts_.warden->release();

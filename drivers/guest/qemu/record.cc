@@ -37,6 +37,7 @@ Json to_json(const Record& record) {
           {"pid", record.pid},
           {"start_time", record.start_time},
           {"phase", kPhaseNames[static_cast<std::size_t>(record.phase) - 1]},
+          {"session", record.session},
           {"qmp_socket", record.qmp_socket}};
 }
 
@@ -55,8 +56,9 @@ std::optional<Record> from_json(const Json& json) {
   json.at("machine_type").get_to(record.description.machine_type);
   json.at("qemu_version").get_to(record.description.qemu_version);
   json.at("adopted").get_to(record.description.adopted);
-  // A record that an agent of an earlier version has written.
+  // A record that an agent of an earlier version has written lacks these.
   record.description.cpu_level = json.value("cpu_level", 0U);
+  record.session = json.value("session", std::uint64_t{0});
   json.at("pid").get_to(record.pid);
   json.at("start_time").get_to(record.start_time);
   json.at("qmp_socket").get_to(record.qmp_socket);

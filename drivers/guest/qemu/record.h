@@ -22,6 +22,7 @@ struct Record {
   pid_t pid = 0;
   std::uint64_t start_time = 0;  // of the process; see process_start_time()
   RecordedPhase phase = RecordedPhase::kStarting;
+  std::uint64_t session = 0;  // for which it was kept, if it came as a twin
   std::string qmp_socket;
 };
 

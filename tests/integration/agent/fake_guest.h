@@ -65,6 +65,8 @@ class FakeFate {
   // Whether an agent that starts anew hears from the guest.
   void answer_new_agents(bool answers) { answers_new_agents_ = answers; }
   [[nodiscard]] bool answers_new_agents() const { return answers_new_agents_; }
+  void keep_for(std::uint64_t session) { kept_for_ = session; }
+  [[nodiscard]] std::uint64_t kept_for() const { return kept_for_; }
   // Returns once somebody waits for a silent guest.
   void await_question() {
     std::unique_lock lock(mutex_);
@@ -110,6 +112,7 @@ class FakeFate {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::atomic<bool> answers_new_agents_{true};
+  std::atomic<std::uint64_t> kept_for_{0};
   bool silent_ = false;
   bool asked_ = false;  // while silent
   guest::Phase phase_;
@@ -178,9 +181,11 @@ class FakeGuest final : public guest::Guest {
   Expected<void> load_state(std::span<const std::byte> /*state*/) override {
     return fate_->call("load", guest::Phase::kIncoming);
   }
-  Expected<void> keep_after_agent_exit() override {
+  Expected<void> keep_after_agent_exit(std::uint64_t session) override {
+    fate_->keep_for(session);
     return fate_->call("keep", guest::Phase::kIncoming);
   }
+  std::uint64_t kept_for() const override { return fate_->kept_for(); }
   Expected<void> resume() override { return fate_->call("resume", guest::Phase::kRunning); }
   void announce() override { (void)fate_->call("announce", guest::Phase::kRunning); }
 

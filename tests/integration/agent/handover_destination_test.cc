@@ -582,6 +582,44 @@ TEST_F(DestinationHandover, ATwinIsNotResumedForTheCommitOfAnEarlierSession) {
   EXPECT_EQ(survivor->calls(), Calls{"destroy"});
 }
 
+// The record of the first visit could not be brought up to date, as on a full tmpfs.
+TEST_F(DestinationHandover, ATwinIsNotResumedForACommitThatItWasNotKeptFor) {
+  EXPECT_TRUE(host_->outcomes().begin(7, "db", "there"));
+  EXPECT_TRUE(host_->outcomes().own(7));
+  fate_->keep_for(kSession);
+  start_agent({{"db", fate_}});
+  EXPECT_EQ(fate_->calls(), Calls{"destroy"}) << "its source may run it";
+  EXPECT_EQ(host_->outcomes().outcome(7), Ownership::kOwned);
+  EXPECT_EQ(host_->outcomes().outcome(kSession), Ownership::kNever);
+}
+
+TEST_F(DestinationHandover, ATwinIsKeptForItsSession) {
+  reach_ready();
+  EXPECT_EQ(fate_->kept_for(), kSession);
+}
+
+TEST_F(DestinationHandover, TakesNoGuestWhoseEarlierVisitCannotBeConcluded) {
+  EXPECT_TRUE(host_->outcomes().begin(7, "db", "there"));
+  EXPECT_TRUE(host_->outcomes().own(7));
+  const auto in_the_way = directory_.path() + "/outcome/0000000000000007.json.new";
+  std::filesystem::create_directory(in_the_way);
+  host_->outcomes().mark_running(7);
+  EXPECT_EQ(host_->outcomes().outcome(7), Ownership::kOwned) << "it runs all the same";
+  const auto reply = prepare();
+  ASSERT_TRUE(reply.has_failed());
+  EXPECT_NE(reply.failed().message().find(in_the_way), std::string::npos)
+      << reply.failed().message();
+  expect_nothing_left();
+  std::filesystem::remove(in_the_way);
+  fate_ = std::make_shared<FakeFate>(Phase::kIncoming);
+  host_->driver().next = fate_;
+  begin(kSession + 1);
+  EXPECT_TRUE(prepare().has_prepared());
+  const auto again = *OutcomeRecords::open(directory_.path(), kBoot);
+  EXPECT_EQ(again->outcome(7), Ownership::kOwned);
+  EXPECT_TRUE(again->owned_but_not_running().empty());
+}
+
 TEST_F(DestinationHandover, AnOldArrivalOfTheSameGuestDoesNotCountAsItsCommit) {
   EXPECT_TRUE(host_->outcomes().begin(7, "db", "there"));
   EXPECT_TRUE(host_->outcomes().own(7));

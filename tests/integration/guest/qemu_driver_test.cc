@@ -67,7 +67,7 @@ class QemuMove : public testing::Test {
 
   void keep_and_resume(Stages& stages) {
     TimeNs begin_ns = monotonic_now_ns();
-    const auto kept = twin_->keep_after_agent_exit();
+    const auto kept = twin_->keep_after_agent_exit(7);
     ASSERT_TRUE(kept) << kept.error().message;
     stages.kept_ns = monotonic_now_ns() - begin_ns;
     begin_ns = monotonic_now_ns();
@@ -220,7 +220,7 @@ TEST_F(QemuMove, ATwinKilledJustBeforeItIsToldToRunCertainlyNeverRan) {
   ASSERT_NO_FATAL_FAILURE(prepare());
   ASSERT_NO_FATAL_FAILURE(pause_and_copy(stages));
   ASSERT_NO_FATAL_FAILURE(save_and_load(stages));
-  ASSERT_TRUE(twin_->keep_after_agent_exit());
+  ASSERT_TRUE(twin_->keep_after_agent_exit(7));
   kill(twin_->pid(), SIGKILL);
   const auto resumed = twin_->resume();
   ASSERT_FALSE(resumed);

@@ -233,7 +233,7 @@ TEST_F(QemuRefusal, AdoptedGuestWithSharedRamMoves) {
   ASSERT_TRUE(size) << size.error().message;
   const auto loaded = (*twin)->load_state(std::span(state).first(*size));
   ASSERT_TRUE(loaded) << loaded.error().message;
-  ASSERT_TRUE((*twin)->keep_after_agent_exit());
+  ASSERT_TRUE((*twin)->keep_after_agent_exit(7));
   ASSERT_TRUE((*twin)->resume());
   EXPECT_TRUE(counts_on(**twin));
   EXPECT_TRUE(guest_->destroy());

@@ -146,12 +146,13 @@ TEST_F(QemuRestart, SourceWhoseStateWasSavedStaysPausedUntilItIsTakenBack) {
 TEST_F(QemuRestart, TwinThatWasKeptWaitsForTheNextAgent) {
   ASSERT_NO_FATAL_FAILURE(run_and_kill_agent([](Agent& agent) {
     return agent.pause() && agent.save() && agent.load() &&
-           agent.twin->keep_after_agent_exit().has_value();
+           agent.twin->keep_after_agent_exit(7).has_value();
   }));
   EXPECT_FALSE(twin_->wait_exit(200 * kMillisecondNs));
   const auto twin = rediscover_one(host2_);
   ASSERT_TRUE(twin);
   EXPECT_EQ(twin->phase(), Phase::kIncoming);
+  EXPECT_EQ(twin->kept_for(), 7U);
   const auto resumed = twin->resume();
   ASSERT_TRUE(resumed) << resumed.error().message;
   EXPECT_EQ(twin->phase(), Phase::kRunning);
@@ -182,7 +183,7 @@ TEST_F(QemuRestart, TwinWhoseWardenHasDiedIsNotKept) {
   for (int i = 0; i < 1000 && !(warden = find_warden()); ++i) usleep(5000);
   ASSERT_TRUE(warden);
   warden->kill();
-  EXPECT_FALSE((*twin)->keep_after_agent_exit());
+  EXPECT_FALSE((*twin)->keep_after_agent_exit(7));
   EXPECT_FALSE((*twin)->resume());
   twin->reset();
   EXPECT_FALSE(twin_->alive());

@@ -124,7 +124,7 @@ TEST_F(Records, WhatWasOwnedBeforeSaysNothingAboutALaterTwin) {
   }
   {
     auto outcomes = *OutcomeRecords::open(run_dir_, "boot-1");
-    outcomes->conclude("db1");
+    EXPECT_TRUE(outcomes->conclude("db1"));
     EXPECT_TRUE(outcomes->owned_but_not_running().empty());
     EXPECT_TRUE(outcomes->begin(6, "db1", "h1"));
   }
@@ -171,7 +171,7 @@ TEST_F(Records, OwnershipSurvivesTheAgentAndSaysWhoMustStillBeResumed) {
   ASSERT_EQ(waiting.size(), 1U);
   EXPECT_EQ(waiting[0].guest, "waits");
   EXPECT_EQ(waiting[0].session, 2U);
-  outcomes->conclude("waits");
+  EXPECT_TRUE(outcomes->conclude("waits"));
   EXPECT_EQ(outcomes->outcome(2), Ownership::kOwned);
 }
 

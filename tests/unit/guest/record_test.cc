@@ -30,6 +30,7 @@ TEST_F(RecordFile, ComesBackAsWritten) {
   record.description.cpu_level = 3;
   record.pid = 4711;
   record.start_time = 123456789012ULL;
+  record.session = 0xFEDCBA9876543210;
   record.qmp_socket = "/run/q.sock";
   for (const RecordedPhase phase :
        {RecordedPhase::kStarting, RecordedPhase::kRunning, RecordedPhase::kIncoming,
@@ -47,6 +48,7 @@ TEST_F(RecordFile, ComesBackAsWritten) {
     EXPECT_EQ(read->description.cpu_level, 3U);
     EXPECT_EQ(read->pid, 4711);
     EXPECT_EQ(read->start_time, record.start_time);
+    EXPECT_EQ(read->session, record.session);
     EXPECT_EQ(read->qmp_socket, record.qmp_socket);
   }
 }
