@@ -319,8 +319,7 @@ Expected<void> MigrationDestination::resume_guest() {
   spdlog::error("guest {} does not resume: {}", guest_.name(), resumed.error().message);
   // A twin that may have run is the guest; one that stood still all the while is not, and the
   // source may have it back.
-  if (resumed.error().kind == ErrorKind::kUnreachable)
-    return tl::unexpected<Error>(resumed.error());
+  if (resumed.error().kind != ErrorKind::kFailed) return tl::unexpected<Error>(resumed.error());
   if (auto never = advance(model::DestinationEvent::kNeverRan); !never) return never;
   agent_.outcomes.disown(session_);
   return tl::unexpected<Error>(resumed.error());

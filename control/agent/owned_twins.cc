@@ -31,7 +31,7 @@ bool OwnedTwins::let_run(Twin& twin) {
     twin.claim.release();
     return true;
   }
-  if (resumed.error().kind == ErrorKind::kUnreachable) {
+  if (resumed.error().kind != ErrorKind::kFailed) {
     if (!std::exchange(twin.complained, true)) {
       spdlog::error(
           "guest {} was committed to this host and may run or not: {}; its source keeps its copy "

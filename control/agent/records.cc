@@ -246,9 +246,10 @@ std::string OutcomeRecords::path(std::uint64_t session) const {
 
 Expected<void> OutcomeRecords::write(std::uint64_t session, const Session& parties,
                                      const char* state) const {
-  return write_whole(
-      path(session),
-      Json{{"guest", parties.guest}, {"from", parties.from}, {"state", state}}.dump());
+  // Before the file is there: nothing may run out of memory afterwards.
+  const std::string text =
+      Json{{"guest", parties.guest}, {"from", parties.from}, {"state", state}}.dump();
+  return write_whole(path(session), text);
 }
 
 // Of a session that is not in memory.

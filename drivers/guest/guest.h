@@ -111,8 +111,9 @@ class Guest {
   [[nodiscard]] virtual Expected<void> keep_after_agent_exit(std::uint64_t session) = 0;
   // That session of a twin that was found; 0 if an agent of an earlier version kept it.
   [[nodiscard]] virtual std::uint64_t kept_for() const = 0;
-  // Lets the twin run; at the return it has run. Phase: kRunning. kUnreachable: it may have run,
-  // and can be told again. Any other error: it certainly did not.
+  // Lets the twin run; at the return it has run. Phase: kRunning. kFailed: it certainly did not
+  // run. After any other error, or an exception, it may have run, and can be told again; one that
+  // runs stays as it is.
   [[nodiscard]] virtual Expected<void> resume() = 0;
   // Announces the guest's addresses on its networks (gratuitous ARP), a few times, without blocking
   // long.

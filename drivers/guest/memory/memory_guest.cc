@@ -214,6 +214,7 @@ Expected<void> MemoryGuest::load_state(std::span<const std::byte> bytes) {
 }
 
 Expected<void> MemoryGuest::resume() {
+  if (phase_ == Phase::kRunning && state_loaded_) return {};
   if (auto ready = require(Phase::kIncoming, "resume"); !ready) return ready;
   if (!state_loaded_) {
     return fail(ErrorKind::kFailed,

@@ -77,6 +77,8 @@ Expected<void> QemuGuest::keep_after_agent_exit(std::uint64_t session) {
 }
 
 Expected<void> QemuGuest::resume() {
+  // Told again, since what followed it may have failed.
+  if (told_to_run_ && parts_.phase != Phase::kIncoming) return {};
   auto result = require_phase(Phase::kIncoming, "resume");
   if (!result) return result;
   if (parts_.record.phase != RecordedPhase::kKept) {

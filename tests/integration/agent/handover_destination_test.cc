@@ -372,6 +372,17 @@ TEST_F(DestinationHandover, TellsAGuestAgainWhoseResumeWasNotAnswered) {
   EXPECT_FALSE(fate_->called("destroy"));
 }
 
+// As when memory runs out once it runs: only a certain "it never ran" may end it.
+TEST_F(DestinationHandover, KeepsAGuestThatCannotSayWhetherItRan) {
+  reach_ready();
+  fate_->fail_at("resume", Phase::kRunning, ErrorKind::kInvalid);
+  ASSERT_TRUE(commit(kSession).has_failed());
+  end();
+  EXPECT_TRUE(becomes(Ownership::kOwned));
+  EXPECT_EQ(fate_->phase(), Phase::kRunning);
+  EXPECT_FALSE(fate_->called("destroy"));
+}
+
 TEST_F(DestinationHandover, GivesTheGuestBackWhenItTurnsOutThatItNeverRan) {
   reach_ready();
   fate_->fail_at("resume", Phase::kIncoming, ErrorKind::kUnreachable, 1000);

@@ -156,6 +156,7 @@ TEST_F(QemuRestart, TwinThatWasKeptWaitsForTheNextAgent) {
   const auto resumed = twin->resume();
   ASSERT_TRUE(resumed) << resumed.error().message;
   EXPECT_EQ(twin->phase(), Phase::kRunning);
+  EXPECT_TRUE(twin->resume()) << "whoever does not know tells it again";
   EXPECT_TRUE(counts_on(*twin));
   EXPECT_TRUE(twin->destroy());
 }
