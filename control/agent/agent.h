@@ -42,8 +42,9 @@ class Agent {
   // The migration of this guest that is under way; kNotFound if there is none.
   [[nodiscard]] Expected<std::shared_ptr<Migration>> migration_of(const std::string& guest);
   // As Settler::obey().
-  [[nodiscard]] Expected<void> obey(const std::string& guest, Order order) {
-    return settler_.obey(guest, order);
+  [[nodiscard]] Expected<void> obey(const std::string& guest, Order order,
+                                    bool destination_is_gone = false) {
+    return settler_.obey(guest, order, destination_is_gone);
   }
   // Cancels migrations that may still be cancelled, waits for all of them and refuses new ones.
   // Guests run on.

@@ -182,9 +182,9 @@ Expected<OutcomeAnswer> ask_outcome(const HandoverRecord& record,
   v1::Outcome outcome;
   const grpc::Status status = stub->GetOutcome(&context, request, &outcome);
   if (!status.ok()) {
-    Error error = model::to_error(status);
-    if (auto reason = connection.distrust(status.error_message())) error.message = *reason;
-    return tl::unexpected<Error>(std::move(error));
+    if (auto reason = connection.distrust(status.error_message()))
+      return fail(ErrorKind::kPermission, *reason);
+    return tl::unexpected<Error>(model::to_error(status));
   }
   switch (outcome.kind()) {
     case v1::Outcome::OWNED:

@@ -61,7 +61,8 @@ enum class OutcomeAnswer : std::uint8_t {
 };
 
 // Asks the destination's agent what became of a session; kUnreachable if it does not answer within
-// three seconds, kInvalid if another host answers at its address: its ignorance means nothing.
+// three seconds, kPermission if one of both does not believe the other, kInvalid if another host
+// answers at its address: its ignorance means nothing.
 [[nodiscard]] Expected<OutcomeAnswer> ask_outcome(const HandoverRecord& record,
                                                   const security::Credentials& credentials);
 

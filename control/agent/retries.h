@@ -1,15 +1,17 @@
 // Work that is tried again once a second until it is done, by a thread of its own.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <functional>
 #include <iterator>
+#include <list>
 #include <mutex>
+#include <optional>
 #include <stop_token>
 #include <thread>
 #include <utility>
-#include <vector>
 
 namespace sluice::agent {
 
@@ -26,9 +28,24 @@ class Retries {
   void add(Item item) {
     {
       const std::lock_guard lock(mutex_);
-      items_.push_back(std::move(item));
+      due_.push_back(std::move(item));
     }
     changed_.notify_all();
+  }
+
+  // The first item for which `wanted` holds, which is tried no more; nothing if there is none.
+  // Waits for an attempt that is under way.
+  [[nodiscard]] std::optional<Item> take_if(const std::function<bool(const Item&)>& wanted) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return !trying_; });
+    for (auto* items : {&due_, &tried_}) {
+      const auto found = std::find_if(items->begin(), items->end(), wanted);
+      if (found == items->end()) continue;
+      std::optional<Item> taken(std::move(*found));
+      items->erase(found);
+      return taken;
+    }
+    return std::nullopt;
   }
 
  private:
@@ -37,22 +54,35 @@ class Retries {
   void loop(const std::stop_token& stop) {
     std::unique_lock lock(mutex_);
     while (!stop.stop_requested()) {
-      changed_.wait(lock, stop, [&] { return !items_.empty(); });
-      auto tried = std::exchange(items_, {});
-      lock.unlock();
-      std::erase_if(tried, [&](Item& item) { return stop.stop_requested() || try_once_(item); });
-      lock.lock();
-      const bool more_came = !items_.empty();
-      std::move(tried.begin(), tried.end(), std::back_inserter(items_));
-      if (!more_came) changed_.wait_for(lock, stop, kInterval, [] { return false; });
+      changed_.wait(lock, stop, [&] { return !due_.empty() || !tried_.empty(); });
+      if (due_.empty()) {
+        changed_.wait_for(lock, stop, kInterval, [&] { return !due_.empty(); });
+        std::move(tried_.begin(), tried_.end(), std::back_inserter(due_));
+        tried_.clear();
+      }
+      while (!due_.empty() && !stop.stop_requested()) try_first(lock);
     }
+  }
+
+  void try_first(std::unique_lock<std::mutex>& lock) {
+    std::optional<Item> item(std::move(due_.front()));
+    due_.pop_front();
+    trying_ = true;
+    lock.unlock();
+    if (try_once_(*item)) item.reset();
+    lock.lock();
+    trying_ = false;
+    if (item) tried_.push_back(std::move(*item));
+    changed_.notify_all();
   }
 
   const std::function<bool(Item&)> try_once_;
   std::mutex mutex_;
   std::condition_variable_any changed_;
-  std::vector<Item> items_;
-  std::jthread thread_;  // last: it uses all of the above
+  std::list<Item> due_;
+  std::list<Item> tried_;  // in this round
+  bool trying_ = false;    // one that is in neither list
+  std::jthread thread_;    // last: it uses all of the above
 };
 
 }  // namespace sluice::agent

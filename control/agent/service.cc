@@ -207,7 +207,7 @@ grpc::Status AgentService::ResumeGuest(grpc::ServerContext* context,
                                        const v1::ResumeGuestRequest* request,
                                        v1::GuestInfo* reply) {
   if (auto admitted = admit(*context); !admitted.ok()) return admitted;
-  auto resumed = agent_.obey(request->name(), Order::kResume);
+  auto resumed = agent_.obey(request->name(), Order::kResume, request->destination_is_gone());
   if (!resumed && resumed.error().kind == ErrorKind::kNotFound) {
     resumed.error().kind = ErrorKind::kFailed;
     resumed.error().message += "; the state \"forgotten\" of sluice guests names those that do";
@@ -221,7 +221,7 @@ grpc::Status AgentService::StopGuest(grpc::ServerContext* context,
   if (auto admitted = admit(*context); !admitted.ok()) return admitted;
   (void)describe(request->name(), reply);
   reply->set_state("gone");
-  const auto obeyed = agent_.obey(request->name(), Order::kEnd);
+  const auto obeyed = agent_.obey(request->name(), Order::kEnd, request->destination_is_gone());
   if (obeyed || obeyed.error().kind != ErrorKind::kNotFound)
     return obeyed ? grpc::Status::OK : model::to_status(obeyed.error());
   auto claim = agent_.context().registry.claim(request->name(), ClaimPurpose::kStop);

@@ -17,7 +17,43 @@ void Settler::add(MigrationSource::Unsettled unsettled) {
   forgotten_.push_back(std::move(unsettled));
 }
 
-Expected<void> Settler::obey(const std::string& guest, Order order) {
+HandoverRecord Settler::located(HandoverRecord record) const {
+  const auto peer = agent_.config.peers.find(record.to);
+  if (peer != agent_.config.peers.end()) record.address = peer->second;
+  return record;
+}
+
+Expected<void> Settler::forget(const std::string& guest) {
+  auto unknown = open_.take_if([&](const MigrationSource::Unsettled& unsettled) {
+    return unsettled.record.guest == guest && !unsettled.answer;
+  });
+  if (!unknown) {
+    return fail(ErrorKind::kFailed,
+                fmt::format("guest {} on {} does not wait for another host's word on what became "
+                            "of it; see sluice guests",
+                            guest, agent_.config.host));
+  }
+  const std::string to = unknown->record.to;
+  const auto answer = ask_outcome(located(unknown->record), agent_.credentials);
+  if (answer || answer.error().kind != ErrorKind::kUnreachable) {
+    open_.add(std::move(*unknown));
+    return fail(ErrorKind::kBusy,
+                fmt::format("host {} is not gone, {}; guest {} waits for it", to,
+                            answer ? "its agent answers" : answer.error().message, guest));
+  }
+  spdlog::critical(
+      "guest {}: an operator says that host {}, to which it was committed, is gone for good: if "
+      "that is not so, the guest may run twice",
+      guest, to);
+  unknown->answer = OutcomeAnswer::kForgotten;
+  add(std::move(*unknown));
+  return {};
+}
+
+Expected<void> Settler::obey(const std::string& guest, Order order, bool destination_is_gone) {
+  if (destination_is_gone) {
+    if (auto forgotten = forget(guest); !forgotten) return forgotten;
+  }
   const std::lock_guard lock(mutex_);
   const auto found = std::find_if(forgotten_.begin(), forgotten_.end(), [&](const auto& unsettled) {
     return unsettled.record.guest == guest;
@@ -36,8 +72,9 @@ bool Settler::settle(MigrationSource::Unsettled& unsettled) {
   const auto& record = unsettled.record;
   const bool first_time = !unsettled.answer;
   if (first_time) {
-    const auto answer = ask_outcome(record, agent_.credentials);
-    if (!answer) complain(unsettled, answer.error());
+    const auto answer = ask_outcome(located(record), agent_.credentials);
+    if (!answer && answer.error().kind != ErrorKind::kUnreachable)
+      complain(unsettled, answer.error());
     if (!answer || *answer == OutcomeAnswer::kUndecided) return false;
     unsettled.answer = *answer;
   }

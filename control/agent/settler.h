@@ -25,11 +25,18 @@ class Settler {
 
   void add(MigrationSource::Unsettled unsettled);
   // kNotFound if no such guest waits for an operator. After any other error the guest waits on.
-  [[nodiscard]] Expected<void> obey(const std::string& guest, Order order);
+  // `destination_is_gone` is an operator's word on a guest whose outcome is unknown: its
+  // destination never comes back. Refused unless that is out of reach just now.
+  [[nodiscard]] Expected<void> obey(const std::string& guest, Order order,
+                                    bool destination_is_gone = false);
 
  private:
   // True when it is settled.
   [[nodiscard]] bool settle(MigrationSource::Unsettled& unsettled);
+  // Where its destination is now, by this agent's configuration.
+  [[nodiscard]] HandoverRecord located(HandoverRecord record) const;
+  // From then on the guest waits for an operator.
+  [[nodiscard]] Expected<void> forget(const std::string& guest);
   // Once for each reason.
   static void complain(MigrationSource::Unsettled& unsettled, const Error& error);
   // Both give the claim back once it is done; until then they can be called again.

@@ -37,16 +37,18 @@ int start_guest(Fleet& fleet, const Terminal& terminal, const std::string& file,
   return report(terminal, (*agent)->start_guest(text.str(), file), "runs on");
 }
 
-int resume_guest(Fleet& fleet, const Terminal& terminal, const std::string& guest) {
+int resume_guest(Fleet& fleet, const Terminal& terminal, const std::string& guest,
+                 bool destination_is_gone) {
   const auto found = fleet.find(guest);
   if (!found) return terminal.fail(found.error());
-  return report(terminal, found->agent->resume_guest(guest), "runs again on");
+  return report(terminal, found->agent->resume_guest(guest, destination_is_gone), "runs again on");
 }
 
-int stop_guest(Fleet& fleet, const Terminal& terminal, const std::string& guest) {
+int stop_guest(Fleet& fleet, const Terminal& terminal, const std::string& guest,
+               bool destination_is_gone) {
   const auto found = fleet.find(guest);
   if (!found) return terminal.fail(found.error());
-  return report(terminal, found->agent->stop_guest(guest), "was stopped on");
+  return report(terminal, found->agent->stop_guest(guest, destination_is_gone), "was stopped on");
 }
 
 int adopt_guest(Fleet& fleet, const Terminal& terminal, const std::string& qmp_socket,

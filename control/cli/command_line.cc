@@ -30,6 +30,7 @@ struct Parsed {
   PatchPlanOptions patch_plan;
   DrainOptions drain;
   std::string run;
+  bool destination_is_gone = false;
   bool watch = false;
   Command command;
   // Instead of `command`: what needs no host.
@@ -65,6 +66,10 @@ void add_lists(CLI::App& app, Parsed& parsed) {
   });
 }
 
+constexpr const char* kDestinationIsGoneHelp =
+    "The guest waits for the word of a host that never comes back; if it does, the guest may run "
+    "twice: see docs/recovery.md";
+
 void add_guest(CLI::App& app, Parsed& parsed) {
   CLI::App& guest = *app.add_subcommand("guest", "Starts, stops, resumes and adopts guests");
   guest.require_subcommand(1);
@@ -80,18 +85,20 @@ void add_guest(CLI::App& app, Parsed& parsed) {
 
   CLI::App& stop = *guest.add_subcommand("stop", "Ends a guest for good");
   stop.add_option("NAME", parsed.guest, "The guest")->required();
+  stop.add_flag("--destination-is-gone", parsed.destination_is_gone, kDestinationIsGoneHelp);
   stop.callback([&parsed] {
     parsed.command = [&parsed](Fleet& fleet, const Terminal& terminal) {
-      return stop_guest(fleet, terminal, parsed.guest);
+      return stop_guest(fleet, terminal, parsed.guest, parsed.destination_is_gone);
     };
   });
 
   CLI::App& resume = *guest.add_subcommand(
       "resume", "Lets a guest in state \"forgotten\" run on as it stood; see docs/recovery.md");
   resume.add_option("NAME", parsed.guest, "The guest")->required();
+  resume.add_flag("--destination-is-gone", parsed.destination_is_gone, kDestinationIsGoneHelp);
   resume.callback([&parsed] {
     parsed.command = [&parsed](Fleet& fleet, const Terminal& terminal) {
-      return resume_guest(fleet, terminal, parsed.guest);
+      return resume_guest(fleet, terminal, parsed.guest, parsed.destination_is_gone);
     };
   });
 

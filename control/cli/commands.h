@@ -18,8 +18,10 @@ int list_guests(Fleet& fleet, const Terminal& terminal);
 
 int start_guest(Fleet& fleet, const Terminal& terminal, const std::string& file,
                 const std::string& on);
-int resume_guest(Fleet& fleet, const Terminal& terminal, const std::string& guest);
-int stop_guest(Fleet& fleet, const Terminal& terminal, const std::string& guest);
+int resume_guest(Fleet& fleet, const Terminal& terminal, const std::string& guest,
+                 bool destination_is_gone);
+int stop_guest(Fleet& fleet, const Terminal& terminal, const std::string& guest,
+               bool destination_is_gone);
 int adopt_guest(Fleet& fleet, const Terminal& terminal, const std::string& qmp_socket,
                 const std::string& on);
 

@@ -73,15 +73,18 @@ Expected<v1::GuestInfo> AgentClient::start_guest(const std::string& definition_t
   return call(&v1::Agent::Stub::StartGuest, request, kLongWork);
 }
 
-Expected<v1::GuestInfo> AgentClient::stop_guest(const std::string& name) {
+Expected<v1::GuestInfo> AgentClient::stop_guest(const std::string& name, bool destination_is_gone) {
   v1::StopGuestRequest request;
   request.set_name(name);
+  request.set_destination_is_gone(destination_is_gone);
   return call(&v1::Agent::Stub::StopGuest, request, kLongWork);
 }
 
-Expected<v1::GuestInfo> AgentClient::resume_guest(const std::string& name) {
+Expected<v1::GuestInfo> AgentClient::resume_guest(const std::string& name,
+                                                  bool destination_is_gone) {
   v1::ResumeGuestRequest request;
   request.set_name(name);
+  request.set_destination_is_gone(destination_is_gone);
   return call(&v1::Agent::Stub::ResumeGuest, request, kLongWork);
 }
 

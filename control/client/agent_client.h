@@ -35,8 +35,10 @@ class AgentClient {
   [[nodiscard]] Expected<v1::GuestInfo> start_guest(const std::string& definition_toml,
                                                     const std::string& file_name);
   // Lets a guest run again whose destination has lost its records: an operator's word.
-  [[nodiscard]] Expected<v1::GuestInfo> resume_guest(const std::string& name);
-  [[nodiscard]] Expected<v1::GuestInfo> stop_guest(const std::string& name);
+  [[nodiscard]] Expected<v1::GuestInfo> resume_guest(const std::string& name,
+                                                     bool destination_is_gone = false);
+  [[nodiscard]] Expected<v1::GuestInfo> stop_guest(const std::string& name,
+                                                   bool destination_is_gone = false);
   [[nodiscard]] Expected<v1::GuestInfo> adopt_guest(const std::string& qmp_socket);
   [[nodiscard]] Expected<v1::VerifyGuestResult> verify_guest(const std::string& name);
 

@@ -58,7 +58,8 @@ enum class SourceEvent : std::uint8_t {
   kRunning,        // the destination said so, or that it owns the guest
   kNeverOwned,     // the destination said that it does not have the guest and will refuse a late
                    // commit
-  kForgotten,      // the destination does not know, and is no longer what the commit was meant for
+  kForgotten,      // the destination does not know, and is no longer what the commit was meant for;
+                   // or an operator says that it never comes back
   kUnreachable,    // nobody answers for it
   kResumeOrdered,  // by an operator
   kEndOrdered,     // by an operator

@@ -322,6 +322,41 @@ TEST_F(SourceHandover, OnlyAnOperatorSettlesWhatTheDestinationHasForgotten) {
   }
 }
 
+TEST_F(SourceHandover, AnOperatorDecidesWhenTheDestinationNeverComesBack) {
+  for (const Order order : {Order::kResume, Order::kEnd}) {
+    fate_ = std::make_shared<FakeFate>(Phase::kHandedOver);
+    ASSERT_TRUE(
+        HandoverRecords::open(directory_.path(), kBoot)->write({7, "db", "there", address_, 11}));
+    peer_.outcome = v1::Outcome::UNDECIDED;
+    start_agent();
+    EXPECT_TRUE(becomes_true([&] { return peer_.questions > 0; }));
+    const auto refused = host_->agent().obey("db", order, /*destination_is_gone=*/true);
+    ASSERT_FALSE(refused) << "it answers";
+    EXPECT_EQ(refused.error().kind, ErrorKind::kBusy);
+    EXPECT_EQ(fate_->calls(), Calls{});
+    server_->Shutdown();
+    EXPECT_FALSE(host_->agent().obey("db", order)) << "not without saying so";
+    EXPECT_FALSE(host_->agent().obey("other", order, /*destination_is_gone=*/true));
+    EXPECT_EQ(fate_->calls(), Calls{});
+    const auto obeyed = host_->agent().obey("db", order, /*destination_is_gone=*/true);
+    ASSERT_TRUE(obeyed) << obeyed.error().message;
+    EXPECT_EQ(fate_->phase(), order == Order::kResume ? Phase::kRunning : Phase::kGone);
+    EXPECT_TRUE(host_->handovers().read_all().records.empty());
+    host_.reset();
+    serve();
+    peer_.questions = 0;
+  }
+}
+
+TEST_F(SourceHandover, ADestinationIsAskedWhereItIsNow) {
+  fate_ = std::make_shared<FakeFate>(Phase::kHandedOver);
+  ASSERT_TRUE(HandoverRecords::open(directory_.path(), kBoot)
+                  ->write({7, "db", "there", "unix:/nowhere/peer.sock", 11}));
+  peer_.outcome = v1::Outcome::NEVER_OWNED;
+  start_agent();
+  EXPECT_TRUE(becomes(Phase::kRunning));
+}
+
 TEST_F(SourceHandover, TheRecordStaysUntilTheCopyHereHasEnded) {
   start_agent();
   fate_->fail_at("destroy", Phase::kHandedOver, ErrorKind::kFailed, 1000);
