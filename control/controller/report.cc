@@ -82,7 +82,9 @@ void tell(const patch::Task& task, TimeMs at_ms, Story& story) {
       story.ratios.push_back(outcome.seconds / intent.expected_seconds);
   } else if (intent.purpose == "shutdown:" + intent.guest && outcome.ok) {
     story.guests[intent.guest].down_since_ms = at_ms;
-  } else if (intent.purpose == "start:" + intent.guest && outcome.ok) {
+  } else if ((intent.purpose == "start:" + intent.guest ||
+              intent.purpose == "start-elsewhere:" + intent.guest) &&
+             outcome.ok) {
     GuestStory& guest = story.guests[intent.guest];
     if (guest.down_since_ms)
       guest.down_seconds += static_cast<double>(at_ms - *guest.down_since_ms) / 1000;

@@ -123,6 +123,22 @@ TEST_F(ReportOf, HasTheDowntimeOfEveryGuest) {
   EXPECT_EQ(guests[2]["down_s"], 10);
 }
 
+// Its own host was only to be drained, or is in quarantine.
+TEST_F(ReportOf, AGuestThatRunsOnAnotherHostIsNotDown) {
+  patch::Run run("r2");
+  const std::vector<patch::Record> records = {
+      {kBeginMs, patch::Created{"name = \"July\"\nhosts = [\"h1\"]\ndrain_only = true\n"}},
+      {kBeginMs, of_guest(1, ActionKind::kStopGuest, "shutdown:g3")},
+      {kBeginMs + 1000, Outcome{1, true, ""}},
+      {kBeginMs + 1000, of_guest(2, ActionKind::kStartGuest, "start-elsewhere:g3")},
+      {kBeginMs + 6000, Outcome{2, true, ""}}};
+  for (const auto& record : records) ASSERT_TRUE(run.apply(record));
+  const v1::Report report = make_report(run, {}, records);
+  EXPECT_NE(report.markdown().find("| g3 | 0 | 0 | 0.0 | 0.0 | 5 |\n"), std::string::npos)
+      << report.markdown();
+  EXPECT_FALSE(json::parse(report.json())["guests"][0].contains("down_since_ms"));
+}
+
 TEST_F(ReportOf, ComparesWhatWasExpectedWithWhatWasMeasured) {
   expect_line("| h1 | skipped | 6.0 | 4.0 (3.0 to 6.0) | +50 % | 2.0 |  |");
   expect_line(
