@@ -140,9 +140,10 @@ std::string line_of(const patch::Run& run, const patch::Record& record) {
   }
   if (const auto* outcome = std::get_if<patch::Outcome>(&record.body)) {
     const auto task = run.task(outcome->id);
+    const bool failed_hook = task.intent->kind == patch::ActionKind::kHook && !outcome->ok;
     return with(fmt::format("{}: {} {}", task.intent->host, task.intent->purpose,
                             outcome->ok ? "done" : "failed"),
-                outcome->detail, ": ");
+                failed_hook ? patch::failure_line(outcome->detail) : outcome->detail, ": ");
   }
   return {};
 }

@@ -12,6 +12,13 @@ const char* state_of(const patch::Task& task) {
   return task.outcome->ok ? "done" : "failed";
 }
 
+// All of what a hook has printed is in the journal and the report.
+std::string detail_of(const patch::Task& task) {
+  const std::string& detail = task.outcome->detail;
+  if (task.intent->kind != patch::ActionKind::kHook) return detail;
+  return task.outcome->ok ? detail.substr(0, detail.find('\n')) : patch::failure_line(detail);
+}
+
 // What keeps a host where it is, if that is nothing that the run itself has begun.
 std::string what_keeps(const patch::Run& run, const std::string& name, const patch::Facts& facts) {
   const patch::HostState state = run.host(name).state;
@@ -86,7 +93,7 @@ v1::RunStatus to_status(const patch::Run& run, const patch::Facts& facts,
       if (const auto text = waiting.find(id); text != waiting.end()) out.set_detail(text->second);
       continue;
     }
-    out.set_detail(task.outcome->detail);
+    out.set_detail(detail_of(task));
     out.set_seconds(task.outcome->seconds);
     out.set_downtime_ms(task.outcome->downtime_ms);
     out.set_goodput_gbps(task.outcome->goodput_gbps);

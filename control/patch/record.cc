@@ -1,9 +1,11 @@
 #include "control/patch/record.h"
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "control/planner/model.h"
 
@@ -217,6 +219,29 @@ void read_body(const Json& json, Record& record) {
 }
 
 }  // namespace
+
+std::string failure_line(const std::string& detail) {
+  constexpr std::size_t kBytesMax = 400;
+  std::vector<std::string> lines;
+  std::istringstream text(detail);
+  for (std::string line; std::getline(text, line);) {
+    line.erase(line.find_last_not_of(" \t\r") + 1);
+    if (!line.empty()) lines.push_back(line);
+  }
+  if (lines.empty()) return "it printed nothing";
+  std::string failure = lines.front();
+  if (lines.size() > 1) {
+    // The hook runner's "exit status 3: " stands before the first line.
+    if (failure.starts_with("exit status "))
+      failure.erase(std::min(failure.find(':'), failure.size()));
+    failure += ": " + lines.back();
+  }
+  if (failure.ends_with(':')) failure.pop_back();
+  if (failure.size() <= kBytesMax) return failure;
+  std::size_t end = kBytesMax;
+  while ((static_cast<unsigned char>(failure[end]) & 0xc0) == 0x80) --end;
+  return failure.substr(0, end) + " …";
+}
 
 std::string encode(const Record& record) {
   Json json = std::visit([](const auto& body) { return to_json(body); }, record.body);

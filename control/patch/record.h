@@ -112,6 +112,10 @@ enum class Mark : std::uint8_t {
   kCount
 };
 
+// One line of what a failed hook has left in Outcome::detail: how it ended, and the last line that
+// it printed, which is mostly the cause.
+[[nodiscard]] std::string failure_line(const std::string& detail);
+
 // A host is taken out of, or given back to, placement.
 struct MarkStep {
   std::string host;

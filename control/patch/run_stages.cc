@@ -98,7 +98,7 @@ bool Run::hook_done(Decision& decision, const std::string& name, const std::opti
       return false;
     case TaskState::kFailed:
       decision.fail(name, fmt::format("hook {} failed: {}", hook->name,
-                                      trimmed(latest(name, purpose).outcome->detail)));
+                                      failure_line(latest(name, purpose).outcome->detail)));
       return false;
     case TaskState::kOk:
       break;
@@ -137,7 +137,7 @@ bool Run::guest_hooks_done(Decision& decision, const std::string& name,
         break;
       case TaskState::kFailed:
         decision.fail(name, fmt::format("hook {} failed for {}: {}", hook->name, guest,
-                                        trimmed(latest(name, its_purpose).outcome->detail)));
+                                        failure_line(latest(name, its_purpose).outcome->detail)));
         return false;
       case TaskState::kOk:
         break;

@@ -560,7 +560,10 @@ INSTANTIATE_TEST_SUITE_P(
                  {.narrow_after_patch = "h2"},
                  "done-old version 1 up true cordoned false quarantined false configured 9000, "
                  "largest frame that reaches h1 is 1500: check the switch ports"},
-        BadPatch{"hook", {.patch_hook_fails_on = "h2"}, "done-old version 1"},
+        BadPatch{"hook",
+                 {.patch_hook_fails_on = "h2"},
+                 "done-old version 1 up true cordoned false quarantined false hook patch failed: "
+                 "exit status 1: no space left\n"},
         BadPatch{"rollback",
                  {.bad_version_on = "h2", .rollback_fails_on = "h2"},
                  "quarantined version 1 up true cordoned"}),

@@ -22,6 +22,19 @@ Record intent_record() {
   return {123, intent};
 }
 
+TEST(FailureLine, SaysHowAHookEndedAndItsLastLine) {
+  EXPECT_EQ(failure_line("exit status 100: Reading package lists...\nDone\n\nE: no space left\n\n"),
+            "exit status 100: E: no space left");
+  EXPECT_EQ(failure_line("exit status 3: no such package\r\n"), "exit status 3: no such package");
+  EXPECT_EQ(failure_line("exit status 3: "), "exit status 3");
+  EXPECT_EQ(failure_line("it did not end within 5 s and was killed\nwaiting\nstill waiting\n"),
+            "it did not end within 5 s and was killed: still waiting");
+  EXPECT_EQ(failure_line("h1 does not answer"), "h1 does not answer");
+  EXPECT_EQ(failure_line(" \n"), "it printed nothing");
+  const std::string line = failure_line("exit status 1: begins\n" + std::string(383, 'x') + "äää");
+  EXPECT_EQ(line, "exit status 1: " + std::string(383, 'x') + "ä …");
+}
+
 TEST(Records, EveryKindReadsBackAsItWasWritten) {
   Intent hook;
   hook.id = 1;
