@@ -87,8 +87,10 @@ std::string estimate(const Part& part) {
 
 bool is_success(const v1::RunStatus& run) {
   return run.state() == "done" &&
-         std::all_of(run.hosts().begin(), run.hosts().end(),
-                     [](const v1::HostRunStatus& host) { return host.state() == "done"; });
+         std::all_of(run.hosts().begin(), run.hosts().end(), [](const v1::HostRunStatus& host) {
+           // What was left behind at a host that went well is told there too.
+           return host.state() == "done" && host.failure().empty();
+         });
 }
 
 std::string render_preview(const v1::Preview& preview) {

@@ -57,6 +57,12 @@ Expected<std::string> rename(const std::string& definition, const std::string& n
   return guest::to_toml(*parsed);
 }
 
+// What an agent says of a hook that it has not begun. Other failures may be those of the answer.
+bool refuses_hook(ErrorKind kind) {
+  return kind == ErrorKind::kNotFound || kind == ErrorKind::kInvalid || kind == ErrorKind::kBusy ||
+         kind == ErrorKind::kNoCapacity || kind == ErrorKind::kPermission;
+}
+
 // Of its frames, whose number follows from their size.
 double lost_share(const v1::MigrateSummary& end) {
   if (end.mtu() == 0 || end.bytes_wire() == 0) return 0;
@@ -263,8 +269,10 @@ Outcome Executor::run_hook(const Task& task, const std::stop_token& stop) {
   if (intent.hook.on_controller) {
     const auto end = hooks_.run(
         {key, intent.hook.name, intent.hook.timeout_s, intent.hook.idempotent, environment});
-    if (!end) return failed(task, end.error());
-    return {intent.id, end->ok, end->output};
+    if (end) return {intent.id, end->ok, end->output};
+    Outcome outcome = failed(task, end.error());
+    outcome.not_begun = true;
+    return outcome;
   }
   v1::RunHookRequest request;
   request.set_key(key);
@@ -279,8 +287,11 @@ Outcome Executor::run_hook(const Task& task, const std::stop_token& stop) {
     const auto result = agent(intent.host).run_hook(request);
     if (result) return {intent.id, result->ok(), hooks::bounded_output(result->output())};
     const bool unreachable = result.error().kind == ErrorKind::kUnreachable;
-    if (!unreachable || stop.stop_requested() || inventory_.silent_for(intent.host) > longest)
-      return failed(task, result.error());
+    if (!unreachable || stop.stop_requested() || inventory_.silent_for(intent.host) > longest) {
+      Outcome outcome = failed(task, result.error());
+      outcome.not_begun = refuses_hook(result.error().kind);
+      return outcome;
+    }
     note(task, result.error().message);
     std::this_thread::sleep_for(kRetry);
   }

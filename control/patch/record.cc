@@ -108,6 +108,7 @@ Json to_json(const Outcome& outcome) {
                {"goodput_gbps", outcome.goodput_gbps}};
   if (outcome.unsettled) json["unsettled"] = true;
   if (outcome.lost_share != 0) json["lost_share"] = outcome.lost_share;
+  if (outcome.not_begun) json["not_begun"] = true;
   return json;
 }
 Json to_json(const MarkStep& step) {
@@ -207,7 +208,8 @@ void read_body(const Json& json, Record& record) {
                           json.at("downtime_ms"),
                           json.at("goodput_gbps"),
                           json.value("unsettled", false),
-                          json.value("lost_share", 0.0)};
+                          json.value("lost_share", 0.0),
+                          json.value("not_begun", false)};
   } else if (type == "mark") {
     record.body = MarkStep{json.at("host"), value_of<Mark>(kMarkNames, json.at("mark")),
                            json.value("by", "")};

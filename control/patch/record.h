@@ -101,7 +101,8 @@ struct Outcome {
   // kMigrate, not ok: on which host the guest runs could not be found out. Nobody may touch it any
   // more but its agents and an operator.
   bool unsettled = false;
-  double lost_share = 0;  // kMigrate: of the frames sent
+  double lost_share = 0;   // kMigrate: of the frames sent
+  bool not_begun = false;  // kHook, not ok: its command has not run
 };
 
 enum class Mark : std::uint8_t {

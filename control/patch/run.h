@@ -291,6 +291,12 @@ class Run {
   void end_canary(Decision& decision, const std::string& name) const;
   [[nodiscard]] std::string canary_left_on(const std::string& name, const Facts& facts) const;
 
+  // ---- the monitoring, which is told of the end; see run_unsilence.cc ----
+  // It has been told, need not be, or nobody tries any more.
+  [[nodiscard]] bool unsilence_is_over(const std::string& name) const;
+  void end_silence(Decision& decision, const std::string& name) const;
+  [[nodiscard]] std::string stays_silenced(const std::string& name) const;
+
   // ---- guests that were shut down; see run_restart.cc ----
   bool started_again(Decision& decision, const std::string& name, std::string& failure) const;
   // And not started again.

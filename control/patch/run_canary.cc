@@ -1,6 +1,7 @@
 // The canary: a guest that goes before all others, and is always ended.
 #include <algorithm>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "control/patch/run_decide.h"
 
@@ -116,12 +117,16 @@ std::string Run::canary_left_on(const std::string& name, const Facts& facts) con
 std::string Run::left_over(const std::string& name, const Facts& facts) const {
   const std::string guest = canary_name(name);
   const auto canary = facts.guests.find(guest);
-  const std::string down = stays_down(name, facts);
-  if (canary == facts.guests.end() || !canary_is_given_up(name)) return down;
-  return fmt::format("{} on {} could not be stopped in {} attempts: {}; `sluice guest stop {}`{}{}",
-                     guest, canary->second.host, kStopsMax,
-                     latest(name, "canary-stop").outcome->detail, guest, down.empty() ? "" : "; ",
-                     down);
+  std::vector<std::string> lines = {stays_silenced(name), stays_down(name, facts)};
+  if (canary != facts.guests.end() && canary_is_given_up(name)) {
+    lines.insert(
+        lines.begin(),
+        fmt::format("{} on {} could not be stopped in {} attempts: {}; `sluice guest stop {}`",
+                    guest, canary->second.host, kStopsMax,
+                    latest(name, "canary-stop").outcome->detail, guest));
+  }
+  std::erase(lines, "");
+  return fmt::format("{}", fmt::join(lines, "; "));
 }
 
 }  // namespace sluice::patch

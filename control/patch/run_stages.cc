@@ -68,11 +68,8 @@ void Run::tidy(Decision& decision, const std::string& name) const {
   const HostRun& host = hosts_.at(name);
   end_canary(decision, name);
   if (!decision.records.empty()) return;
-  if (plan_.unsilence && host.touched && state_of(name, "unsilence") == TaskState::kNone) {
-    Intent intent{0, ActionKind::kHook, "unsilence", name};
-    intent.hook = *plan_.unsilence;
-    return decision.intend(std::move(intent));
-  }
+  end_silence(decision, name);
+  if (!decision.records.empty()) return;
   if (host.state == HostState::kQuarantined && !host.quarantined && !host.mended)
     return decision.add(MarkStep{name, Mark::kQuarantine});
   // Who drains a host wants it to stay empty, unless he thinks better of it.

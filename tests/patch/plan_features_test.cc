@@ -120,6 +120,39 @@ TEST(NoReboot, AHostThatWasRebootedAllTheSameFails) {
                 "that its patch needs no reboot"});
 }
 
+struct BadUnsilence {
+  std::uint32_t failures;
+  bool idempotent;
+  bool not_begun;
+  std::uint32_t runs;
+};
+
+// Nobody looks at a host whose monitoring is still silenced.
+TEST(Unsilence, IsTriedAgainIfItMayBeAndNamedIfItFailed) {
+  const std::vector<BadUnsilence> cases = {
+      {3, true, false, 4}, {3, false, true, 4}, {1, false, false, 1}, {100, true, false, 8}};
+  for (const BadUnsilence& bad : cases) {
+    Scenario scenario;
+    scenario.plan.replace(scenario.plan.find(", \"h2\""), 18, "");
+    if (bad.idempotent) {
+      const std::string name = "name = \"unsilence\"";
+      scenario.plan.replace(scenario.plan.find(name), name.size(), name + ", idempotent = true");
+    }
+    scenario.faults.unsilence_failures = bad.failures;
+    scenario.faults.unsilence_not_begun = bad.not_begun;
+    const End end = run_to_end(scenario);
+    EXPECT_EQ(end.cluster.hook_runs.at("unsilence@h1"), bad.runs);
+    const bool told = bad.runs > bad.failures;
+    const std::string line = fmt::format(
+        "hook unsilence failed for h1{}: exit status 7: does not answer; do by hand "
+        "what it was to do",
+        bad.runs > 1 ? " in 8 attempts" : "");
+    expect_hosts(end, {"run done\nbecause every host went well" + (told ? "" : "; " + line) + "\n",
+                       "h1 done version 2 up true cordoned false"});
+    EXPECT_EQ(end.left_over, told ? "" : line);
+  }
+}
+
 // The simulation's clock begins on Thursday, 1 January 1970, 00:16:40 UTC.
 TEST(Windows, HostsBeginInThemAlone) {
   Scenario scenario;

@@ -270,6 +270,11 @@ Outcome Cluster::hook_result(const Intent& intent) {
     const auto guest = guests.find(intent.guest);
     if (guest == guests.end() || guest->second.host != intent.host)
       violations.push_back(intent.purpose + " ran while the guest was not on " + intent.host);
+  } else if (hook == "unsilence" && faults_.unsilence_failures > 0) {
+    --faults_.unsilence_failures;
+    outcome.ok = false;
+    outcome.detail = "exit status 7: the monitoring\ndoes not answer\n";
+    outcome.not_begun = faults_.unsilence_not_begun;
   } else if (hook == "rollback") {
     outcome.ok = faults_.rollback_fails_on != intent.host;
     if (outcome.ok && !host.old_version.empty()) host.version = host.old_version;

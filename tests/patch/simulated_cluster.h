@@ -37,6 +37,8 @@ struct Faults {
   std::string patch_reboots{};        // the patch hook reboots this host
   std::string component_fails_for{};  // a guest, whose hooks fail
   std::string rollback_fails_on{};
+  std::uint32_t unsilence_failures = 0;                       // so many runs of it fail
+  bool unsilence_not_begun = false;                           // since nobody could begin it
   std::map<std::string, std::uint32_t> migration_failures{};  // guest: so many attempts fail
   std::set<std::string> moves_back_failures{};  // guests that leave their host, and never return
   std::map<std::string, std::uint32_t> start_failures{};  // guest: the same of starting it again

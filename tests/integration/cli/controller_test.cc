@@ -196,6 +196,12 @@ TEST_F(ControllerTest, ARunThatFailedOrPausedIsStatusOne) {
   expect_error({"paused", "sluice patch resume 7"});
 }
 
+TEST_F(ControllerTest, ARunThatLeftSomethingBehindIsStatusOne) {
+  controller_.run.mutable_hosts(0)->set_failure("hook unsilence failed for h1: exit status 7");
+  EXPECT_EQ(sluice({"drain", "h1"}), 1);
+  expect_error({"h1: hook unsilence failed for h1: exit status 7"});
+}
+
 TEST_F(ControllerTest, CtrlCLeavesTheRunAloneAndSaysHowToGoOn) {
   controller_.script = [this](FakeController::StatusWriter& writer) {
     while (!interrupts_.raise()) std::this_thread::sleep_for(std::chrono::milliseconds(2));
