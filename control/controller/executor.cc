@@ -91,7 +91,11 @@ Executor::~Executor() {
 }
 
 void Executor::begin(const patch::Run& run, const Intent& intent, bool again) {
-  Task task{run.id(), intent, again, run.definition_of(intent),
+  Task task{run.id(),
+            intent,
+            again,
+            run.definition_of(intent),
+            run.hook_environment(intent),
             intent.guest == run.canary_name(intent.host)};
   spdlog::info("{} {}: {} {}{}{}", run.id(), intent.id, patch::to_string(intent.kind),
                intent.purpose, intent.to.empty() ? "" : " to " + intent.to,
@@ -262,13 +266,10 @@ Outcome Executor::settle(const Task& task, const std::string& why, const std::st
 
 Outcome Executor::run_hook(const Task& task, const std::stop_token& stop) {
   const Intent& intent = task.intent;
-  std::map<std::string, std::string> environment = {
-      {"SLUICE_RUN", task.run}, {"SLUICE_HOST", intent.host}, {"SLUICE_PURPOSE", intent.purpose}};
-  if (!intent.guest.empty()) environment["SLUICE_GUEST"] = intent.guest;
   const std::string key = fmt::format("{}-{}-{}", journal_id_, task.run, intent.id);
   if (intent.hook.on_controller) {
     const auto end = hooks_.run(
-        {key, intent.hook.name, intent.hook.timeout_s, intent.hook.idempotent, environment});
+        {key, intent.hook.name, intent.hook.timeout_s, intent.hook.idempotent, task.environment});
     if (end) return {intent.id, end->ok, end->output};
     Outcome outcome = failed(task, end.error());
     outcome.not_begun = true;
@@ -279,7 +280,7 @@ Outcome Executor::run_hook(const Task& task, const std::stop_token& stop) {
   request.set_name(intent.hook.name);
   request.set_timeout_s(intent.hook.timeout_s);
   request.set_idempotent(intent.hook.idempotent);
-  for (const auto& [name, value] : environment) (*request.mutable_environment())[name] = value;
+  for (const auto& [name, value] : task.environment) (*request.mutable_environment())[name] = value;
   // The agent runs it once for the key, however often it is asked. As long as it may run, nothing
   // else must be begun on the host.
   const auto longest = silence_max_ + std::chrono::seconds(intent.hook.timeout_s);

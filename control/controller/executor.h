@@ -51,8 +51,9 @@ class Executor final : public patch::Actions {
     std::string run;
     patch::Intent intent;
     bool again = false;
-    std::string definition;  // kStartGuest
-    bool of_canary = false;  // its guest is this run's own, wherever it is
+    std::string definition;                          // kStartGuest
+    std::map<std::string, std::string> environment;  // kHook
+    bool of_canary = false;                          // its guest is this run's own, wherever it is
   };
   [[nodiscard]] patch::Outcome perform(const Task& task, const std::stop_token& stop);
   [[nodiscard]] patch::Outcome migrate(const Task& task, const std::stop_token& stop);

@@ -252,6 +252,21 @@ std::string Run::unsettled_at(const std::string& host) const {
   return {};
 }
 
+// From the journal alone: whoever takes the hook up again tells it the same.
+std::map<std::string, std::string> Run::hook_environment(const Intent& intent) const {
+  std::map<std::string, std::string> told = {{"SLUICE_RUN", id_},
+                                             {"SLUICE_PLAN", plan_.name},
+                                             {"SLUICE_HOST", intent.host},
+                                             {"SLUICE_PURPOSE", intent.purpose}};
+  if (!intent.guest.empty()) told["SLUICE_GUEST"] = intent.guest;
+  if (!plan_.expected_version.empty()) told["SLUICE_EXPECTED_VERSION"] = plan_.expected_version;
+  const auto host = hosts_.find(intent.host);
+  if (host == hosts_.end()) return told;
+  if (host->second.baseline) told["SLUICE_OLD_BOOT_ID"] = boot_id_before_patch(intent.host);
+  if (is_final(host->second.state)) told["SLUICE_END"] = std::string(to_string(host->second.state));
+  return told;
+}
+
 std::string Run::definition_of(const Intent& intent) const {
   if (is_canary(intent.guest)) return plan_.canary_definition;
   const Task stopped = latest(intent.host, "shutdown:" + intent.guest);

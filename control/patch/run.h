@@ -226,6 +226,8 @@ class Run {
   [[nodiscard]] bool returns_by_itself(const std::string& host) const;
   // The canary guest of a host.
   [[nodiscard]] std::string canary_name(const std::string& host) const;
+  // What the hook of `intent` is told by its environment.
+  [[nodiscard]] std::map<std::string, std::string> hook_environment(const Intent& intent) const;
   // The definition with which `intent`, a kStartGuest, starts its guest.
   [[nodiscard]] std::string definition_of(const Intent& intent) const;
 

@@ -40,6 +40,30 @@ TEST(GuestHooks, RunOnceForEachGuestAtHomeBeforeAndAfterThePatch) {
   EXPECT_EQ(end.text.find("canary-"), std::string::npos) << "a canary has no component";
 }
 
+TEST(Hooks, AreToldWhatTheyAreAbout) {
+  Scenario scenario = with_components();
+  scenario.plan.insert(0, "failures = 1\n");
+  scenario.faults.bad_version_on = "h2";
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"h2 done-old", "h1 done version 2"});
+  using Environment = std::map<std::string, std::string>;
+  Environment told = {{"SLUICE_RUN", "r1"},
+                      {"SLUICE_PLAN", "advisory-17"},
+                      {"SLUICE_HOST", "h1"},
+                      {"SLUICE_PURPOSE", "version-before"},
+                      {"SLUICE_EXPECTED_VERSION", "2"}};
+  const auto& environments = end.cluster.hook_environments;
+  EXPECT_EQ(environments.at("version-before@h1"), told);
+  told["SLUICE_OLD_BOOT_ID"] = "h1-boot-1";
+  for (const char* purpose : {"patch", "version-after"}) {
+    told["SLUICE_PURPOSE"] = purpose;
+    EXPECT_EQ(environments.at(std::string(purpose) + "@h1"), told);
+  }
+  EXPECT_EQ(environments.at("guest-after:g1@h1").at("SLUICE_GUEST"), "g1");
+  EXPECT_EQ(environments.at("unsilence@h1").at("SLUICE_END"), "done");
+  EXPECT_EQ(environments.at("unsilence@h2").at("SLUICE_END"), "done-old");
+}
+
 TEST(GuestHooks, AFailureBeforeThePatchGivesTheHostBack) {
   Scenario scenario = with_components();
   scenario.faults.component_fails_for = "g2";

@@ -99,6 +99,7 @@ bool Cluster::begin(std::uint64_t epoch, const Run& run, const Intent& intent, b
       migrate(intent, key);
       break;
     case ActionKind::kHook:
+      hook_environments[intent.purpose + "@" + intent.host] = run.hook_environment(intent);
       run_hook(intent, key);
       break;
     case ActionKind::kReboot:

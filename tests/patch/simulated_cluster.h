@@ -119,7 +119,8 @@ class Cluster {
   // ---- what really happened ----
   // Intent's purpose and host: how often its hook's command ran.
   std::map<std::string, std::uint32_t> hook_runs;
-  std::map<std::string, std::uint32_t> reboots;            // host
+  std::map<std::string, std::map<std::string, std::string>> hook_environments;  // the last one's
+  std::map<std::string, std::uint32_t> reboots;                                 // host
   std::map<std::string, std::uint32_t> migrations;         // guest: completed moves
   std::map<std::string, std::vector<TimeMs>> attempts_ms;  // guest: when its moves began
   std::vector<std::string> violations;
