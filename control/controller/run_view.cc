@@ -19,26 +19,6 @@ std::string detail_of(const patch::Task& task) {
   return task.outcome->ok ? detail.substr(0, detail.find('\n')) : patch::failure_line(detail);
 }
 
-// What keeps a host where it is, if that is nothing that the run itself has begun.
-std::string what_keeps(const patch::Run& run, const std::string& name, const patch::Facts& facts) {
-  const patch::HostState state = run.host(name).state;
-  if (state == patch::HostState::kPending || patch::is_final(state)) return {};
-  const auto about = facts.hosts.find(name);
-  if (about == facts.hosts.end() || !about->second.reachable) return "its agent does not answer";
-  const auto open = run.open_intents();
-  const bool acts = std::any_of(open.begin(), open.end(),
-                                [&](const auto* intent) { return intent->host == name; });
-  const bool moves = state == patch::HostState::kDraining || state == patch::HostState::kRedrain ||
-                     state == patch::HostState::kRefill;
-  if (acts || !moves) return {};
-  std::string others;
-  for (const auto* list : {&facts.moves_of_others, &facts.moves_by_hand}) {
-    for (const patch::Move& move : *list)
-      others += fmt::format("{}{} to {}", others.empty() ? "" : ", ", move.guest, move.to);
-  }
-  return others.empty() ? "" : "moves beside this run's are under way: " + others;
-}
-
 }  // namespace
 
 std::string remark_on(const patch::Run& run, const std::string& host, const patch::Facts& facts) {
@@ -68,7 +48,7 @@ v1::RunStatus to_status(const patch::Run& run, const patch::Facts& facts,
     out.set_state(std::string(patch::to_string(host.state)));
     out.set_since_ms(host.entered_ms);
     out.set_failure(remark_on(run, name, facts));
-    out.set_waits_for(what_keeps(run, name, facts));
+    out.set_waits_for(run.keeps(name, facts));
     if (host.baseline)
       out.set_guests_before(static_cast<std::uint32_t>(host.baseline->guests.size()));
     out.set_guests_now(static_cast<std::uint32_t>(

@@ -204,6 +204,9 @@ class Run {
   [[nodiscard]] const std::map<std::string, Estimate>& estimates() const { return estimates_; }
   // What keeps further hosts from beginning, for an operator; empty: nothing, or none is left.
   [[nodiscard]] std::string waits_for(TimeMs now_ms) const;
+  // What keeps a host where it is, for an operator, but for what the run has under way there;
+  // empty: nothing.
+  [[nodiscard]] std::string keeps(const std::string& name, const Facts& facts) const;
   [[nodiscard]] TimeMs ended_ms() const { return ended_ms_; }  // 0: it has not
   // How many intents there were; their ids count from 1.
   [[nodiscard]] std::uint64_t intents() const { return intents_.size(); }
@@ -251,7 +254,8 @@ class Run {
   [[nodiscard]] TaskState state_since(const std::string& host, const std::string& purpose,
                                       const std::string& undone_by) const;
   [[nodiscard]] bool has_open(const std::string& host) const;
-  // It failed, and the pause before the next attempt is not over.
+  // Before the next attempt, of what has failed; 0: it is over.
+  [[nodiscard]] TimeMs pause_left_ms(const Facts& facts, const Task& before) const;
   [[nodiscard]] bool must_wait(const Facts& facts, const Task& before) const;
   [[nodiscard]] bool is_canary(const std::string& guest) const;
   // Why nobody may take it for empty: a guest is, or may be, here of which nobody knows where it
@@ -262,6 +266,15 @@ class Run {
   // A guest is on its way to it, whoever sent it, or another host's canary is there that will be
   // ended.
   [[nodiscard]] bool is_visited(const std::string& host, const Facts& facts) const;
+
+  // ---- what keeps a host; see run_waits.cc ----
+  [[nodiscard]] std::string keeps_pending() const;
+  [[nodiscard]] std::string keeps_empty(const std::string& name, const Facts& facts) const;
+  [[nodiscard]] std::string keeps_filling(const std::string& name, const Facts& facts) const;
+  [[nodiscard]] std::string next_try(const std::string& name, const Facts& facts) const;
+  [[nodiscard]] bool is_tried_again(const std::string& name, const std::string& purpose) const;
+  // Since the reboot that it does not come back from so far.
+  [[nodiscard]] std::string reboots(const std::string& name, const Facts& facts) const;
 
   // ---- refill; see run_refill.cc ----
   // Of the present step.

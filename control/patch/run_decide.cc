@@ -265,15 +265,19 @@ MoveQuery Run::query_for(const Decision& decision) const {
 }
 
 // What has failed for a moment's reason is not tried again in that moment.
-bool Run::must_wait(const Facts& facts, const Task& before) const {
+TimeMs Run::pause_left_ms(const Facts& facts, const Task& before) const {
   constexpr TimeMs kFirstMs = 5 * kSecondMs;
   constexpr TimeMs kLongestMs = 60 * kSecondMs;
-  if (before.outcome == nullptr || before.outcome->ok) return false;
+  if (before.outcome == nullptr || before.outcome->ok) return 0;
   TimeMs pause_ms = kFirstMs;
   for (std::uint32_t attempt = 1; attempt < before.intent->attempt && pause_ms < kLongestMs;
        ++attempt)
     pause_ms *= 2;
-  return facts.elapsed_ms(before.ended_ms) < std::min(pause_ms, kLongestMs);
+  return std::max<TimeMs>(std::min(pause_ms, kLongestMs) - facts.elapsed_ms(before.ended_ms), 0);
+}
+
+bool Run::must_wait(const Facts& facts, const Task& before) const {
+  return pause_left_ms(facts, before) > 0;
 }
 
 void Run::decide_moves(Decision& decision) const {

@@ -34,6 +34,9 @@ inline std::string qemu_text(std::uint32_t series) {
   return series == 0 ? "not known" : planner::qemu_series_text(series);
 }
 
+// It has its patch, or may have it, and has not shown yet that it does well with it.
+bool is_unproven(const HostRun& host);
+
 struct Run::Decision {
   const Facts& facts;
   const Mover& mover;

@@ -6,7 +6,6 @@
 #include "control/patch/run_decide.h"
 
 namespace sluice::patch {
-namespace {
 
 bool is_unproven(const HostRun& host) {
   switch (host.state) {
@@ -26,8 +25,6 @@ bool is_unproven(const HostRun& host) {
       return false;
   }
 }
-
-}  // namespace
 
 // ---- what a rolling refill lets others do ----
 

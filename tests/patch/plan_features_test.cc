@@ -1,6 +1,7 @@
 // Runs of plans that ask for more than hosts to be patched: waves, windows, hooks for each guest.
 #include <algorithm>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <gtest/gtest.h>
 #include <map>
 #include <string>
@@ -175,6 +176,65 @@ TEST(Unsilence, IsTriedAgainIfItMayBeAndNamedIfItFailed) {
                        "h1 done version 2 up true cordoned false"});
     EXPECT_EQ(end.left_over, told ? "" : line);
   }
+}
+
+// What the hosts of a run were seen to wait for.
+std::set<std::string> waits_of(Scenario scenario) {
+  std::set<std::string> waits;
+  const auto also = scenario.by_hand;
+  scenario.by_hand = [&](const patch::Run& run, Cluster& cluster) {
+    if (also) also(run, cluster);
+    for (const auto& host : run.plan().hosts)
+      waits.insert(host + ": " + run.keeps(host, cluster.facts()));
+  };
+  expect_hosts(run_to_end(scenario), {"h1 "});
+  return waits;
+}
+
+void expect_waits(const std::set<std::string>& waits, const std::vector<std::string>& expected) {
+  for (const auto& wait : expected) {
+    EXPECT_TRUE(waits.count(wait) != 0) << wait << " in\n"
+                                        << fmt::format("{}", fmt::join(waits, "\n"));
+  }
+}
+
+TEST(Waits, OfEveryHostAreTold) {
+  Scenario scenario;
+  scenario.faults.migration_failures = {{"g1", 1}};
+  scenario.faults.unsilence_failures = 1;
+  scenario.faults.unsilence_not_begun = true;
+  expect_waits(
+      waits_of(scenario),
+      {"h1: rebooting: 41 of 900 s", "h1: gate before 100 %: 4 of 10 s", "h1: soak: 3 of 5 s",
+       "h1: drain:g1 failed and is tried again in 5 s: the link went quiet",
+       "h1: unsilence failed and is tried again in 3 s: exit status 7: does not answer",
+       "h2: h1 is out of service, and the plan allows 1 at once (parallel)"});
+}
+
+TEST(Waits, OfARunThatIsPausedOrHasAHostInQuarantine) {
+  Scenario scenario;
+  scenario.plan.insert(0, "parallel = 2\nfailures = 1\n");
+  scenario.plan += "[reboot]\ntimeout_s = 70\n";
+  scenario.faults.never_returns = "h1";
+  expect_waits(waits_of(scenario),
+               {"h1: rebooting: 69 of 70 s",
+                "h4: h1, h3 are out of service, and the plan allows 2 at once (parallel); h1 is in "
+                "quarantine: mend it and `sluice uncordon h1`"});
+  Scenario paused;
+  paused.commands = [](Driver& driver, Cluster& cluster) {
+    const bool drains = driver.run().host("h1").state == HostState::kDraining;
+    return drains && driver.run().state() == RunState::kRunning &&
+           driver.command(RunEvent::kPause, "told to", "", cluster.now_ms()).has_value();
+  };
+  expect_waits(waits_of(paused), {"h1: not patched while the run is paused"});
+}
+
+TEST(Waits, OfARollingRefill) {
+  Scenario scenario = rolling();
+  scenario.plan.replace(scenario.plan.find("seconds = 5"), 11, "seconds = 60");
+  expect_waits(waits_of(scenario),
+               {"h1: has 1 of the 2 guests of this step",
+                "h2: not patched yet: h1 is patched and not proven (parallel)"});
 }
 
 // The simulation's clock begins on Thursday, 1 January 1970, 00:16:40 UTC.

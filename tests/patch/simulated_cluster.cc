@@ -259,9 +259,10 @@ Outcome Cluster::hook_result(const Intent& intent) {
     outcome.detail = host.version + "\n";
   } else if (hook == "patch") {
     outcome.ok = faults_.patch_hook_fails_on != intent.host;
-    if (!outcome.ok)
+    if (!outcome.ok) {
       outcome.detail =
           "exit status 1: unpacking\n" + std::string(60'000, '.') + "\nno space left\n";
+    }
     host.old_version = host.version;
     if (outcome.ok && faults_.bad_version_on != intent.host) host.version = "2";
     if (faults_.patch_reboots == intent.host) ++host.boot;
