@@ -243,6 +243,13 @@ def assert_sound(summary):
     assert sum(summary["downtime"].values()) == pytest.approx(summary["downtime_ms"], abs=1e-6)
 
 
+def test_agents_say_which_qemu_their_host_has(agents):
+    agents.start()
+    says = subprocess.run(["qemu-system-x86_64", "--version"], capture_output=True, text=True, check=True).stdout
+    version = re.search(r"\d+\.\d+\.\d+", says)[0]
+    assert [host["qemu_version"] for host in agents.json("hosts")["hosts"]] == [version, version]
+
+
 def test_memory_guest_moves_there_and_back(agents):
     agents.start()
     assert agents.start_memory_guest("pages", rate="50M").returncode == 0
