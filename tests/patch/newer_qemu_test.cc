@@ -7,13 +7,13 @@
 namespace sluice::patch::sim {
 namespace {
 
-const std::uint32_t kOlder = *planner::parse_qemu_series("7.2");
-const std::uint32_t kNewer = *planner::parse_qemu_series("8.2");
+const std::uint32_t older_series = *planner::parse_qemu_series("7.2");
+const std::uint32_t newer_series = *planner::parse_qemu_series("8.2");
 
 // Four hosts with the older QEMU, whose patch brings the newer one.
 Scenario newer_qemu(bool expected) {
   Scenario scenario;
-  scenario.faults.qemu_of_patch = kNewer;
+  scenario.faults.qemu_of_patch = newer_series;
   if (expected) {
     const auto at = scenario.plan.find("version = \"2\"");
     scenario.plan.insert(at, "qemu = \"8.2\"\n");
@@ -24,8 +24,8 @@ Scenario newer_qemu(bool expected) {
 // With what a scenario has changed of its faults.
 End run_on_older(Scenario scenario, const std::vector<Death>& deaths = {}) {
   scenario.cluster = make_cluster(scenario);
-  for (auto& [name, host] : scenario.cluster->hosts) host.qemu_series = kOlder;
-  for (auto& [name, guest] : scenario.cluster->guests) guest.qemu_series = kOlder;
+  for (auto& [name, host] : scenario.cluster->hosts) host.qemu_series = older_series;
+  for (auto& [name, guest] : scenario.cluster->guests) guest.qemu_series = older_series;
   return run_to_end(scenario, deaths);
 }
 
@@ -38,7 +38,7 @@ TEST(NewerQemu, GuestsGoToItWhenThePlanExpectsIt) {
                        "h2 done version 2", "h3 done version 2", "h4 done version 2"});
     std::size_t on_newer = 0;
     for (const auto& [name, guest] : end.cluster.guests)
-      on_newer += guest.qemu_series == kNewer ? 1 : 0;
+      on_newer += guest.qemu_series == newer_series ? 1 : 0;
     EXPECT_EQ(on_newer, 8U);
   }
 }
@@ -60,7 +60,8 @@ TEST(NewerQemu, FailsTheHostBeforeAGuestIsTrappedWhenThePlanDoesNotSayIt) {
                      "8.2, it was 7.2: guests that come could not go back to hosts with 7.2; if "
                      "that is meant, the plan must say expect.qemu = \"8.2\"",
                      "h2 pending"});
-  for (const auto& [name, guest] : end.cluster.guests) EXPECT_EQ(guest.qemu_series, kOlder) << name;
+  for (const auto& [name, guest] : end.cluster.guests)
+    EXPECT_EQ(guest.qemu_series, older_series) << name;
 }
 
 TEST(NewerQemu, AHostWhosePatchDoesNotBringItIsRolledBack) {
@@ -86,11 +87,11 @@ TEST(NewerQemu, IsAdmittedWhereGuestsCanGoOn) {
   Plan plan;
   plan.name = "upgrade";
   plan.hosts = {"h1"};
-  plan.expected_qemu = kNewer;
+  plan.expected_qemu = newer_series;
   Facts facts;
   for (const char* name : {"h1", "h2"}) {
     facts.hosts[name].reachable = true;
-    facts.hosts[name].qemu_series = kOlder;
+    facts.hosts[name].qemu_series = older_series;
   }
   const auto line = [&] {
     const auto admitted = admit_qemu(plan, facts);
@@ -99,13 +100,13 @@ TEST(NewerQemu, IsAdmittedWhereGuestsCanGoOn) {
   EXPECT_EQ(line(),
             "upgrade: no host but h1 would have QEMU 8.2, so that its guests could go nowhere from "
             "there; add another host to the plan");
-  facts.hosts["h2"].qemu_series = kNewer;
+  facts.hosts["h2"].qemu_series = newer_series;
   EXPECT_EQ(line(), "");
   facts.hosts["h2"].quarantined = true;
   EXPECT_NE(line(), "");
   plan.hosts = {"h1", "h2"};
   EXPECT_EQ(line(), "");
-  plan.expected_qemu = kOlder;
+  plan.expected_qemu = older_series;
   EXPECT_EQ(line(),
             "upgrade: h2 has QEMU 8.2, and the plan expects 7.2, which takes none of its guests "
             "back; expect 8.2 or leave h2 out");
