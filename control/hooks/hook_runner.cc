@@ -34,10 +34,14 @@ constexpr auto kPoll = std::chrono::milliseconds(20);
 constexpr auto kKillGrace = std::chrono::seconds(2);
 
 // The shell writes the exit status itself, so that it is known also when we have gone meanwhile.
-// $1: the call's files, $2: the hook. The status is on disk before anybody can act on it: the next
-// thing may be a reboot.
+// $1: the call's files, $2: the hook. Whoever makes .pid decides whether the hook runs: the shell,
+// or somebody who found nobody alive and gives the call up; see is_given_up(). The status is on
+// disk before anybody can act on it: the next thing may be a reboot.
 constexpr const char* kShell = R"sh(
-echo $$ >"$1.pid.partial" && mv "$1.pid.partial" "$1.pid"
+may_run=
+echo $$ >"$1.pid.$$" && ln "$1.pid.$$" "$1.pid" 2>/dev/null && may_run=yes
+rm -f "$1.pid.$$"
+[ "$may_run" ] || exit 1
 "$2" >"$1.output" 2>&1 </dev/null
 echo $? >"$1.exit.partial" && sync "$1.exit.partial" && mv "$1.exit.partial" "$1.exit"
 sync "$(dirname "$1")"
@@ -116,6 +120,26 @@ std::optional<pid_t> living_shell(const std::string& base) {
   const auto command = read_file(fmt::format("/proc/{}/cmdline", *pid));
   if (!command || command->find(base + '\0') == std::string::npos) return std::nullopt;
   return static_cast<pid_t>(*pid);
+}
+
+// Of a call whose end is not known: nobody runs it, and nobody will. A shell that its dead caller
+// had just started finds .pid taken.
+bool is_given_up(const std::string& base) {
+  if (living_shell(base)) return false;
+  const std::string pid = base + ".pid";
+  const FileDescriptor fence(open(pid.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  // It may have begun, or ended, between the two looks.
+  return fence.valid() || !living_shell(base);
+}
+
+bool has_ended(const std::string& base) {
+  return fs::exists(base + ".exit") || fs::exists(base + ".killed");
+}
+
+// By a clock that all processes of this boot share.
+std::int64_t now_ms() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now().time_since_epoch())
+      .count();
 }
 
 End timed_out(const Call& call, const std::string& base, pid_t shell) {
@@ -247,22 +271,22 @@ Expected<End> HookRunner::run(const Call& call) {
   return run_alone(call);
 }
 
+// Each try has files of its own: a shell of one that was given up finds its fence for ever.
 Expected<End> HookRunner::run_alone(const Call& call) {
-  const std::string base = state_directory_ + "/" + call.key;
-  const bool begun = fs::exists(base + ".begun");
-  const bool ended = fs::exists(base + ".exit") || fs::exists(base + ".killed");
-  if (begun && !ended && !living_shell(base)) {
+  for (int attempt = 1;; ++attempt) {
+    std::string base = state_directory_ + "/" + call.key;
+    if (attempt > 1) base += fmt::format("~{}", attempt);  // no key has this character
+    if (!fs::exists(base + ".begun")) {
+      if (auto started = begin(call, base); !started) return tl::unexpected<Error>(started.error());
+      return wait(call, base);
+    }
+    if (has_ended(base) || !is_given_up(base) || has_ended(base)) return wait(call, base);
     if (!call.idempotent)
       return End{false, "it was interrupted; whether it took effect is not known"};
-    for (const char* suffix : {".begun", ".pid", ".output"}) fs::remove(base + suffix);
   }
-  if (!fs::exists(base + ".begun")) {
-    if (auto started = begin(call, base); !started) return tl::unexpected<Error>(started.error());
-  }
-  return wait(call, base);
 }
 
-// "Begun" is on disk before anything runs.
+// "Begun", and when, is on disk before anything runs.
 Expected<void> HookRunner::begin(const Call& call, const std::string& base) const {
   if (names().count(call.name) == 0) {
     return fail(ErrorKind::kNotFound,
@@ -271,7 +295,10 @@ Expected<void> HookRunner::begin(const Call& call, const std::string& base) cons
   const std::string begun = base + ".begun";
   // Another process may be about to begin it too.
   const FileDescriptor file(open(begun.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-  if (!file.valid() || fsync(file.get()) != 0 || !sync_directory(state_directory_)) {
+  const std::string at_ms = std::to_string(now_ms());
+  const bool written = file.valid() && write(file.get(), at_ms.data(), at_ms.size()) ==
+                                           static_cast<ssize_t>(at_ms.size());
+  if (!written || fsync(file.get()) != 0 || !sync_directory(state_directory_)) {
     if (file.valid()) fs::remove(begun);
     return fail(ErrorKind::kNoCapacity,
                 fmt::format("{} cannot be written; hook {} was not run", begun, call.name));
@@ -306,7 +333,9 @@ Expected<void> HookRunner::spawn(const Call& call, const std::string& base) cons
 }
 
 End HookRunner::wait(const Call& call, const std::string& base) const {
-  const auto deadline = Clock::now() + std::chrono::seconds(call.timeout_s);
+  // Since it began, whoever waited for it then.
+  const std::int64_t deadline_ms =
+      read_number(base + ".begun").value_or(now_ms()) + std::int64_t{call.timeout_s} * 1000;
   while (true) {
     if (const auto killed = read_file(base + ".killed")) return {false, *killed + output_of(base)};
     const auto status = read_number(base + ".exit");
@@ -323,7 +352,7 @@ End HookRunner::wait(const Call& call, const std::string& base) const {
       return {false, "it was killed from outside\n" + output_of(base)};
     }
     reap(*shell);
-    if (Clock::now() >= deadline) return timed_out(call, base, *shell);
+    if (now_ms() >= deadline_ms) return timed_out(call, base, *shell);
     std::this_thread::sleep_for(kPoll);
   }
 }

@@ -53,7 +53,8 @@ class HookRunner {
 
   // Runs the hook, or waits for the call of the same key that was begun before, or returns what
   // became of it. kNotFound for an unknown name, kInvalid for a bad key, kFailed when nothing was
-  // run. A hook that outlives its timeout is killed with its process group.
+  // run. A hook that outlives its timeout, counted from when it began, is killed with its process
+  // group.
   [[nodiscard]] Expected<End> run(const Call& call);
 
  private:

@@ -152,6 +152,76 @@ TEST_F(HookRunnerTest, OneThatOutlivesItsCallerIsWaitedForAndNotRunAgain) {
   EXPECT_EQ(times_run(), 1);
 }
 
+// Who takes over does not begin the timeout anew.
+TEST_F(HookRunnerTest, OneThatOutlivesItsCallerHasTheTimeoutThatItBeganWith) {
+  write_hook("patch", "sleep 1000\n");
+  auto call = call_of("patch");
+  call.timeout_s = 4;
+  const auto begun = std::chrono::steady_clock::now();
+  const pid_t caller = fork();
+  if (caller == 0) {
+    auto here = runner();
+    static_cast<void>(here.run(call));
+    _exit(0);
+  }
+  wait_until_run();
+  while (std::chrono::steady_clock::now() < begun + std::chrono::seconds(3))
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  kill(caller, SIGKILL);
+  waitpid(caller, nullptr, 0);
+  auto here = runner();
+  const auto end = here.run(call);
+  ASSERT_TRUE(end);
+  EXPECT_FALSE(end->ok);
+  EXPECT_EQ(end->output, "it did not end within 4 s and was killed\n");
+  EXPECT_LT(std::chrono::steady_clock::now(), begun + std::chrono::milliseconds(6500));
+}
+
+// The caller dies when its hook is marked as begun and about to run, and the hook comes too late:
+// whoever takes over has given it up by then.
+TEST_F(HookRunnerTest, OneWhoseCallerDiedAsItBeganRunsNeverOrOnce) {
+  for (const bool idempotent : {false, true}) {
+    write_hook("patch", "");
+    // The shell's way to say that it runs is slow.
+    const fs::path slow = directory_ / "slow";
+    const fs::path go = directory_ / (idempotent ? "go-again" : "go");
+    fs::create_directory(slow);
+    std::ofstream(slow / "ln")
+        << "#!/bin/sh\nwhile [ ! -e " << go.string()
+        << " ]; do sleep 0.02; done\nexec /usr/bin/env PATH=/usr/bin:/bin ln \"$@\"\n";
+    fs::permissions(slow / "ln", fs::perms::owner_all);
+    auto call = call_of("patch", idempotent);
+    call.key = idempotent ? "r1-8" : "r1-7";
+    const pid_t caller = fork();
+    if (caller == 0) {
+      setenv("PATH", (slow.string() + ":/usr/bin:/bin").c_str(), 1);
+      auto here = runner();
+      static_cast<void>(here.run(call));
+      _exit(0);
+    }
+    const auto late = [&] {
+      for (const auto& entry : fs::directory_iterator(state())) {
+        if (entry.path().filename().string().find(".pid.") != std::string::npos) return true;
+      }
+      return false;
+    };
+    while (!late()) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    kill(caller, SIGKILL);
+    waitpid(caller, nullptr, 0);
+    auto here = runner();
+    const auto end = here.run(call);
+    ASSERT_TRUE(end);
+    EXPECT_EQ(end->ok, idempotent);
+    if (!idempotent) {
+      EXPECT_EQ(end->output, "it was interrupted; whether it took effect is not known");
+    }
+    std::ofstream(go) << "go";
+    while (late()) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    EXPECT_EQ(times_run(), idempotent ? 1 : 0);
+    fs::remove_all(slow);
+  }
+}
+
 // As after a crash of the whole machine: it was begun, and nothing more is known.
 TEST_F(HookRunnerTest, OneWhoseEndNobodyKnowsIsRunAgainOnlyIfThatDoesNoHarm) {
   write_hook("patch", "");
