@@ -37,11 +37,11 @@ std::string Run::keeps(const std::string& name, const Facts& facts) const {
   if (is_final(state_)) return {};
   if (host.state == HostState::kPending) return name == first_pending() ? keeps_pending() : "";
   if (is_final(host.state)) return next_try(name, facts);
-  if (const std::string since = reboots(name, facts); !since.empty()) return since;
+  if (std::string since = reboots(name, facts); !since.empty()) return since;
   const auto about = facts.hosts.find(name);
   if (about == facts.hosts.end() || !about->second.reachable) return "its agent does not answer";
   if (has_open(name)) return {};
-  if (const std::string pause = next_try(name, facts); !pause.empty()) return pause;
+  if (std::string pause = next_try(name, facts); !pause.empty()) return pause;
   switch (host.state) {
     case HostState::kDraining:
     case HostState::kRedrain:
