@@ -85,6 +85,7 @@ std::string kernel_release() {
 AgentService::AgentService(Agent& agent, std::string boot_id, std::uint64_t controller_epoch)
     : agent_(agent),
       boot_id_(std::move(boot_id)),
+      rebooter_(agent.context().config, agent.context().registry),
       fence_(agent.context().config.state_dir, controller_epoch),
       hooks_(agent.context().config.hooks_dir, agent.context().config.state_dir) {}
 
@@ -136,6 +137,7 @@ grpc::Status AgentService::GetHost(grpc::ServerContext* call, const v1::GetHostR
   reply->set_guests(static_cast<std::uint32_t>(context.registry.count()));
   for (const auto& [host, address] : context.config.peers) reply->add_peers(host);
   for (const auto& remark : info.remarks) reply->add_remarks(remark);
+  if (const auto remark = rebooter_.remark(Rebooter::Clock::now())) reply->add_remarks(*remark);
   reply->set_boot_id(boot_id_);
   reply->set_kernel(kernel_release());
   for (const auto& hook : hooks_.names()) reply->add_hooks(hook);
@@ -289,7 +291,7 @@ grpc::Status AgentService::CheckPath(grpc::ServerContext* context,
 grpc::Status AgentService::RunHook(grpc::ServerContext* context, const v1::RunHookRequest* request,
                                    v1::HookResult* reply) {
   if (auto admitted = admit(*context); !admitted.ok()) return admitted;
-  const HookTurn turn(*this);
+  const Rebooter::HookTurn turn(rebooter_);
   if (!turn.granted()) {
     return model::to_status(
         Error{ErrorKind::kBusy, fmt::format("{} is about to reboot; hook {} was not run",
@@ -313,44 +315,9 @@ grpc::Status AgentService::Reboot(grpc::ServerContext* context, const v1::Reboot
   if (auto admitted = admit(*context); !admitted.ok()) return admitted;
   reply->set_boot_id(boot_id_);
   if (request->boot_id() != boot_id_) return grpc::Status::OK;
-  if (auto begun = begin_reboot(); !begun) return model::to_status(begun);
+  if (auto begun = rebooter_.begin(); !begun) return model::to_status(begun);
   reply->set_begun(true);
   return grpc::Status::OK;
-}
-
-// From here on neither guests nor hooks begin that the reboot would end.
-Expected<void> AgentService::begin_reboot() {
-  const auto& context = agent_.context();
-  const std::string& host = context.config.host;
-  const std::lock_guard lock(reboot_mutex_);
-  // Whoever has not heard the answer asks again.
-  if (rebooting_) return {};
-  if (hooks_running_ > 0) {
-    return fail(ErrorKind::kBusy,
-                fmt::format("{} is running a hook, which a reboot would end; wait for it", host));
-  }
-  if (auto closed = context.registry.refuse_more(host + " is about to reboot"); !closed)
-    return closed;
-  spdlog::warn("rebooting: the controller asked for it");
-  auto begun = hooks::start_detached(context.config.reboot_command);
-  if (begun) {
-    rebooting_ = true;
-  } else {
-    context.registry.accept_again();
-  }
-  return begun;
-}
-
-AgentService::HookTurn::HookTurn(AgentService& service) : service_(service) {
-  const std::lock_guard lock(service_.reboot_mutex_);
-  granted_ = !service_.rebooting_;
-  if (granted_) ++service_.hooks_running_;
-}
-
-AgentService::HookTurn::~HookTurn() {
-  if (!granted_) return;
-  const std::lock_guard lock(service_.reboot_mutex_);
-  --service_.hooks_running_;
 }
 
 }  // namespace sluice::agent

@@ -2,11 +2,11 @@
 #pragma once
 
 #include <cstdint>
-#include <mutex>
 #include <string>
 
 #include "control/agent/agent.h"
 #include "control/agent/controller_fence.h"
+#include "control/agent/rebooter.h"
 #include "control/hooks/hook_runner.h"
 #include "control/proto/sluice.grpc.pb.h"
 #include "drivers/guest/guest.h"
@@ -51,28 +51,9 @@ class AgentService final : public v1::Agent::Service {
   // Refuses controllers that another one has taken over from; people have no epoch.
   [[nodiscard]] grpc::Status admit(const grpc::ServerContext& context);
 
-  // kBusy while guests or hooks are here that it would end.
-  [[nodiscard]] Expected<void> begin_reboot();
-
-  // The right to run a hook, which no reboot ends while it lasts.
-  class HookTurn {
-   public:
-    explicit HookTurn(AgentService& service);
-    ~HookTurn();
-    HookTurn(const HookTurn&) = delete;
-    HookTurn& operator=(const HookTurn&) = delete;
-    [[nodiscard]] bool granted() const { return granted_; }
-
-   private:
-    AgentService& service_;
-    bool granted_ = false;
-  };
-
   Agent& agent_;
   const std::string boot_id_;
-  std::mutex reboot_mutex_;
-  bool rebooting_ = false;  // until the host, or this agent, has ended
-  std::uint32_t hooks_running_ = 0;
+  Rebooter rebooter_;
   ControllerFence fence_;
   hooks::HookRunner hooks_;
   guest::qemu::InstalledQemu usual_qemu_{guest::kUsualQemu};

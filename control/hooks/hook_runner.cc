@@ -363,12 +363,12 @@ std::string bounded_output(const std::string& output) {
                           output.size()));
 }
 
-Expected<void> start_detached(const std::vector<std::string>& arguments) {
+Expected<pid_t> start_detached(const std::vector<std::string>& arguments) {
   std::vector<std::string> environment;
   for (char** variable = environ; *variable != nullptr; ++variable)
     environment.emplace_back(*variable);
   const auto started = start(arguments, environment);
-  if (started) return {};
+  if (started) return started;
   return fail(ErrorKind::kFailed,
               fmt::format("{} cannot be started: {}", arguments.front(), started.error().message));
 }

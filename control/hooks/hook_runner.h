@@ -10,6 +10,7 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <sys/types.h>
 #include <vector>
 
 #include "dataplane/base/expected.h"
@@ -71,8 +72,8 @@ class HookRunner {
   std::set<std::string> running_;  // keys
 };
 
-// Starts a program in a session of its own, whose end nobody waits for. `arguments` begins with its
-// path.
-[[nodiscard]] Expected<void> start_detached(const std::vector<std::string>& arguments);
+// Starts a program in a session of its own, of which nothing is heard but its end: the caller waits
+// for that. `arguments` begins with its path.
+[[nodiscard]] Expected<pid_t> start_detached(const std::vector<std::string>& arguments);
 
 }  // namespace sluice::hooks

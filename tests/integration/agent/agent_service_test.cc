@@ -1,10 +1,12 @@
-// What an agent refuses once it is about to reboot.
+// What an agent refuses once it is about to reboot, and for how long.
 #include <filesystem>
 #include <fstream>
+#include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "control/agent/service.h"
 #include "tests/integration/agent/fake_host.h"
@@ -43,6 +45,13 @@ class AgentServiceTest : public testing::Test {
     EXPECT_EQ(result.begun(), status.ok());
     return status;
   }
+  std::vector<std::string> remarks() {
+    grpc::ClientContext context;
+    v1::HostInfo info;
+    EXPECT_TRUE(agent_->GetHost(&context, {}, &info).ok());
+    const auto& of_data_plane = SharedDataPlane::get().data_plane->info().remarks;
+    return {info.remarks().begin() + static_cast<int>(of_data_plane.size()), info.remarks().end()};
+  }
   Expected<GuestClaim> bring(const std::string& guest) {
     return host_.registry().create(guest, kFakeBytes, "there", [this] {
       return Expected<std::unique_ptr<guest::Guest>>(std::make_unique<FakeGuest>("db", fate_));
@@ -53,6 +62,9 @@ class AgentServiceTest : public testing::Test {
   std::shared_ptr<FakeFate> fate_ = std::make_shared<FakeFate>(guest::Phase::kRunning);
   FakeHost host_{directory_.path(), "unix:/nobody"};
   AgentService service_{host_.agent(), kBoot, 0};
+  const std::unique_ptr<grpc::Server> server_ =
+      grpc::ServerBuilder().RegisterService(&service_).BuildAndStart();
+  const std::unique_ptr<v1::Agent::Stub> agent_ = v1::Agent::NewStub(server_->InProcessChannel({}));
 };
 
 TEST_F(AgentServiceTest, AHostThatIsAboutToRebootTakesNoGuestsAndRunsNoHooks) {
@@ -87,6 +99,65 @@ TEST_F(AgentServiceTest, AHostThatRunsAHookIsNotRebooted) {
   hook.join();
   EXPECT_TRUE(ended.ok()) << ended.error_message();
   EXPECT_TRUE(reboot().ok());
+}
+
+TEST_F(AgentServiceTest, AHostWhoseRebootFailsTakesGuestsAndHooksAgain) {
+  write_hook("true\n");
+  host_.config().reboot_command = {"/bin/sh", "-c", "exit 3"};
+  const auto failed = reboot();
+  EXPECT_EQ(failed.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_EQ(failed.error_message(),
+            "here was not rebooted: its reboot_command /bin/sh ended with exit status 3; run it by "
+            "hand to see why");
+  EXPECT_EQ(remarks(), std::vector{failed.error_message()});
+  EXPECT_TRUE(run_hook("r1-1").ok());
+  {
+    const auto guest = bring("db");
+    EXPECT_TRUE(guest) << guest.error().message;
+  }
+  ASSERT_TRUE(host_.registry().claim("db", ClaimPurpose::kStop)->destroy());
+  host_.config().reboot_command = {"/bin/true"};
+  EXPECT_TRUE(reboot().ok());
+  EXPECT_FALSE(bring("db"));
+  EXPECT_TRUE(remarks().empty());
+}
+
+TEST_F(AgentServiceTest, AHostWhoseRebootFailsLateTakesGuestsAgain) {
+  const std::string go = directory_.path() + "/go";
+  host_.config().reboot_command = {"/bin/sh", "-c",
+                                   "while [ ! -e " + go + " ]; do sleep 0.02; done; exit 1"};
+  ASSERT_TRUE(reboot().ok()) << "a command that is still at work has begun";
+  EXPECT_FALSE(bring("db"));
+  std::ofstream(go) << "go";
+  EXPECT_TRUE(becomes_true([&] { return remarks().size() == 1; }));
+  EXPECT_TRUE(bring("db"));
+}
+
+TEST_F(AgentServiceTest, AHostWhoseRebootCannotBeStartedTakesGuestsAgain) {
+  host_.config().reboot_command = {"/nowhere/reboot"};
+  const auto failed = reboot();
+  EXPECT_EQ(failed.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_NE(failed.error_message().find("/nowhere/reboot cannot be started"), std::string::npos);
+  EXPECT_TRUE(bring("db"));
+}
+
+// As everything does in a shutdown.
+TEST_F(AgentServiceTest, ARebootWhoseCommandIsKilledIsComing) {
+  host_.config().reboot_command = {"/bin/sh", "-c", "kill -TERM $$"};
+  ASSERT_TRUE(reboot().ok());
+  EXPECT_FALSE(bring("db"));
+}
+
+TEST_F(AgentServiceTest, ARebootThatDoesNotComeIsNamedAndStillRefusesGuests) {
+  Rebooter rebooter(host_.config(), host_.registry());
+  const auto asked = Rebooter::Clock::now();
+  EXPECT_EQ(rebooter.remark(asked), std::nullopt);
+  ASSERT_TRUE(rebooter.begin());
+  EXPECT_EQ(rebooter.remark(asked + Rebooter::kOverdue - std::chrono::minutes(1)), std::nullopt);
+  EXPECT_EQ(rebooter.remark(asked + Rebooter::kOverdue + std::chrono::minutes(1)),
+            "was told to reboot 15 min ago, is still up and takes neither guests nor hooks: reboot "
+            "it, or restart its agent if it is to stay up");
+  EXPECT_FALSE(bring("db"));
 }
 
 }  // namespace

@@ -95,6 +95,7 @@ class FakeHost {
   }
 
   [[nodiscard]] Agent& agent() { return *agent_; }
+  [[nodiscard]] Config& config() { return config_; }
   [[nodiscard]] FakeDriver& driver() { return *driver_; }
   [[nodiscard]] GuestRegistry& registry() { return registry_; }
   [[nodiscard]] OutcomeRecords& outcomes() { return *outcomes_; }
