@@ -11,8 +11,11 @@ Agent::Agent(const Config& config, dpdk::DataPlane& data_plane, EventRouter& rou
     : holds_(config.hold_dir),
       owned_twins_(outcomes),
       cordon_(config.host),
-      context_{config,   data_plane, router, registry,     drivers, handovers,
-               outcomes, floors_,    holds_, owned_twins_, cordon_, credentials},
+      probes_sent_(config.host),
+      probes_answered_(config.host),
+      context_{config,    data_plane,   router,           registry,   drivers,
+               handovers, outcomes,     floors_,          holds_,     owned_twins_,
+               cordon_,   probes_sent_, probes_answered_, credentials},
       settler_(context_),
       survivors_(context_, settler_),
       meter_(registry, std::chrono::seconds(config.sample_interval_s)) {}

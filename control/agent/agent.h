@@ -64,6 +64,8 @@ class Agent {
   const StepHolds holds_;
   OwnedTwins owned_twins_;
   Cordon cordon_;
+  ProbeTurns probes_sent_;
+  ProbeTurns probes_answered_;
   AgentContext context_;
   Settler settler_;
   Survivors survivors_;

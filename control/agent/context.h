@@ -11,6 +11,7 @@
 #include "control/agent/event_router.h"
 #include "control/agent/guest_registry.h"
 #include "control/agent/owned_twins.h"
+#include "control/agent/probe_turns.h"
 #include "control/agent/records.h"
 #include "control/agent/step_holds.h"
 #include "control/security/credentials.h"
@@ -54,6 +55,8 @@ struct AgentContext {
   const StepHolds& holds;
   OwnedTwins& owned_twins;
   Cordon& cordon;
+  ProbeTurns& probes_sent;
+  ProbeTurns& probes_answered;
   const security::Credentials& credentials;
 };
 

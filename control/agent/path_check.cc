@@ -23,9 +23,6 @@
 namespace sluice::agent {
 namespace {
 
-// Longer than probing takes at its longest.
-constexpr std::chrono::seconds kCheckTimeout{20};
-
 // Flows come with memory, of which none is read or written here.
 class NoGuest {
  public:
@@ -103,7 +100,7 @@ struct Call {
   Call(const std::string& to, const std::string& address, const security::Credentials& credentials)
       : connection(model::open_channel(to, address, credentials)),
         stub(v1::Peer::NewStub(connection.channel)) {
-    context.set_deadline(std::chrono::system_clock::now() + kCheckTimeout);
+    context.set_deadline(std::chrono::system_clock::now() + kCheckTimeMax);
   }
   [[nodiscard]] Expected<v1::ProbesExpected> announce(const v1::ProbesAnnounced& announced) {
     if (auto connected = connection.connect(model::kConnectTimeout); !connected)
@@ -151,6 +148,8 @@ Expected<v1::PathReport> check_path(AgentContext& agent, const std::string& to) 
                 fmt::format("{} knows no host {}; name it under [peers] in its agent.toml",
                             agent.config.host, to));
   }
+  const auto turn = agent.probes_sent.take(to);
+  if (!turn) return tl::unexpected<Error>(turn.error());
   std::random_device device;
   std::uint64_t session = 0;
   std::shared_ptr<SessionEvents> events;
@@ -187,6 +186,8 @@ Expected<void> answer_probes(AgentContext& agent, const v1::ProbesAnnounced& req
   if (auto speaks = source.speaks_for(request.from()); !speaks) return speaks;
   if (request.session() == 0) return fail(ErrorKind::kInvalid, "session 0 is not valid");
   if (request.secret().empty()) return tl::unexpected<Error>(plaintext_refused(agent.config.host));
+  const auto turn = agent.probes_answered.take(request.from());
+  if (!turn) return tl::unexpected<Error>(turn.error());
   auto events = agent.router.open(request.session(), session_text(request.session()));
   if (!events) {
     return fail(ErrorKind::kBusy, fmt::format("session {:016x} is under way on {}",

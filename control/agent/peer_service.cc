@@ -1,10 +1,13 @@
 #include "control/agent/peer_service.h"
 
+#include <condition_variable>
 #include <fmt/format.h>
+#include <mutex>
 #include <optional>
+#include <spdlog/spdlog.h>
+#include <thread>
 
 #include "control/agent/migration_destination.h"
-#include "control/agent/path_check.h"
 #include "control/model/status.h"
 #include "control/security/credentials.h"
 
@@ -56,10 +59,30 @@ class GrpcProbeLink final : public ProbeLink {
   const std::optional<security::Identity> sender_;  // nothing without TLS
 };
 
+// Cancels a call that has not ended in time: only so does its read return.
+class CallLimit {
+ public:
+  CallLimit(grpc::ServerContext& context, std::chrono::milliseconds time_max)
+      : timer_([&context, time_max](const std::stop_token& stop) {
+          std::mutex mutex;
+          std::unique_lock lock(mutex);
+          std::condition_variable_any never;
+          never.wait_for(lock, stop, time_max, [] { return false; });
+          if (stop.stop_requested()) return;
+          spdlog::warn("{} has not ended its check of the path to here within {} s: it is cut off",
+                       context.peer(), std::chrono::duration<double>(time_max).count());
+          context.TryCancel();
+        }) {}
+
+ private:
+  std::jthread timer_;
+};
+
 }  // namespace
 
 grpc::Status PeerService::AnswerProbes(grpc::ServerContext* context,
                                        GrpcProbeLink::Stream* stream) {
+  const CallLimit limit(*context, answers_time_max_);
   v1::ProbesAnnounced announced;
   if (!stream->Read(&announced)) return grpc::Status::OK;
   GrpcProbeLink link(*stream, *context);

@@ -1,9 +1,11 @@
 // What one agent asks of another.
 #pragma once
 
+#include <chrono>
 #include <optional>
 
 #include "control/agent/context.h"
+#include "control/agent/path_check.h"
 #include "control/proto/sluice.grpc.pb.h"
 #include "control/security/certificate.h"
 
@@ -11,7 +13,10 @@ namespace sluice::agent {
 
 class PeerService final : public v1::Peer::Service {
  public:
-  explicit PeerService(AgentContext& agent) : agent_(agent) {}
+  // A source that does not end its probes is cut off after `answers_time_max`.
+  explicit PeerService(AgentContext& agent,
+                       std::chrono::milliseconds answers_time_max = kAnswersTimeMax)
+      : agent_(agent), answers_time_max_(answers_time_max) {}
 
   grpc::Status Receive(
       grpc::ServerContext* context,
@@ -24,6 +29,7 @@ class PeerService final : public v1::Peer::Service {
 
  private:
   AgentContext& agent_;
+  const std::chrono::milliseconds answers_time_max_;
 };
 
 // What became of a session, for the host that was its source and about the guest that it was of;
