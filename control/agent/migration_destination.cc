@@ -145,7 +145,10 @@ Expected<void> MigrationDestination::prepare(const v1::Prepare& request) {
   }
   if (request.secret().empty() && !agent_.config.security.allow_plaintext)
     return tl::unexpected<Error>(plaintext_refused(agent_.config.host));
-  if (auto admitted = agent_.cordon.admit(request.by_controller(), Cordon::Clock::now()); !admitted)
+  // While a cluster's agents are being upgraded its controller must still be able to empty hosts of
+  // older ones, who do not say for whom they act.
+  const bool by_controller = !request.has_by_controller() || request.by_controller();
+  if (auto admitted = agent_.cordon.admit(by_controller, Cordon::Clock::now()); !admitted)
     return admitted;
   if (request.session() == 0) return fail(ErrorKind::kInvalid, "session 0 is not valid");
   const auto description = model::parse_description(request.guest_description_json());

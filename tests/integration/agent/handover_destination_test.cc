@@ -104,7 +104,8 @@ class DestinationHandover : public testing::Test {
   }
 
   v1::DestinationMessage prepare(const std::string& to = "here", const std::string& from = "there",
-                                 std::uint32_t mtu = 9000, bool by_controller = false) {
+                                 std::uint32_t mtu = 9000,
+                                 std::optional<bool> by_controller = false) {
     const auto& info = SharedDataPlane::get().data_plane->info();
     v1::SourceMessage message;
     auto& prepare = *message.mutable_prepare();
@@ -112,7 +113,7 @@ class DestinationHandover : public testing::Test {
     prepare.set_from(from);
     prepare.set_secret(std::string(Secret::kBytes, 's'));
     prepare.set_to(to);
-    prepare.set_by_controller(by_controller);
+    if (by_controller) prepare.set_by_controller(*by_controller);
     prepare.set_guest_description_json(model::to_json(fake_description("db")));
     prepare.add_region_pages(kFakeBytes / kPageBytes);
     prepare.add_region_pages(kStateRegionBytes / kPageBytes);
@@ -263,6 +264,11 @@ TEST_F(DestinationHandover, ACordonKeepsOutWhatNoControllerBrings) {
   EXPECT_TRUE(host_->registry().list().empty());
   begin(kSession + 1);
   EXPECT_TRUE(prepare("here", "there", 9000, /*by_controller=*/true).has_prepared());
+}
+
+TEST_F(DestinationHandover, ACordonLetsInWhatAnAgentBringsThatCannotSayForWhom) {
+  host_->agent().context().cordon.told("cordoned by run r3", Cordon::Clock::now());
+  EXPECT_TRUE(prepare("here", "there", 9000, /*by_controller=*/std::nullopt).has_prepared());
 }
 
 TEST_F(DestinationHandover, RefusesASessionThatWasUsedBefore) {

@@ -34,6 +34,7 @@ class FakePeer final : public v1::Peer::Service {
   std::atomic<int> questions{0};
   std::atomic<std::uint32_t> mtu{9000};
   std::atomic<bool> by_controller{false};  // as the last source said
+  std::atomic<bool> says_for_whom{false};  // and whether it did
   std::function<void()> on_commit = [] {};
 
   grpc::Status Receive(
@@ -44,6 +45,7 @@ class FakePeer final : public v1::Peer::Service {
       v1::DestinationMessage reply;
       if (message.has_prepare()) {
         by_controller = message.prepare().by_controller();
+        says_for_whom = message.prepare().has_by_controller();
         auto& endpoint = *reply.mutable_prepared()->mutable_destination();
         endpoint.set_mac("\x02\x01\x01\x01\x01\x01");
         endpoint.set_ipv4(0x0A4D6202);
@@ -148,6 +150,7 @@ TEST_F(SourceHandover, TellsTheDestinationWhetherAControllerMovesTheGuest) {
     start_agent();
     static_cast<void>(migrate(by_controller));
     EXPECT_EQ(peer_.by_controller, by_controller);
+    EXPECT_TRUE(peer_.says_for_whom) << "or a cordon would take it for an older agent";
     host_.reset();
   }
 }
