@@ -37,18 +37,6 @@ bool may_have(const HostView& view, const std::string& guest) {
                      [&](const v1::GuestInfo& info) { return info.name() == guest; });
 }
 
-std::string say(const std::string& host, const std::optional<std::string>& state) {
-  if (!state) return host + " does not answer";
-  if (state->empty()) return host + " does not have it";
-  if (*state == "forgotten") {
-    return fmt::format(
-        "on {} it waits for an operator: see sluice guest resume and sluice guest stop", host);
-  }
-  if (*state == "silent")
-    return fmt::format("{} has it, but its QEMU does not answer; see the agent's log there", host);
-  return fmt::format("{} has it as \"{}\"", host, *state);
-}
-
 // A canary takes its plan's definition under a name of its own.
 Expected<std::string> rename(const std::string& definition, const std::string& name) {
   auto parsed = guest::parse_definition(definition, "guest " + name);
@@ -131,6 +119,14 @@ std::map<std::uint64_t, std::string> Executor::waiting(const std::string& run) c
   return waiting;
 }
 
+Expected<client::AgentClient*> Executor::agent(const std::string& host) const {
+  if (const auto found = agents_.find(host); found != agents_.end()) return found->second.get();
+  return fail(ErrorKind::kNotFound,
+              fmt::format("{} is not in [hosts] of the controller's configuration any more: put it "
+                          "back and start the controller again, or abort the run",
+                          host));
+}
+
 Outcome Executor::failed(const Task& task, const Error& error) const {
   if (error.kind == ErrorKind::kPermission && error.message.find("epoch") != std::string::npos)
     on_superseded_(error.message);
@@ -166,18 +162,33 @@ Executor::GuestState Executor::state_at(const std::string& host, const std::stri
   return "";
 }
 
+std::string Executor::say(const std::string& host, const GuestState& state) const {
+  if (const auto known = agent(host); !known) return known.error().message;
+  if (!state) return host + " does not answer";
+  if (state->empty()) return host + " does not have it";
+  if (*state == "forgotten") {
+    return fmt::format(
+        "on {} it waits for an operator: see sluice guest resume and sluice guest stop", host);
+  }
+  if (*state == "silent")
+    return fmt::format("{} has it, but its QEMU does not answer; see the agent's log there", host);
+  return fmt::format("{} has it as \"{}\"", host, *state);
+}
+
 client::AgentClient::Summary Executor::follow(const Intent& intent, bool begin,
                                               const std::stop_token& stop, bool* progress) {
+  const auto source = agent(intent.from);
+  if (!source) return tl::unexpected<Error>(source.error());
   const auto heard = [progress](const v1::MigrateUpdate&) { *progress = true; };
   client::Interrupts interrupts;
   const std::stop_callback stopped(stop, [&interrupts] { interrupts.raise(); });
-  if (!begin) return agent(intent.from).watch(intent.guest, heard, &interrupts);
+  if (!begin) return (*source)->watch(intent.guest, heard, &interrupts);
   v1::MigrateRequest request;
   request.set_guest(intent.guest);
   request.set_to(intent.to);
   request.set_mode(intent.live ? v1::MIGRATION_MODE_LIVE : v1::MIGRATION_MODE_QUICK);
   request.set_proof(v1::PROOF_MODE_SENT);
-  return agent(intent.from).migrate(request, heard, &interrupts);
+  return (*source)->migrate(request, heard, &interrupts);
 }
 
 std::optional<Outcome> Executor::outcome_of(const Intent& intent,
@@ -275,6 +286,8 @@ Outcome Executor::run_hook(const Task& task, const std::stop_token& stop) {
     outcome.not_begun = true;
     return outcome;
   }
+  const auto host = agent(intent.host);
+  if (!host) return failed(task, host.error());
   v1::RunHookRequest request;
   request.set_key(key);
   request.set_name(intent.hook.name);
@@ -285,7 +298,7 @@ Outcome Executor::run_hook(const Task& task, const std::stop_token& stop) {
   // else must be begun on the host.
   const auto longest = silence_max_ + std::chrono::seconds(intent.hook.timeout_s);
   while (true) {
-    const auto result = agent(intent.host).run_hook(request);
+    const auto result = (*host)->run_hook(request);
     if (result) return {intent.id, result->ok(), hooks::bounded_output(result->output())};
     const bool unreachable = result.error().kind == ErrorKind::kUnreachable;
     if (!unreachable || stop.stop_requested() || inventory_.silent_for(intent.host) > longest) {
@@ -301,9 +314,11 @@ Outcome Executor::run_hook(const Task& task, const std::stop_token& stop) {
 // Whether it came back is seen by its boot id, not here. A question that was lost is asked again: a
 // host that has another boot id is not rebooted.
 Outcome Executor::reboot(const Task& task, const std::stop_token& stop) {
+  const auto host = agent(task.intent.host);
+  if (!host) return failed(task, host.error());
   const auto until = Clock::now() + silence_max_;
   while (true) {
-    const auto result = agent(task.intent.host).reboot(task.intent.boot_id);
+    const auto result = (*host)->reboot(task.intent.boot_id);
     if (result) return {task.intent.id, true, result->begun() ? "" : "it had rebooted already"};
     const bool silent = result.error().kind == ErrorKind::kUnreachable;
     // A guest that has left may not have been let go yet.
@@ -321,9 +336,11 @@ Outcome Executor::reboot(const Task& task, const std::stop_token& stop) {
 // A host that has just come back may need a moment until its port carries frames.
 std::optional<std::string> Executor::path_fault(const std::string& from, const std::string& to,
                                                 const std::stop_token& stop) {
+  const auto asked = agent(from);
+  if (!asked) return std::nullopt;
   constexpr int kTries = 2;  // each lasts as long as an agent waits for a first answer
   for (int tries = 1;; ++tries) {
-    const auto report = agent(from).check_path(to);
+    const auto report = (*asked)->check_path(to);
     if (report) return report->remark();
     const bool passes = report.error().kind == ErrorKind::kUnreachable ||
                         report.error().kind == ErrorKind::kBusy ||
@@ -396,7 +413,9 @@ Outcome Executor::start_guest(const Task& task, const std::stop_token& stop) {
   if (!definition) return failed(task, definition.error());
   const std::string& host = intent.to.empty() ? intent.host : intent.to;
   const auto start = [&]() -> Expected<void> {
-    const auto started = agent(host).start_guest(*definition, "guest " + intent.guest);
+    const auto asked = agent(host);
+    if (!asked) return tl::unexpected<Error>(asked.error());
+    const auto started = (*asked)->start_guest(*definition, "guest " + intent.guest);
     if (!started) return tl::unexpected<Error>(started.error());
     return {};
   };
@@ -412,20 +431,25 @@ Outcome Executor::stop_guest(const Task& task, const std::stop_token& stop) {
   const auto placed = place_guests(hosts);
   const auto found = placed.find(intent.guest);
   if (found == placed.end()) {
+    const auto where_unknown = [&](const std::string& why) {
+      return Outcome{intent.id, false,
+                     fmt::format("where {} runs is not known: {}", intent.guest, why)};
+    };
+    if (const auto own = agent(intent.host); !own) return where_unknown(own.error().message);
     const auto silent = std::find_if(hosts.begin(), hosts.end(), [&](const auto& host) {
       return !host.second.reachable && may_have(host.second, intent.guest);
     });
     if (silent == hosts.end()) return {intent.id, true, "it is not there"};
-    return {
-        intent.id, false,
-        fmt::format("where {} runs is not known: {} does not answer", intent.guest, silent->first)};
+    return where_unknown(silent->first + " does not answer");
   }
   const std::string& host = found->second.host();
   // Somebody started or moved it while nobody was looking: that is theirs to stop.
   if (host != intent.host && !task.of_canary)
     return {intent.id, false, fmt::format("{} is on {} by now", intent.guest, host)};
   const auto end = [&]() -> Expected<void> {
-    const auto stopped = agent(host).stop_guest(intent.guest);
+    const auto asked = agent(host);
+    if (!asked) return tl::unexpected<Error>(asked.error());
+    const auto stopped = (*asked)->stop_guest(intent.guest);
     if (!stopped) return tl::unexpected<Error>(stopped.error());
     return {};
   };

@@ -88,10 +88,13 @@ class Executor final : public patch::Actions {
                                       const std::stop_token& stop);
   [[nodiscard]] patch::Outcome start_guest(const Task& task, const std::stop_token& stop);
   [[nodiscard]] patch::Outcome stop_guest(const Task& task, const std::stop_token& stop);
-  [[nodiscard]] client::AgentClient& agent(const std::string& host) { return *agents_.at(host); }
+  // kNotFound, with the remedy, for a host that the configuration does not name (any more).
+  [[nodiscard]] Expected<client::AgentClient*> agent(const std::string& host) const;
   // What the host says of the guest when it is asked now: its state, empty if it does not have it.
   // Nothing: it does not answer.
   [[nodiscard]] GuestState state_at(const std::string& host, const std::string& guest) const;
+  // The same for people.
+  [[nodiscard]] std::string say(const std::string& host, const GuestState& state) const;
   void note(const Task& task, const std::string& waits_for);
   [[nodiscard]] patch::Outcome failed(const Task& task, const Error& error) const;
 

@@ -39,7 +39,9 @@ std::string Run::keeps(const std::string& name, const Facts& facts) const {
   if (is_final(host.state)) return next_try(name, facts);
   if (std::string since = reboots(name, facts); !since.empty()) return since;
   const auto about = facts.hosts.find(name);
-  if (about == facts.hosts.end() || !about->second.reachable) return "its agent does not answer";
+  if (about == facts.hosts.end())
+    return "it is not in [hosts] of the controller's configuration: put it back, or abort the run";
+  if (!about->second.reachable) return "its agent does not answer";
   if (has_open(name)) return {};
   if (std::string pause = next_try(name, facts); !pause.empty()) return pause;
   switch (host.state) {

@@ -155,6 +155,36 @@ TEST_F(ControllerStartTest, AControllerWithAnotherStateDirectoryIsRefused) {
   (*alone)->resign();
 }
 
+// Its host broke in the middle of its patch, and was taken out of the configuration.
+TEST_F(ControllerStartTest, ARunOfAHostThatIsNotConfiguredAnyMoreComesToItsEnd) {
+  cli::FakeAgent h1("h1", directory_, *pki_.credentials("h1"));
+  config_.hosts = {{"h1", h1.address()}};
+  const auto epoch = journal_->take_lease("c1", wall_clock_ms(), 1);
+  ASSERT_TRUE(epoch);
+  patch::Intent hook{1, patch::ActionKind::kHook, "version-before", "h3"};
+  hook.hook.name = "version";
+  using Body = decltype(patch::Record::body);
+  for (const Body& body :
+       {Body(patch::Created{"name = 'p'\nhosts = ['h3']\n[hooks]\npatch = 'patch'\n"
+                            "version = 'version'\n"}),
+        Body(patch::RunStep{patch::RunEvent::kAdmit, ""}),
+        Body(patch::RunStep{patch::RunEvent::kStart, ""}),
+        Body(patch::HostStep{"h3", patch::HostEvent::kBegin, ""}), Body(hook)})
+    ASSERT_TRUE(journal_->append(*epoch, "r1", patch::encode({wall_clock_ms(), body})));
+  auto controller = start(*journal_);
+  ASSERT_TRUE(controller) << controller.error().message;
+  auto status = (*controller)->status("r1");
+  while (status && !status->at_rest()) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    status = (*controller)->status("r1");
+  }
+  ASSERT_TRUE(status) << status.error().message;
+  EXPECT_EQ(status->hosts(0).state(), "skipped");
+  ASSERT_EQ(status->tasks_size(), 1);
+  EXPECT_NE(status->tasks(0).detail().find("h3 is not in [hosts]"), std::string::npos)
+      << status->tasks(0).detail();
+}
+
 TEST_F(ControllerStartTest, JournalsAreToldApartAndKeepWhatTheyAreFirstTold) {
   const std::string id = *journal_->id();
   EXPECT_EQ(id.size(), 16U);

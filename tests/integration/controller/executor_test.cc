@@ -307,6 +307,27 @@ TEST_F(ExecutorTest, ARebootIsAskedForAgainWhileSomethingIsInItsWay) {
   EXPECT_EQ(bad.detail, "h1 has 1 guests that must be moved first");
 }
 
+// As after it was taken out of the configuration while something was under way there.
+TEST_F(ExecutorTest, AHostThatIsNotConfiguredAnyMoreIsNamedWithTheRemedy) {
+  const auto h2 = agent("h2");
+  patch::Intent hook{1, patch::ActionKind::kHook, "patch", "h3"};
+  hook.hook.name = "patch";
+  const patch::Intent move{1, patch::ActionKind::kMigrate, "drain:g1", "h3", "g1", "h3", "h2"};
+  const patch::Intent stop{1, patch::ActionKind::kStopGuest, "drain:g1", "h3", "g1"};
+  patch::Intent reboot{1, patch::ActionKind::kReboot, "reboot", "h3"};
+  config_.hosts.erase(config_.hosts.begin());  // h1, which would only be waited for
+  for (const patch::Intent& intent : {hook, move, stop, reboot}) {
+    const Outcome end = perform(intent, /*again=*/true, std::chrono::milliseconds(1));
+    EXPECT_FALSE(end.ok) << to_string(intent.kind);
+    EXPECT_NE(end.detail.find("h3 is not in [hosts]"), std::string::npos) << end.detail;
+    EXPECT_NE(end.detail.find("put it back"), std::string::npos) << end.detail;
+    EXPECT_EQ(end.unsettled, intent.kind == patch::ActionKind::kMigrate);
+    if (!intent.guest.empty()) {
+      EXPECT_NE(end.detail.find("where g1 runs is not known"), std::string::npos) << end.detail;
+    }
+  }
+}
+
 TEST_F(ExecutorTest, AGuestThatHasEndedIsNotWaitedFor) {
   const auto h1 = agent("h1");
   const auto h2 = agent("h2");
