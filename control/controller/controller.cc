@@ -87,8 +87,6 @@ Controller::Controller(const Config& config, const security::Credentials& creden
             post([this, run, outcome] { finish(run, outcome); });
           },
           [this](const std::string& message) { fatal(message); }),
-      began_ms_(wall_clock_ms()),
-      looked_around_ms_(began_ms_),
       lease_(journal, epoch_, lease.taken_ms,
              [this](const std::string& message) { fatal(message); }),
       thread_([this](const std::stop_token& stop) { loop(stop); }) {}
@@ -100,7 +98,18 @@ void Controller::resign() {
   journal_.drop_lease(epoch_);
 }
 
-patch::TimeMs Controller::now_ms() const { return wall_clock_ms(); }
+patch::TimeMs Controller::now_ms() const {
+  return watching_since_ms_ + std::chrono::duration_cast<std::chrono::milliseconds>(
+                                  inventory_.clock().now() - watching_since_)
+                                  .count();
+}
+
+void Controller::watch_from(patch::TimeMs at_ms) {
+  watching_since_ms_ = std::max(at_ms, wall_clock_ms());
+  watching_since_ = inventory_.clock().now();
+  stood_still_ = inventory_.clock().stood_still();
+  looked_around_ms_ = watching_since_ms_;
+}
 
 void Controller::fatal(const std::string& message) {
   {
@@ -119,7 +128,22 @@ void Controller::post(std::function<void()> work) {
   wake_.notify_one();
 }
 
+void Controller::ask_all_hosts() {
+  std::vector<std::string> names;
+  for (const auto& host : config_.hosts) names.push_back(host.name);
+  inventory_.refresh(names);
+}
+
+void Controller::begin_anew() {
+  const auto stood_still = inventory_.clock().stood_still() - stood_still_;
+  spdlog::warn("this controller stood still for {} s: hosts have all their time to answer again",
+               std::chrono::duration_cast<std::chrono::seconds>(stood_still).count());
+  watch_from(now_ms());
+  ask_all_hosts();
+}
+
 void Controller::loop(const std::stop_token& stop) {
+  watch_from(0);
   while (!stop.stop_requested()) {
     std::deque<std::function<void()>> work;
     {
@@ -129,6 +153,7 @@ void Controller::loop(const std::stop_token& stop) {
       if (failed_ || !lease_.held()) continue;
       work.swap(work_);
     }
+    if (inventory_.clock().stood_still() != stood_still_) begin_anew();
     for (const auto& item : work) item();
     look_around();
     step_runs();
@@ -154,7 +179,7 @@ void Controller::step_runs() {
   const Hosts hosts = inventory_.hosts();
   const bool all_heard = std::none_of(
       hosts.begin(), hosts.end(), [](const auto& host) { return host.second.info.name().empty(); });
-  if (!all_heard && now_ms() < began_ms_ + kFirstWordMs) return;
+  if (!all_heard && now_ms() < watching_since_ms_ + kFirstWordMs) return;
   const patch::PlannedMover planned_mover = mover(hosts);
   for (const auto& driver : drivers_) {
     if (!active(driver)) continue;
@@ -225,12 +250,14 @@ void Controller::note_marks(const patch::Run& run) {
 // In the order in which the marks were made, over all runs.
 Expected<void> Controller::restore() {
   std::map<std::uint64_t, std::pair<std::string, patch::MarkStep>> marks;
+  std::map<std::string, patch::TimeMs> newest_ms;  // run: its newest record
   const auto collect = [&](const std::string& run, const std::string& by) -> Expected<void> {
     const auto entries = journal_.read(run);
     if (!entries) return tl::unexpected<Error>(entries.error());
     for (const auto& entry : *entries) {
       const auto record = patch::decode(entry.body);
       if (!record) return tl::unexpected<Error>(record.error());
+      newest_ms[run] = std::max(newest_ms[run], record->at_ms);
       if (const auto* mark = std::get_if<patch::MarkStep>(&record->body))
         marks[entry.sequence] = {by, *mark};
     }
@@ -244,17 +271,19 @@ Expected<void> Controller::restore() {
   if (auto collected = collect(kClusterJournal, kOperator); !collected) return collected;
   for (const auto& [sequence, mark] : marks) apply_mark(mark.second, mark.first);
   // Before anything is taken up again, every host has been asked once.
-  std::vector<std::string> names;
-  for (const auto& host : config_.hosts) names.push_back(host.name);
-  inventory_.refresh(names);
+  ask_all_hosts();
   inventory_.watch();
+  patch::TimeMs began_ms = 0;
   for (const auto& run : *runs) {
     auto driver = patch::Driver::resume(journal_, epoch_, run, executor_);
     if (!driver) return tl::unexpected<Error>(driver.error());
     marks_noted_[run] = driver->run().marks().size();
     learn_again(driver->run());
+    // Somebody may have set the wall clock back since.
+    if (!patch::is_final(driver->run().state())) began_ms = std::max(began_ms, newest_ms[run]);
     drivers_.push_back(std::make_unique<patch::Driver>(std::move(*driver)));
   }
+  watch_from(began_ms);
   return {};
 }
 
@@ -270,13 +299,14 @@ void Controller::learn_again(const patch::Run& run) {
 patch::Facts Controller::facts(const Hosts& hosts, const std::string& run) const {
   patch::Facts facts;
   facts.now_ms = now_ms();
-  facts.watching_since_ms = began_ms_;
+  facts.wall_ahead_ms = wall_clock_ms() - facts.now_ms;
+  facts.watching_since_ms = watching_since_ms_;
   for (const auto& [name, host] : hosts) {
     auto& out = facts.hosts[name];
     out.reachable = host.reachable;
-    out.silent_ms = std::chrono::duration_cast<std::chrono::milliseconds>(
-                        std::chrono::steady_clock::now() - host.heard)
-                        .count();
+    out.silent_ms =
+        std::chrono::duration_cast<std::chrono::milliseconds>(inventory_.clock().now() - host.heard)
+            .count();
     out.link_bits_per_second = host.info.link_bits_per_second();
     out.boot_id = host.info.boot_id();
     out.kernel = host.info.kernel();

@@ -94,6 +94,9 @@ class Controller {
   }
   void post(std::function<void()> work);
   void loop(const std::stop_token& stop);
+  // As after a start: what nobody watched counts for nothing, and every host is asked.
+  void begin_anew();
+  void ask_all_hosts();
   void look_around();
   void step_runs();
   void finish(const std::string& run, const patch::Outcome& outcome);
@@ -119,7 +122,11 @@ class Controller {
   // The first of its hosts that is part of a run already.
   [[nodiscard]] Expected<void> refuse_busy_hosts(const patch::Plan& plan) const;
   [[nodiscard]] Expected<patch::Driver*> find(const std::string& run);
+  // Of runs: the wall clock when this controller began to watch, and from then on a clock that
+  // nobody sets.
   [[nodiscard]] patch::TimeMs now_ms() const;
+  // Begins to watch now, at `at_ms` or later.
+  void watch_from(patch::TimeMs at_ms);
 
   const Config& config_;
   store::Journal& journal_;
@@ -131,7 +138,9 @@ class Controller {
   std::map<std::string, Mark> marks_;
   std::map<std::string, std::size_t> marks_noted_;       // run: how many of its marks
   std::vector<std::unique_ptr<patch::Driver>> drivers_;  // in the order in which they began
-  const patch::TimeMs began_ms_;
+  patch::TimeMs watching_since_ms_ = 0;
+  RunningClock::TimePoint watching_since_;
+  RunningClock::Duration stood_still_{};
   std::int64_t looked_around_ms_ = 0;
 
   std::mutex mutex_;

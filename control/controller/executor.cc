@@ -13,7 +13,6 @@
 namespace sluice::controller {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using patch::ActionKind;
 using patch::Intent;
 using patch::Outcome;
@@ -249,7 +248,7 @@ std::optional<Outcome> Executor::settled(const Intent& intent, const std::string
 // without it when nobody has had a word of it for long, or it takes an operator.
 Outcome Executor::settle(const Task& task, const std::string& why, const std::stop_token& stop) {
   const Intent& intent = task.intent;
-  auto heard = Clock::now();
+  auto heard = inventory_.clock().now();
   std::string words;
   std::string said;
   while (!stop.stop_requested()) {
@@ -266,8 +265,8 @@ Outcome Executor::settle(const Task& task, const std::string& why, const std::st
         if (auto outcome = outcome_of(intent, **summary)) return *outcome;
       }
     }
-    if (progress) heard = Clock::now();
-    if (Clock::now() - heard > silence_max_) break;
+    if (progress) heard = inventory_.clock().now();
+    if (inventory_.clock().now() - heard > silence_max_) break;
     std::this_thread::sleep_for(kRetry);
   }
   Outcome outcome{intent.id, false, words};
@@ -316,7 +315,7 @@ Outcome Executor::run_hook(const Task& task, const std::stop_token& stop) {
 Outcome Executor::reboot(const Task& task, const std::stop_token& stop) {
   const auto host = agent(task.intent.host);
   if (!host) return failed(task, host.error());
-  const auto until = Clock::now() + silence_max_;
+  const auto until = inventory_.clock().now() + silence_max_;
   while (true) {
     const auto result = (*host)->reboot(task.intent.boot_id);
     if (result) return {task.intent.id, true, result->begun() ? "" : "it had rebooted already"};
@@ -324,7 +323,7 @@ Outcome Executor::reboot(const Task& task, const std::stop_token& stop) {
     // A guest that has left may not have been let go yet.
     const bool may_change = silent || result.error().kind == ErrorKind::kBusy;
     if (!may_change) return failed(task, result.error());
-    if (stop.stop_requested() || Clock::now() > until) {
+    if (stop.stop_requested() || inventory_.clock().now() > until) {
       if (!silent) return failed(task, result.error());
       return {task.intent.id, true, "its agent does not answer: it may be rebooting"};
     }
@@ -391,7 +390,7 @@ Outcome Executor::check_paths(const Task& task, const std::stop_token& stop) {
 Outcome Executor::insist(const Task& task, const std::string& host,
                          const std::function<Expected<void>()>& ask,
                          bool (*is_so)(const GuestState& state), const std::stop_token& stop) {
-  const auto until = Clock::now() + silence_max_;
+  const auto until = inventory_.clock().now() + silence_max_;
   while (true) {
     const auto done = ask();
     inventory_.refresh({host});
@@ -400,7 +399,7 @@ Outcome Executor::insist(const Task& task, const std::string& host,
       return {task.intent.id, true, "it was so already"};
     const auto kind = done.error().kind;
     const bool may_change = kind == ErrorKind::kBusy || kind == ErrorKind::kUnreachable;
-    if (!may_change || stop.stop_requested() || Clock::now() > until)
+    if (!may_change || stop.stop_requested() || inventory_.clock().now() > until)
       return failed(task, done.error());
     note(task, done.error().message);
     std::this_thread::sleep_for(kRetry);

@@ -32,8 +32,11 @@ void add_figures(const v1::GuestFigures& figures, planner::Guest& guest) {
 
 Inventory::Inventory(const Config& config, const security::Credentials& credentials,
                      std::uint64_t epoch) {
-  for (const auto& host : config.hosts)
-    entries_[host.name].agent = std::make_unique<client::AgentClient>(host, credentials, epoch);
+  for (const auto& host : config.hosts) {
+    Entry& entry = entries_[host.name];
+    entry.agent = std::make_unique<client::AgentClient>(host, credentials, epoch);
+    entry.view.heard = clock_.now();
+  }
 }
 
 void Inventory::watch() {
@@ -70,7 +73,7 @@ void Inventory::ask(Entry& entry) {
   entry.asked = question;
   entry.view.reachable = info && guests;
   if (!entry.view.reachable) return;
-  entry.view.heard = std::chrono::steady_clock::now();
+  entry.view.heard = clock_.now();
   entry.view.told_out_of_service = !out_of_service.empty();
   entry.view.info = std::move(*info);
   entry.view.guests.assign(guests->guests().begin(), guests->guests().end());
@@ -97,11 +100,11 @@ void Inventory::set_out_of_service(const std::string& host, const std::string& w
     found->second.out_of_service = why;
 }
 
-std::chrono::steady_clock::duration Inventory::silent_for(const std::string& host) const {
+RunningClock::Duration Inventory::silent_for(const std::string& host) const {
   const std::lock_guard lock(mutex_);
   const auto found = entries_.find(host);
-  return found == entries_.end() ? std::chrono::steady_clock::duration::max()
-                                 : std::chrono::steady_clock::now() - found->second.view.heard;
+  return found == entries_.end() ? RunningClock::Duration::max()
+                                 : clock_.now() - found->second.view.heard;
 }
 
 Hosts Inventory::hosts() const {

@@ -12,6 +12,7 @@
 
 #include "control/client/agent_client.h"
 #include "control/controller/config.h"
+#include "control/controller/running_clock.h"
 #include "control/patch/run.h"
 #include "control/planner/model.h"
 
@@ -22,7 +23,7 @@ struct HostView {
   // With the question that the rest answers.
   bool told_out_of_service = false;
   // When it last was; before that, when this controller began.
-  std::chrono::steady_clock::time_point heard = std::chrono::steady_clock::now();
+  RunningClock::TimePoint heard;
   v1::HostInfo info;                  // as last heard
   std::vector<v1::GuestInfo> guests;  // without their definitions
   // By guest: what would start it again. Shared, since views are copied often.
@@ -50,10 +51,12 @@ class Inventory {
   void set_out_of_service(const std::string& host, const std::string& why);
   // Since its agent last answered, or since this controller began; for ever if there is no such
   // host.
-  [[nodiscard]] std::chrono::steady_clock::duration silent_for(const std::string& host) const;
+  [[nodiscard]] RunningClock::Duration silent_for(const std::string& host) const;
   // Asks these hosts now, all at once; what is known afterwards is no older than this call. A host
   // that is silent makes it last some seconds.
   void refresh(const std::vector<std::string>& hosts);
+  // By which silence is measured.
+  [[nodiscard]] RunningClock& clock() const { return clock_; }
 
  private:
   struct Entry {
@@ -65,6 +68,7 @@ class Inventory {
   void ask(Entry& entry);
   void poll(const std::stop_token& stop, Entry& entry);
 
+  mutable RunningClock clock_;
   mutable std::mutex mutex_;
   std::condition_variable_any stopping_;
   std::uint64_t questions_ = 0;

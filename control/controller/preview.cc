@@ -104,8 +104,8 @@ Expected<v1::Preview> make_preview(const patch::Plan& plan, const planner::Clust
                                    const planner::DurationModel& durations) {
   v1::Preview preview;
   preview.set_one_way(patch::lost_by_newer_qemu(plan, facts));
-  if (!plan.window.open(facts.now_ms)) {
-    if (const auto opens_ms = plan.window.opens_ms(facts.now_ms))
+  if (!plan.window.open(facts.wall_ms())) {
+    if (const auto opens_ms = plan.window.opens_ms(facts.wall_ms()))
       preview.set_begins(patch::time_text(plan.window, *opens_ms));
   }
   for (std::size_t i = 0; i < plan.hosts.size(); ++i) {

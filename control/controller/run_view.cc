@@ -40,7 +40,7 @@ v1::RunStatus to_status(const patch::Run& run, const patch::Facts& facts,
   status.set_failures(run.failures());
   status.set_at_rest(run.at_rest(facts));
   status.set_begun_by(run.begun_by());
-  status.set_waits_for(run.waits_for(facts.now_ms));
+  status.set_waits_for(run.waits_for(facts.wall_ms()));
   for (const auto& name : run.plan().hosts) {
     const auto& host = run.host(name);
     auto& out = *status.add_hosts();

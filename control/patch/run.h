@@ -74,7 +74,11 @@ struct Move {
 // What is known of the cluster. The guests' places are at least as new as the newest outcome that
 // was applied.
 struct Facts {
+  // By a clock that nobody sets while this controller lives. Windows go by the wall clock, which is
+  // ahead of it by so much.
   TimeMs now_ms = 0;
+  TimeMs wall_ahead_ms = 0;
+  [[nodiscard]] TimeMs wall_ms() const { return now_ms + wall_ahead_ms; }
   // When this controller began. Time in which nobody watched counts for no limit, gate or soak.
   TimeMs watching_since_ms = 0;
   // Since `at_ms`, as far as this controller was there.
@@ -94,8 +98,8 @@ struct Facts {
 // begins anew waits anew.
 class Patience {
  public:
-  // True when `what` has been so for half a minute without a break.
-  bool is_over(const std::string& what, TimeMs now_ms);
+  // True when `what` has been so for half a minute of watching, without a break.
+  bool is_over(const std::string& what, const Facts& facts);
   // It is not so.
   void renew(const std::string& what) { since_ms_.erase(what); }
 
@@ -203,7 +207,7 @@ class Run {
   // What emptying each of its hosts was expected to take when it was asked for.
   [[nodiscard]] const std::map<std::string, Estimate>& estimates() const { return estimates_; }
   // What keeps further hosts from beginning, for an operator; empty: nothing, or none is left.
-  [[nodiscard]] std::string waits_for(TimeMs now_ms) const;
+  [[nodiscard]] std::string waits_for(TimeMs wall_ms) const;
   // What keeps a host where it is, for an operator, but for what the run has under way there;
   // empty: nothing.
   [[nodiscard]] std::string keeps(const std::string& name, const Facts& facts) const;

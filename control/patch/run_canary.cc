@@ -57,7 +57,7 @@ void Run::canary(Decision& decision, const std::string& name) const {
       if (waits && is_first_with_its_qemu(decision, name)) break;
       if (!waits || room_may_come(decision, name)) {
         decision.patience.renew(what);
-      } else if (decision.patience.is_over(what, decision.facts.now_ms)) {
+      } else if (decision.patience.is_over(what, decision.facts)) {
         decision.fail(name, "no other host has room for the canary");
       }
       if (waits) return;

@@ -18,8 +18,8 @@ bool is_emptying(HostState state) {
 
 }  // namespace
 
-bool Patience::is_over(const std::string& what, TimeMs now_ms) {
-  return now_ms - since_ms_.emplace(what, now_ms).first->second >= kSilenceMsMax;
+bool Patience::is_over(const std::string& what, const Facts& facts) {
+  return facts.elapsed_ms(since_ms_.emplace(what, facts.now_ms).first->second) >= kSilenceMsMax;
 }
 
 std::vector<Record> Run::decide(const Facts& facts, const Mover& mover, Patience& patience) const {
@@ -85,7 +85,7 @@ void Run::decide_run(Decision& decision) const {
   const auto pending = std::count_if(hosts_.begin(), hosts_.end(), [](const auto& entry) {
     return entry.second.state == HostState::kPending;
   });
-  if (pending == 0 || plan_.window.opens_ms(decision.facts.now_ms)) return;
+  if (pending == 0 || plan_.window.opens_ms(decision.facts.wall_ms())) return;
   decision.add(
       RunStep{RunEvent::kPause,
               fmt::format("the window has closed for good with {} hosts to go: end the run "
@@ -102,8 +102,8 @@ void Run::begin_hosts(Decision& decision) const {
   const bool goes_on = std::any_of(hosts_.begin(), hosts_.end(), [&](const auto& entry) {
     return is_under_way(entry.second.state) && held_hosts.count(entry.first) == 0;
   });
-  const bool wait =
-      !held_hosts.empty() || (!first_pending().empty() && plan_.window.open(decision.facts.now_ms));
+  const bool wait = !held_hosts.empty() ||
+                    (!first_pending().empty() && plan_.window.open(decision.facts.wall_ms()));
   const auto quarantined =
       static_cast<std::uint32_t>(std::count_if(hosts_.begin(), hosts_.end(), [](const auto& entry) {
         return entry.second.state == HostState::kQuarantined && !entry.second.mended;
@@ -139,11 +139,11 @@ std::string Run::wave_waits_for(const std::string& name) const {
   return {};
 }
 
-std::string Run::waits_for(TimeMs now_ms) const {
+std::string Run::waits_for(TimeMs wall_ms) const {
   const std::string pending = first_pending();
   if (state_ != RunState::kRunning || pending.empty()) return {};
-  if (!plan_.window.open(now_ms)) {
-    const auto opens_ms = plan_.window.opens_ms(now_ms);
+  if (!plan_.window.open(wall_ms)) {
+    const auto opens_ms = plan_.window.opens_ms(wall_ms);
     return opens_ms ? fmt::format("the window opens {}", time_text(plan_.window, *opens_ms)) : "";
   }
   const std::string other = wave_waits_for(pending);
@@ -158,7 +158,7 @@ bool Run::is_out_of_service(const HostRun& host) const {
 }
 
 std::string Run::next_to_begin(const Decision& decision) const {
-  if (state_ != RunState::kRunning || !plan_.window.open(decision.facts.now_ms)) return {};
+  if (state_ != RunState::kRunning || !plan_.window.open(decision.facts.wall_ms())) return {};
   std::string pending = first_pending();
   if (pending.empty() || !wave_waits_for(pending).empty()) return {};
   const auto out_of_service = static_cast<std::uint32_t>(
@@ -338,7 +338,7 @@ void Run::fail_stuck(Decision& decision, const MoveQuery& query, const MoveAnswe
     const std::string what = "moves of " + host;
     if (why == stuck.end() || !answer.start.empty() || room_may_come(decision, host)) {
       decision.patience.renew(what);
-    } else if (decision.patience.is_over(what, decision.facts.now_ms)) {
+    } else if (decision.patience.is_over(what, decision.facts)) {
       decision.fail(host, why->second);
     }
   }
@@ -392,9 +392,9 @@ bool Run::room_may_come(const Decision& decision, const std::string& host) const
 }
 
 Expected<void> admit(const Plan& plan, const Facts& facts, const Mover& mover) {
-  if (!plan.window.opens_ms(facts.now_ms)) {
+  if (!plan.window.opens_ms(facts.wall_ms())) {
     const auto& last_ms = plan.window.not_after_ms;
-    const bool closed = last_ms && *last_ms < facts.now_ms;
+    const bool closed = last_ms && *last_ms < facts.wall_ms();
     return fail(ErrorKind::kInvalid,
                 fmt::format("{}: the window {}; change window.not_after", plan.name,
                             closed ? "has closed already, " + time_text(plan.window, *last_ms)

@@ -259,6 +259,23 @@ TEST(Windows, HostsBeginInThemAlone) {
   }
 }
 
+// Somebody sets it while a host reboots, by more than a reboot may take; windows alone go by it.
+TEST(Windows, GoByTheWallClockAndNoLimitDoes) {
+  constexpr TimeMs kAheadMs = 20 * 60'000;
+  Scenario scenario;
+  scenario.plan += "[window]\nfrom = \"00:30\"\nto = \"06:00\"\n";
+  TimeMs begun_ms = 0;
+  scenario.by_hand = [&](const patch::Run& run, Cluster& cluster) {
+    if (run.state() == RunState::kRunning) cluster.wall_ahead_ms = kAheadMs;
+    if (run.host("h1").state == HostState::kRebooting) cluster.wall_ahead_ms = 2 * kAheadMs;
+    if (begun_ms == 0 && run.host("h1").state != HostState::kPending)
+      begun_ms = run.host("h1").entered_ms;
+  };
+  expect_hosts(run_to_end(scenario), {"run done"});
+  EXPECT_LT(begun_ms + kAheadMs, 40 * 60'000);
+  EXPECT_GT(begun_ms, 0);
+}
+
 TEST(Windows, ARunPausesWhenNoneComesAnyMore) {
   Scenario scenario;
   scenario.plan += "[window]\nto = \"00:18\"\nnot_after = 1970-01-01T20:00:00Z\n";

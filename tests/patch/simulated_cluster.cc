@@ -17,6 +17,7 @@ std::string boot_id(const std::string& host, const SimHost& about) {
 Facts Cluster::facts() const {
   Facts facts;
   facts.now_ms = now_ms_;
+  facts.wall_ahead_ms = wall_ahead_ms;
   facts.watching_since_ms = watching_since_ms_;
   facts.controller_hooks = {"silence", "unsilence", "component"};
   for (const auto& [name, host] : hosts) {

@@ -86,6 +86,7 @@ class Cluster {
   std::map<std::string, SimHost> hosts;
   std::map<std::string, SimGuest> guests;
   std::set<std::string> started_by_hand;
+  TimeMs wall_ahead_ms = 0;
   std::map<std::string, SimGuest> stopped;  // guests that are down, where they were
   std::vector<planner::Group> groups;
   std::map<std::string, std::vector<planner::GroupId>> groups_of;  // guest
