@@ -21,6 +21,7 @@
 #include "control/model/channel.h"
 #include "control/model/version.h"
 #include "control/security/credentials.h"
+#include "control/store/journal_lock.h"
 #include "control/store/sqlite_journal.h"
 
 namespace sluice::controller {
@@ -103,6 +104,8 @@ Expected<void> run_controller(const std::string& config_file) {
   std::error_code ignored;
   std::filesystem::create_directories(std::filesystem::path(config->journal).parent_path(),
                                       ignored);
+  const auto lock = store::JournalLock::take(config->journal, config->name);
+  if (!lock) return tl::unexpected<Error>(lock.error());
   const auto journal = store::SqliteJournal::open(config->journal);
   if (!journal) return tl::unexpected<Error>(journal.error());
   if (auto prepared = hooks::HookRunner::prepare(config->state_dir); !prepared) return prepared;
