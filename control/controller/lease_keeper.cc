@@ -1,5 +1,6 @@
 #include "control/controller/lease_keeper.h"
 
+#include <spdlog/spdlog.h>
 #include <utility>
 
 namespace sluice::controller {
@@ -17,7 +18,7 @@ LeaseKeeper::LeaseKeeper(store::Journal& journal, std::uint64_t epoch, store::Ti
       on_lost_(std::move(on_lost)),
       times_(times),
       until_ms_(taken_ms + times.length.count()),
-      thread_([this](const std::stop_token& stop) { renew(stop); }) {}
+      thread_([this](const std::stop_token& stop) { keep(stop); }) {}
 
 bool LeaseKeeper::held() const { return wall_clock_ms() < until_ms_; }
 
@@ -26,17 +27,24 @@ void LeaseKeeper::stop() {
   if (thread_.joinable()) thread_.join();
 }
 
-void LeaseKeeper::renew(const std::stop_token& stop) {
+void LeaseKeeper::keep(const std::stop_token& stop) {
+  auto pause = times_.renewed_every;
   while (true) {
     {
       std::unique_lock lock(mutex_);
-      stopping_.wait_for(lock, stop, times_.renewed_every, [] { return false; });
+      stopping_.wait_for(lock, stop, pause, [] { return false; });
     }
     if (stop.stop_requested()) return;
     const store::TimeMs now_ms = wall_clock_ms();
-    if (auto renewed = journal_.renew_lease(epoch_, now_ms, times_.length.count()); !renewed)
+    const auto renewed = journal_.renew_lease(epoch_, now_ms, times_.length.count());
+    if (renewed) {
+      until_ms_ = now_ms + times_.length.count();
+    } else if (renewed.error().kind == ErrorKind::kPermission || !held()) {
       return on_lost_(renewed.error().message);
-    until_ms_ = now_ms + times_.length.count();
+    } else if (pause == times_.renewed_every) {
+      spdlog::warn("the lease was not renewed, and is tried again: {}", renewed.error().message);
+    }
+    pause = renewed ? times_.renewed_every : times_.tried_again_after;
   }
 }
 

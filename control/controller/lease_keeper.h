@@ -18,12 +18,14 @@ namespace sluice::controller {
 struct LeaseTimes {
   std::chrono::milliseconds length{10'000};
   std::chrono::milliseconds renewed_every{2'000};
+  std::chrono::milliseconds tried_again_after{200};
 };
 
 // Any thread. `journal` outlives it.
 class LeaseKeeper {
  public:
-  // Told once, from the keeper's own thread, when the lease could not be renewed.
+  // Told once, from the keeper's own thread, when somebody else has taken the lease, or it has run
+  // out before it could be renewed: a journal that is busy or full for a while takes nothing away.
   using OnLost = std::function<void(const std::string& message)>;
 
   // Of a lease that was taken at `taken_ms`, by the wall clock.
@@ -41,7 +43,7 @@ class LeaseKeeper {
   void stop();
 
  private:
-  void renew(const std::stop_token& stop);
+  void keep(const std::stop_token& stop);
 
   store::Journal& journal_;
   const std::uint64_t epoch_;

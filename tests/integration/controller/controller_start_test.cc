@@ -31,6 +31,7 @@ class WatchedJournal final : public store::Journal {
                              store::TimeMs ttl_ms) override {
     ++begun;
     while (stuck) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    if (busy) return fail(ErrorKind::kFailed, "database is locked");
     auto renewed = inner_.renew_lease(epoch, now_ms, ttl_ms);
     ++renewals;
     return renewed;
@@ -48,6 +49,7 @@ class WatchedJournal final : public store::Journal {
   std::atomic<int> begun = 0;
   std::atomic<int> renewals = 0;
   std::atomic<bool> stuck = false;
+  std::atomic<bool> busy = false;  // renewals fail at once
 
  private:
   store::Journal& inner_;
@@ -192,6 +194,38 @@ TEST_F(ControllerStartTest, JournalsAreToldApartAndKeepWhatTheyAreFirstTold) {
   EXPECT_NE(*open(directory_ + "/other.db")->id(), id);
   EXPECT_EQ(*journal_->keep("name", "first"), "first");
   EXPECT_EQ(*open(config_.journal)->keep("name", "second"), "first");
+}
+
+TEST_F(ControllerStartTest, AJournalThatIsBusyForLessThanALeaseEndsNobody) {
+  WatchedJournal journal(*journal_);
+  const LeaseTimes times{std::chrono::hours(1), std::chrono::milliseconds(5),
+                         std::chrono::milliseconds(5)};
+  const store::TimeMs taken_ms = wall_clock_ms();
+  const auto epoch = journal.take_lease("c1", taken_ms, times.length.count());
+  ASSERT_TRUE(epoch);
+  journal.busy = true;
+  LeaseKeeper keeper(
+      journal, *epoch, taken_ms, [](const std::string& message) { ADD_FAILURE() << message; },
+      times);
+  while (journal.begun < 3) std::this_thread::yield();
+  EXPECT_TRUE(keeper.held());
+  journal.busy = false;
+  while (journal.renewals == 0) std::this_thread::yield();
+}
+
+TEST_F(ControllerStartTest, AJournalThatStaysBusyEndsItWhenItsLeaseHasRunOut) {
+  WatchedJournal journal(*journal_);
+  const LeaseTimes times{std::chrono::milliseconds(50), std::chrono::milliseconds(5),
+                         std::chrono::milliseconds(5)};
+  const store::TimeMs taken_ms = wall_clock_ms();
+  const auto epoch = journal.take_lease("c1", taken_ms, times.length.count());
+  ASSERT_TRUE(epoch);
+  journal.busy = true;
+  std::atomic<bool> lost = false;
+  LeaseKeeper keeper(
+      journal, *epoch, taken_ms, [&lost](const std::string&) { lost = true; }, times);
+  while (!lost) std::this_thread::yield();
+  EXPECT_FALSE(keeper.held());
 }
 
 TEST_F(ControllerStartTest, ALeaseThatCannotBeRenewedInTimeIsNotHeld) {
