@@ -2,8 +2,11 @@
 
 #include <SQLiteCpp/Statement.h>
 #include <SQLiteCpp/Transaction.h>
+#include <array>
+#include <filesystem>
 #include <fmt/format.h>
 #include <sqlite3.h>
+#include <sys/vfs.h>
 #include <utility>
 
 namespace sluice::store {
@@ -40,9 +43,45 @@ std::uint64_t newest_epoch(SQLite::Database& database) {
       database.execAndGet("SELECT epoch FROM lease WHERE one = 1").getInt64());
 }
 
+Expected<void> refuse_shared_file_system(const std::string& path) {
+  std::string directory = std::filesystem::path(path).parent_path();
+  if (directory.empty()) directory = ".";
+  struct statfs about {};
+  if (statfs(directory.c_str(), &about) != 0) return {};  // opening says what is wrong
+  const auto name = shared_by_machines(static_cast<std::uint64_t>(about.f_type));
+  if (name.empty()) return {};
+  return fail(ErrorKind::kUnsupported,
+              fmt::format("the journal {} is on a file system that machines share ({}), where "
+                          "nothing keeps their controllers apart; put it on a disk of this machine",
+                          path, name));
+}
+
 }  // namespace
 
+std::string_view shared_by_machines(std::uint64_t file_system_type) {
+  // As linux/magic.h and statfs(2) have them.
+  constexpr std::array<std::pair<std::uint32_t, std::string_view>, 11> kShared = {{
+      {0x6969, "NFS"},
+      {0x517b, "SMB"},
+      {0xff534d42, "CIFS"},
+      {0xfe534d42, "SMB2"},
+      {0x01021997, "9p"},
+      {0x00c36400, "Ceph"},
+      {0x5346414f, "AFS"},
+      {0x6b414653, "AFS"},
+      {0x0bd00bd0, "Lustre"},
+      {0x01161970, "GFS2"},
+      {0x7461636f, "OCFS2"},
+  }};
+  for (const auto& [type, name] : kShared) {
+    // The kernel's own type of it is signed on some machines.
+    if (type == static_cast<std::uint32_t>(file_system_type)) return name;
+  }
+  return {};
+}
+
 Expected<std::unique_ptr<SqliteJournal>> SqliteJournal::open(const std::string& path) {
+  if (auto own = refuse_shared_file_system(path); !own) return tl::unexpected<Error>(own.error());
   try {
     SQLite::Database database(path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE, kBusyTimeoutMs);
     database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <SQLiteCpp/Database.h>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 
 #include "control/store/journal.h"
 
@@ -13,8 +15,8 @@ namespace sluice::store {
 // Any thread. Processes that open the same file are kept apart by SQLite's own locks.
 class SqliteJournal final : public Journal {
  public:
-  // Makes the file if there is none. kInvalid for a file of another kind or version,
-  // kPermission where it cannot be written.
+  // Makes the file if there is none. kInvalid for a file of another kind or version, kUnsupported
+  // on a network file system, kPermission where it cannot be written.
   [[nodiscard]] static Expected<std::unique_ptr<SqliteJournal>> open(const std::string& path);
 
   [[nodiscard]] Expected<std::string> id() override;
@@ -42,5 +44,9 @@ class SqliteJournal final : public Journal {
   std::mutex mutex_;
   SQLite::Database database_;
 };
+
+// Of a file system, by statfs(2)'s f_type: its name if several machines share it, whose processes
+// SQLite's write-ahead log does not keep apart. Empty: it is this machine's own.
+[[nodiscard]] std::string_view shared_by_machines(std::uint64_t file_system_type);
 
 }  // namespace sluice::store
