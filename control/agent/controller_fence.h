@@ -1,32 +1,41 @@
-// Which controller this host obeys: the one with the highest epoch it has ever seen.
+// Which controller this host obeys: of the journal whose controllers it has known first, or an
+// operator has given it to since, the one with the highest epoch it has ever seen.
 #pragma once
 
 #include <cstdint>
 #include <mutex>
 #include <string>
 
+#include "control/model/controller_identity.h"
 #include "dataplane/base/expected.h"
 
 namespace sluice::agent {
 
-// Any thread. The epoch is kept in a file that outlives restarts and reboots.
+// Any thread. What is obeyed is kept in a file that outlives restarts and reboots.
 class ControllerFence {
  public:
-  // Without the file no controller has been seen yet. kInvalid names a
-  // file that holds something else.
-  [[nodiscard]] static Expected<std::uint64_t> load(const std::string& state_directory);
-  ControllerFence(std::string state_directory, std::uint64_t highest)
-      : state_directory_(std::move(state_directory)), highest_(highest) {}
+  struct Obeyed {
+    std::uint64_t epoch = 0;
+    std::string journal{};  // empty: no controller has said one yet, and the epoch alone counts
+  };
 
-  // kPermission for an epoch lower than the highest; a higher one is on disk when this returns. The
-  // directory must exist.
-  [[nodiscard]] Expected<void> admit(std::uint64_t epoch);
-  [[nodiscard]] std::uint64_t highest() const;
+  // Without the file no controller has been seen yet. kInvalid names a file that holds something
+  // else.
+  [[nodiscard]] static Expected<Obeyed> load(const std::string& state_directory);
+  ControllerFence(std::string state_directory, Obeyed obeyed)
+      : state_directory_(std::move(state_directory)), obeyed_(std::move(obeyed)) {}
+
+  // kPermission for a lower epoch, or another journal that does not replace the one that is obeyed;
+  // what is obeyed is on disk when this returns. The directory must exist.
+  [[nodiscard]] Expected<void> admit(const model::ControllerIdentity& controller);
+  [[nodiscard]] Obeyed obeyed() const;
 
  private:
+  [[nodiscard]] Expected<Obeyed> successor(const model::ControllerIdentity& controller) const;
+
   const std::string state_directory_;
   mutable std::mutex mutex_;
-  std::uint64_t highest_;
+  Obeyed obeyed_;
 };
 
 }  // namespace sluice::agent

@@ -199,8 +199,8 @@ Expected<void> run_agent(const std::string& config_file) {
   auto outcomes = OutcomeRecords::open(config->run_dir, boot_id);
   if (!outcomes) return tl::unexpected<Error>(outcomes.error());
 
-  const auto epoch = ControllerFence::load(config->state_dir);
-  if (!epoch) return tl::unexpected<Error>(epoch.error());
+  const auto obeyed = ControllerFence::load(config->state_dir);
+  if (!obeyed) return tl::unexpected<Error>(obeyed.error());
 
   EventRouter router;
   auto data_plane = dpdk::DataPlane::start(
@@ -217,7 +217,7 @@ Expected<void> run_agent(const std::string& config_file) {
                                            : total_memory_bytes() / 100 * kOfferedPercent);
   Agent agent(*config, **data_plane, router, registry, drivers, *handovers, **outcomes,
               **credentials);
-  AgentService agent_service(agent, boot_id, *epoch);
+  AgentService agent_service(agent, boot_id, *obeyed);
   PeerService peer_service(agent.context());
   auto server = serve(*config, **credentials, agent_service, peer_service);
   if (!server) return tl::unexpected<Error>(server.error());

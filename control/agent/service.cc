@@ -5,11 +5,12 @@
 #include <fmt/format.h>
 #include <fstream>
 #include <spdlog/spdlog.h>
+#include <sstream>
 #include <sys/utsname.h>
 #include <thread>
 
 #include "control/agent/path_check.h"
-#include "control/model/channel.h"
+#include "control/model/controller_identity.h"
 #include "control/model/status.h"
 #include "control/model/version.h"
 #include "control/security/credentials.h"
@@ -45,16 +46,25 @@ void stream_updates(const Migration& migration, grpc::ServerContext& context,
   });
 }
 
-// Of the metadata; nothing if it is absent or no number.
-std::optional<std::uint64_t> epoch_of(const grpc::ServerContext& call) {
-  const auto found = call.client_metadata().find(model::kEpochMetadata);
-  if (found == call.client_metadata().end()) return std::nullopt;
-  std::uint64_t epoch = 0;
-  const auto* const begin = found->second.data();
-  const auto* const end = begin + found->second.size();
-  const auto [rest, status] = std::from_chars(begin, end, epoch);
-  if (status != std::errc{} || rest != end) return std::nullopt;
-  return epoch;
+std::string_view metadata_of(const grpc::ServerContext& call, const char* name) {
+  const auto found = call.client_metadata().find(name);
+  if (found == call.client_metadata().end()) return {};
+  return {found->second.data(), found->second.size()};
+}
+
+// Of the metadata; nothing if it has no epoch, or one that is no number.
+std::optional<model::ControllerIdentity> controller_of(const grpc::ServerContext& call) {
+  const auto epoch = metadata_of(call, model::kEpochMetadata);
+  model::ControllerIdentity controller;
+  const auto [rest, status] =
+      std::from_chars(epoch.data(), epoch.data() + epoch.size(), controller.epoch);
+  if (epoch.empty() || status != std::errc{} || rest != epoch.data() + epoch.size())
+    return std::nullopt;
+  controller.journal = metadata_of(call, model::kJournalMetadata);
+  std::istringstream replaced{std::string(metadata_of(call, model::kReplacedMetadata))};
+  for (std::string journal; std::getline(replaced, journal, ',');)
+    controller.replaced.push_back(std::move(journal));
+  return controller;
 }
 
 // Whoever may only look must not make a host refuse its controllers.
@@ -82,16 +92,16 @@ std::string kernel_release() {
 
 }  // namespace
 
-AgentService::AgentService(Agent& agent, std::string boot_id, std::uint64_t controller_epoch)
+AgentService::AgentService(Agent& agent, std::string boot_id, ControllerFence::Obeyed obeyed)
     : agent_(agent),
       boot_id_(std::move(boot_id)),
       rebooter_(agent.context().config, agent.context().registry),
-      fence_(agent.context().config.state_dir, controller_epoch),
+      fence_(agent.context().config.state_dir, std::move(obeyed)),
       hooks_(agent.context().config.hooks_dir, agent.context().config.state_dir) {}
 
 grpc::Status AgentService::admit(const grpc::ServerContext& context) {
-  const auto epoch = epoch_of(context);
-  if (!epoch) return grpc::Status::OK;
+  const auto controller = controller_of(context);
+  if (!controller) return grpc::Status::OK;
   // Who may not lead must not fence those off that do.
   if (!may_lead(context)) {
     return {grpc::StatusCode::PERMISSION_DENIED,
@@ -99,7 +109,7 @@ grpc::Status AgentService::admit(const grpc::ServerContext& context) {
   }
   if (auto prepared = hooks::HookRunner::prepare(agent_.context().config.state_dir); !prepared)
     return model::to_status(prepared);
-  return model::to_status(fence_.admit(*epoch));
+  return model::to_status(fence_.admit(*controller));
 }
 
 grpc::Status AgentService::GetHost(grpc::ServerContext* call, const v1::GetHostRequest* request,
@@ -108,7 +118,7 @@ grpc::Status AgentService::GetHost(grpc::ServerContext* call, const v1::GetHostR
   if (may_lead(*call)) {
     if (const auto heard = admit(*call); !heard.ok()) {
       spdlog::debug("a controller asks: {}", heard.error_message());
-    } else if (epoch_of(*call)) {
+    } else if (controller_of(*call)) {
       agent_.context().cordon.told(request->out_of_service(), Cordon::Clock::now());
     }
   }
@@ -142,7 +152,9 @@ grpc::Status AgentService::GetHost(grpc::ServerContext* call, const v1::GetHostR
   reply->set_kernel(kernel_release());
   for (const auto& hook : hooks_.names()) reply->add_hooks(hook);
   reply->set_link_bits_per_second(context.config.data_plane.cap_bits_per_second);
-  reply->set_controller_epoch(fence_.highest());
+  auto obeyed = fence_.obeyed();
+  reply->set_controller_epoch(obeyed.epoch);
+  reply->set_controller_journal(std::move(obeyed.journal));
   reply->set_cores(std::thread::hardware_concurrency());
   reply->set_cpu_level(context.config.cpu_level);
   reply->set_package_version(first_line_of(context.config.version_file));
@@ -185,7 +197,7 @@ grpc::Status AgentService::StartGuest(grpc::ServerContext* call,
                                       const v1::StartGuestRequest* request, v1::GuestInfo* reply) {
   if (auto admitted = admit(*call); !admitted.ok()) return admitted;
   auto& context = agent_.context();
-  const bool by_controller = epoch_of(*call).has_value();
+  const bool by_controller = controller_of(*call).has_value();
   if (auto admitted = context.cordon.admit(by_controller, Cordon::Clock::now()); !admitted)
     return model::to_status(admitted);
   const auto definition = guest::parse_definition(request->definition_toml(), request->file_name());
@@ -251,7 +263,7 @@ grpc::Status AgentService::AdoptGuest(grpc::ServerContext* /*context*/,
 grpc::Status AgentService::Migrate(grpc::ServerContext* context, const v1::MigrateRequest* request,
                                    grpc::ServerWriter<v1::MigrateUpdate>* writer) {
   if (auto admitted = admit(*context); !admitted.ok()) return admitted;
-  const auto migration = agent_.migrate(*request, epoch_of(*context).has_value());
+  const auto migration = agent_.migrate(*request, controller_of(*context).has_value());
   if (!migration) return model::to_status(migration.error());
   stream_updates(**migration, *context, *writer);
   return grpc::Status::OK;

@@ -16,8 +16,7 @@ namespace sluice::agent {
 
 class AgentService final : public v1::Agent::Service {
  public:
-  // `controller_epoch` is the highest that this host has seen.
-  AgentService(Agent& agent, std::string boot_id, std::uint64_t controller_epoch);
+  AgentService(Agent& agent, std::string boot_id, ControllerFence::Obeyed obeyed);
 
   grpc::Status GetHost(grpc::ServerContext* context, const v1::GetHostRequest* request,
                        v1::HostInfo* reply) override;
@@ -48,7 +47,7 @@ class AgentService final : public v1::Agent::Service {
  private:
   [[nodiscard]] grpc::Status describe(const std::string& name, v1::GuestInfo* reply);
 
-  // Refuses controllers that another one has taken over from; people have no epoch.
+  // Refuses controllers that another one has taken over from; people do not say one.
   [[nodiscard]] grpc::Status admit(const grpc::ServerContext& context);
 
   Agent& agent_;

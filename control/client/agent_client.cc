@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <utility>
 
 #include "control/client/rpc_failure.h"
@@ -24,9 +25,9 @@ constexpr seconds kPathCheck{30};
 }  // namespace
 
 AgentClient::AgentClient(HostAddress host, const security::Credentials& credentials,
-                         std::optional<std::uint64_t> epoch)
+                         std::optional<model::ControllerIdentity> controller)
     : host_(std::move(host)),
-      epoch_(epoch),
+      controller_(std::move(controller)),
       connection_(model::open_channel(host_.name, host_.address, credentials)),
       stub_(v1::Agent::NewStub(connection_.channel)) {}
 
@@ -38,7 +39,14 @@ Error AgentClient::error_of(const grpc::Status& status) const {
 }
 
 void AgentClient::prepare(grpc::ClientContext& context, std::optional<seconds> timeout) const {
-  if (epoch_) context.AddMetadata(model::kEpochMetadata, std::to_string(*epoch_));
+  if (controller_) {
+    context.AddMetadata(model::kEpochMetadata, std::to_string(controller_->epoch));
+    context.AddMetadata(model::kJournalMetadata, controller_->journal);
+    if (!controller_->replaced.empty()) {
+      context.AddMetadata(model::kReplacedMetadata,
+                          fmt::format("{}", fmt::join(controller_->replaced, ",")));
+    }
+  }
   if (timeout) set_deadline(context, *timeout);
 }
 

@@ -10,6 +10,7 @@
 
 #include "control/client/interrupts.h"
 #include "control/model/channel.h"
+#include "control/model/controller_identity.h"
 #include "control/proto/sluice.grpc.pb.h"
 #include "dataplane/base/expected.h"
 
@@ -22,9 +23,9 @@ struct HostAddress {
 
 class AgentClient {
  public:
-  // `epoch` is a controller's lease, sent with every call that changes something; none for people.
+  // A controller says with every call which one it is; people do not.
   AgentClient(HostAddress host, const security::Credentials& credentials,
-              std::optional<std::uint64_t> epoch = {});
+              std::optional<model::ControllerIdentity> controller = {});
 
   [[nodiscard]] const std::string& host() const { return host_.name; }
 
@@ -68,7 +69,7 @@ class AgentClient {
   [[nodiscard]] Summary follow(grpc::ClientContext& context, std::unique_ptr<Reader> reader,
                                const std::string& guest, const OnUpdate& on_update,
                                Interrupts* interrupts);
-  // A context that carries the epoch and ends after `timeout`, if there is one.
+  // A context that says who calls and ends after `timeout`, if there is one.
   void prepare(grpc::ClientContext& context, std::optional<std::chrono::seconds> timeout) const;
   template <typename Request, typename Reply>
   using Method = grpc::Status (v1::Agent::Stub::*)(grpc::ClientContext*, const Request&, Reply*);
@@ -80,7 +81,7 @@ class AgentClient {
   [[nodiscard]] Error settle(const std::string& guest, const Error& lost);
 
   HostAddress host_;
-  std::optional<std::uint64_t> epoch_;
+  std::optional<model::ControllerIdentity> controller_;
   model::Connection connection_;
   std::unique_ptr<v1::Agent::Stub> stub_;
 };

@@ -38,7 +38,8 @@ Expected<void> share_state(const Config& config, store::Journal& journal) {
       ErrorKind::kInvalid,
       fmt::format("state_dir {} is not the directory in which controllers of the journal {} "
                   "keep what their hooks have done (its file .id says {}, theirs {}); name "
-                  "that one, or begin with a new journal",
+                  "that one, or, if it is lost, let the journal begin anew by "
+                  "sluice-controller --adopt-agents",
                   config.state_dir, config.journal, *own, *first));
 }
 
@@ -51,8 +52,6 @@ Expected<std::unique_ptr<Controller>> Controller::start(const Config& config,
                                                         OnFatal on_fatal) {
   if (auto shared = share_state(config, journal); !shared)
     return tl::unexpected<Error>(shared.error());
-  const auto id = journal.id();
-  if (!id) return tl::unexpected<Error>(id.error());
   patch::TimeMs taken_ms = wall_clock_ms();
   const auto lease_ms = LeaseTimes{}.length.count();
   auto epoch = journal.take_lease(config.name, taken_ms, lease_ms);
@@ -65,29 +64,34 @@ Expected<std::unique_ptr<Controller>> Controller::start(const Config& config,
     epoch = journal.take_lease(config.name, taken_ms, lease_ms);
   }
   if (!epoch) return tl::unexpected<Error>(epoch.error());
+  // Not before: somebody may have given it another one while this controller stood by.
+  auto identity = journal.identity();
+  if (!identity) return tl::unexpected<Error>(identity.error());
   spdlog::info("controller {} leads with epoch {}", config.name, *epoch);
-  std::unique_ptr<Controller> controller(
-      new Controller(config, credentials, journal, *id, {*epoch, taken_ms}, std::move(on_fatal)));
+  std::unique_ptr<Controller> controller(new Controller(
+      config, credentials, journal,
+      {std::move(identity->id), *epoch, std::move(identity->replaced)}, taken_ms,
+      std::move(on_fatal)));
   if (auto restored = controller->decide([&] { return controller->restore(); }); !restored)
     return tl::unexpected<Error>(restored.error());
   return controller;
 }
 
 Controller::Controller(const Config& config, const security::Credentials& credentials,
-                       store::Journal& journal, const std::string& journal_id, Lease lease,
-                       OnFatal on_fatal)
+                       store::Journal& journal, model::ControllerIdentity self,
+                       patch::TimeMs lease_taken_ms, OnFatal on_fatal)
     : config_(config),
       journal_(journal),
-      epoch_(lease.epoch),
+      self_(std::move(self)),
       on_fatal_(std::move(on_fatal)),
-      inventory_(config, credentials, epoch_),
+      inventory_(config, credentials, self_),
       executor_(
-          config, credentials, journal_id, epoch_, inventory_,
+          config, credentials, self_, inventory_,
           [this](const std::string& run, const patch::Outcome& outcome) {
             post([this, run, outcome] { finish(run, outcome); });
           },
           [this](const std::string& message) { fatal(message); }),
-      lease_(journal, epoch_, lease.taken_ms,
+      lease_(journal, self_.epoch, lease_taken_ms,
              [this](const std::string& message) { fatal(message); }),
       thread_([this](const std::stop_token& stop) { loop(stop); }) {}
 
@@ -95,7 +99,7 @@ void Controller::resign() {
   thread_.request_stop();
   thread_.join();
   lease_.stop();
-  journal_.drop_lease(epoch_);
+  journal_.drop_lease(self_.epoch);
 }
 
 patch::TimeMs Controller::now_ms() const {
@@ -106,8 +110,8 @@ patch::TimeMs Controller::now_ms() const {
 
 void Controller::watch_from(patch::TimeMs at_ms) {
   watching_since_ms_ = std::max(at_ms, wall_clock_ms());
-  watching_since_ = inventory_.clock().now();
   stood_still_ = inventory_.clock().stood_still();
+  watching_since_ = inventory_.clock().now();
   looked_around_ms_ = watching_since_ms_;
 }
 
@@ -164,13 +168,30 @@ void Controller::loop(const std::stop_token& stop) {
 void Controller::look_around() {
   if (now_ms() < looked_around_ms_ + kLookAroundMs) return;
   looked_around_ms_ = now_ms();
+  if (auto obeyed = is_obeyed(); !obeyed) fatal(obeyed.error().message);
+}
+
+Expected<void> Controller::is_obeyed() const {
   for (const auto& [name, host] : inventory_.hosts()) {
-    if (host.info.controller_epoch() <= epoch_) continue;
-    return fatal(
+    const std::string& journal = host.info.controller_journal();
+    if (!journal.empty() && journal != self_.journal) {
+      return fail(ErrorKind::kPermission,
+                  fmt::format("{} obeys the controllers of the journal {} (epoch {}), and {} is {}: "
+                              "if those lead, or may yet, this one must not (a standby needs their "
+                              "journal); only if they are gone for good, take their hosts over by "
+                              "sluice-controller --adopt-agents, then start it again",
+                              name, journal, host.info.controller_epoch(), config_.journal,
+                              self_.journal));
+    }
+    if (host.info.controller_epoch() <= self_.epoch) continue;
+    return fail(
+        ErrorKind::kPermission,
         fmt::format("{} obeys a controller of epoch {}, and this one has epoch {}: another one has "
-                    "taken over, or {} is not the newest journal",
-                    name, host.info.controller_epoch(), epoch_, config_.journal));
+                    "taken over, or {} is a copy from a backup, and then it takes its hosts by "
+                    "sluice-controller --adopt-agents",
+                    name, host.info.controller_epoch(), self_.epoch, config_.journal));
   }
+  return {};
 }
 
 void Controller::step_runs() {
@@ -272,10 +293,11 @@ Expected<void> Controller::restore() {
   for (const auto& [sequence, mark] : marks) apply_mark(mark.second, mark.first);
   // Before anything is taken up again, every host has been asked once.
   ask_all_hosts();
+  if (auto obeyed = is_obeyed(); !obeyed) return obeyed;
   inventory_.watch();
   patch::TimeMs began_ms = 0;
   for (const auto& run : *runs) {
-    auto driver = patch::Driver::resume(journal_, epoch_, run, executor_);
+    auto driver = patch::Driver::resume(journal_, self_.epoch, run, executor_);
     if (!driver) return tl::unexpected<Error>(driver.error());
     marks_noted_[run] = driver->run().marks().size();
     learn_again(driver->run());
@@ -432,7 +454,7 @@ v1::ClusterInfo Controller::cluster() {
   return decide([this] {
     v1::ClusterInfo info;
     info.set_controller(config_.name);
-    info.set_epoch(epoch_);
+    info.set_epoch(self_.epoch);
     const Hosts hosts = inventory_.hosts();
     const auto placed = place_guests(hosts);
     for (const auto& [name, host] : hosts) {
@@ -483,7 +505,7 @@ Expected<void> Controller::set_mark(const std::string& host, patch::Mark mark,
   }
   const patch::MarkStep step{host, mark, by};
   const patch::Record record{now_ms(), step};
-  if (auto written = journal_.append(epoch_, kClusterJournal, patch::encode(record)); !written)
+  if (auto written = journal_.append(self_.epoch, kClusterJournal, patch::encode(record)); !written)
     return written;
   apply_mark(step, kOperator);
   return {};
@@ -521,7 +543,7 @@ Expected<std::string> Controller::start_run(const std::string& plan_toml, const 
     const std::string id = fmt::format("r{}", drivers_.size() + 1);
     const patch::Created created{plan_toml, by, checked->resolution,
                                  estimates_of(checked->preview)};
-    auto driver = patch::Driver::create(journal_, epoch_, id, created, executor_, now_ms());
+    auto driver = patch::Driver::create(journal_, self_.epoch, id, created, executor_, now_ms());
     if (!driver) return tl::unexpected<Error>(driver.error());
     drivers_.push_back(std::make_unique<patch::Driver>(std::move(*driver)));
     return id;

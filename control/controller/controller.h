@@ -76,13 +76,10 @@ class Controller {
     v1::Preview preview;
   };
 
-  struct Lease {
-    std::uint64_t epoch = 0;
-    patch::TimeMs taken_ms = 0;
-  };
 
   Controller(const Config& config, const security::Credentials& credentials,
-             store::Journal& journal, const std::string& journal_id, Lease lease, OnFatal on_fatal);
+             store::Journal& journal, model::ControllerIdentity self, patch::TimeMs lease_taken_ms,
+             OnFatal on_fatal);
 
   // Runs `work` on the deciding thread and returns what it returns.
   template <typename Work>
@@ -98,6 +95,8 @@ class Controller {
   void begin_anew();
   void ask_all_hosts();
   void look_around();
+  // kPermission, with the remedy, where an agent obeys another controller.
+  [[nodiscard]] Expected<void> is_obeyed() const;
   void step_runs();
   void finish(const std::string& run, const patch::Outcome& outcome);
   [[nodiscard]] v1::RunStatus status_of(const patch::Run& run) const;
@@ -130,7 +129,7 @@ class Controller {
 
   const Config& config_;
   store::Journal& journal_;
-  const std::uint64_t epoch_;
+  const model::ControllerIdentity self_;
   const OnFatal on_fatal_;
   Inventory inventory_;
   Executor executor_;

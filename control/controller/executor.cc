@@ -60,16 +60,16 @@ double lost_share(const v1::MigrateSummary& end) {
 }  // namespace
 
 Executor::Executor(const Config& config, const security::Credentials& credentials,
-                   const std::string& journal_id, std::uint64_t epoch, Inventory& inventory,
-                   OnEnd on_end, OnSuperseded on_superseded, std::chrono::milliseconds silence_max)
-    : journal_id_(journal_id),
+                   const model::ControllerIdentity& self, Inventory& inventory, OnEnd on_end,
+                   OnSuperseded on_superseded, std::chrono::milliseconds silence_max)
+    : journal_id_(self.journal),
       inventory_(inventory),
       on_end_(std::move(on_end)),
       on_superseded_(std::move(on_superseded)),
       silence_max_(silence_max),
       hooks_(config.hooks_dir, config.state_dir) {
   for (const auto& host : config.hosts)
-    agents_[host.name] = std::make_unique<client::AgentClient>(host, credentials, epoch);
+    agents_[host.name] = std::make_unique<client::AgentClient>(host, credentials, self);
 }
 
 Executor::~Executor() {

@@ -30,12 +30,12 @@ class Executor final : public patch::Actions {
  public:
   // Told from an action's own thread, after the places of the guests it moved are known.
   using OnEnd = std::function<void(const std::string& run, const patch::Outcome& outcome)>;
-  // An agent has refused this epoch: another controller has taken over.
+  // An agent has refused this controller: it obeys another one.
   using OnSuperseded = std::function<void(const std::string& message)>;
 
-  // `journal_id`: whose runs these are, since every journal begins with a run r1.
+  // `self` says whose runs these are, since every journal begins with a run r1.
   Executor(const Config& config, const security::Credentials& credentials,
-           const std::string& journal_id, std::uint64_t epoch, Inventory& inventory, OnEnd on_end,
+           const model::ControllerIdentity& self, Inventory& inventory, OnEnd on_end,
            OnSuperseded on_superseded, std::chrono::milliseconds silence_max = kSilenceMax);
   // Lets go of what is under way: agents go on with it.
   ~Executor() override;

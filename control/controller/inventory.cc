@@ -31,10 +31,10 @@ void add_figures(const v1::GuestFigures& figures, planner::Guest& guest) {
 }  // namespace
 
 Inventory::Inventory(const Config& config, const security::Credentials& credentials,
-                     std::uint64_t epoch) {
+                     const model::ControllerIdentity& self) {
   for (const auto& host : config.hosts) {
     Entry& entry = entries_[host.name];
-    entry.agent = std::make_unique<client::AgentClient>(host, credentials, epoch);
+    entry.agent = std::make_unique<client::AgentClient>(host, credentials, self);
     entry.view.heard = clock_.now();
   }
 }

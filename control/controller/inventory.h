@@ -35,9 +35,10 @@ using Hosts = std::map<std::string, HostView>;
 // Any thread. `credentials` outlive it.
 class Inventory {
  public:
-  // Every question carries `epoch`, so that agents refuse older controllers before this one has
+  // Every question says which controller asks, so that agents refuse older ones before this one has
   // told them to do anything.
-  Inventory(const Config& config, const security::Credentials& credentials, std::uint64_t epoch);
+  Inventory(const Config& config, const security::Credentials& credentials,
+            const model::ControllerIdentity& self);
   ~Inventory();
   Inventory(const Inventory&) = delete;
   Inventory& operator=(const Inventory&) = delete;

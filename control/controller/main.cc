@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <thread>
 
+#include "control/controller/adoption.h"
 #include "control/controller/config.h"
 #include "control/controller/controller.h"
 #include "control/controller/service.h"
@@ -96,7 +97,15 @@ Expected<std::unique_ptr<grpc::Server>> serve(const Config& config,
   std::_Exit(status);
 }
 
-Expected<void> run_controller(const std::string& config_file) {
+Expected<void> adopt(const Config& config, const security::Credentials& credentials,
+                     store::SqliteJournal& journal) {
+  const auto lines = adopt_agents(config, credentials, journal);
+  if (!lines) return tl::unexpected<Error>(lines.error());
+  for (const auto& line : *lines) std::printf("%s\n", line.c_str());
+  return {};
+}
+
+Expected<void> run_controller(const std::string& config_file, bool adopts) {
   const auto config = load_config(config_file);
   if (!config) return tl::unexpected<Error>(config.error());
   const auto credentials = load_credentials(*config, config_file);
@@ -108,6 +117,7 @@ Expected<void> run_controller(const std::string& config_file) {
   if (!lock) return tl::unexpected<Error>(lock.error());
   const auto journal = store::SqliteJournal::open(config->journal);
   if (!journal) return tl::unexpected<Error>(journal.error());
+  if (adopts) return adopt(*config, **credentials, **journal);
   if (auto prepared = hooks::HookRunner::prepare(config->state_dir); !prepared) return prepared;
 
   const sigset_t signals = block_signals();
@@ -142,12 +152,17 @@ int main(int argc, char** argv) try {
   CLI::App app{"The controller of Sluice: drains and patches hosts"};
   std::string config_file = "/etc/sluice/controller.toml";
   app.add_option("--config", config_file, "Configuration file")->capture_default_str();
+  bool adopts = false;
+  app.add_flag(
+      "--adopt-agents", adopts,
+      "Give the hosts of [hosts] to this journal, whose controllers they then obey instead "
+      "of those that they know, which must be gone for good; then end");
   app.set_version_flag("--version",
                        fmt::format("sluice-controller {} ({})", sluice::model::version(),
                                    sluice::model::revision()));
   CLI11_PARSE(app, argc, argv);
   sluice::controller::set_up_log();
-  const auto result = sluice::controller::run_controller(config_file);
+  const auto result = sluice::controller::run_controller(config_file, adopts);
   if (result) return 0;
   std::fprintf(stderr, "sluice-controller: %s\n", result.error().message.c_str());
   return 1;

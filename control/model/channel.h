@@ -21,9 +21,6 @@ inline constexpr std::chrono::seconds kConnectTimeout{5};
 // Digests of a guest of terabytes fit.
 inline constexpr int kMessageBytesMax = 64 << 20;
 
-// With every call of a controller: the number of its lease, as decimal digits.
-inline constexpr const char* kEpochMetadata = "sluice-epoch";
-
 struct Connection {
   std::shared_ptr<grpc::Channel> channel;
   std::shared_ptr<security::Handshake> handshake;  // never nullptr

@@ -26,9 +26,12 @@ class Journal {
   Journal& operator=(const Journal&) = delete;
   virtual ~Journal() = default;
 
-  // Sixteen hexadecimal digits, made by chance with the journal: no other journal has them.
-  [[nodiscard]] virtual Expected<std::string> id() = 0;
-  // What was first kept under this name, for ever: `value`, if nothing was.
+  struct Identity {
+    std::string id;                     // sixteen hexadecimal digits that no other journal has
+    std::vector<std::string> replaced;  // ids of those whose hosts an operator has given to it
+  };
+  [[nodiscard]] virtual Expected<Identity> identity() = 0;
+  // What was first kept under this name with this id: `value`, if nothing was.
   [[nodiscard]] virtual Expected<std::string> keep(const std::string& name,
                                                    const std::string& value) = 0;
 

@@ -2,10 +2,13 @@
 
 #include <SQLiteCpp/Statement.h>
 #include <SQLiteCpp/Transaction.h>
+#include <algorithm>
 #include <array>
 #include <filesystem>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sqlite3.h>
+#include <sstream>
 #include <sys/vfs.h>
 #include <utility>
 
@@ -16,6 +19,9 @@ namespace {
 constexpr int kApplicationId = 0x534c4a31;  // "SLJ1"
 constexpr int kSchemaVersion = 2;
 constexpr int kBusyTimeoutMs = 5000;
+// Names of what is kept.
+constexpr const char* kId = "id";
+constexpr const char* kReplaced = "replaced";
 
 constexpr const char* kSchema = R"(
   CREATE TABLE journal (sequence INTEGER PRIMARY KEY AUTOINCREMENT, epoch INTEGER NOT NULL,
@@ -38,14 +44,27 @@ tl::unexpected<Error> superseded(std::uint64_t epoch) {
       fmt::format("another controller has taken over since epoch {}; this one must stop", epoch));
 }
 
+// Empty if nothing is kept under it.
+std::string kept_value(SQLite::Database& database, const char* name) {
+  SQLite::Statement select(database, "SELECT value FROM kept WHERE name = ?");
+  select.bind(1, name);
+  return select.executeStep() ? select.getColumn(0).getString() : "";
+}
+
+std::vector<std::string> split(const std::string& list) {
+  std::vector<std::string> parts;
+  std::istringstream stream(list);
+  for (std::string part; std::getline(stream, part, ',');) parts.push_back(std::move(part));
+  return parts;
+}
+
 std::uint64_t newest_epoch(SQLite::Database& database) {
   return static_cast<std::uint64_t>(
       database.execAndGet("SELECT epoch FROM lease WHERE one = 1").getInt64());
 }
 
 Expected<void> refuse_shared_file_system(const std::string& path) {
-  std::string directory = std::filesystem::path(path).parent_path();
-  if (directory.empty()) directory = ".";
+  const auto directory = std::filesystem::absolute(path).parent_path();
   struct statfs about {};
   if (statfs(directory.c_str(), &about) != 0) return {};  // opening says what is wrong
   const auto name = shared_by_machines(static_cast<std::uint64_t>(about.f_type));
@@ -128,7 +147,37 @@ auto SqliteJournal::guarded(Work work) -> decltype(work()) {
   }
 }
 
-Expected<std::string> SqliteJournal::id() { return keep("id", ""); }
+Expected<store::Journal::Identity> SqliteJournal::identity() {
+  return guarded([&]() -> Expected<Identity> {
+    return Identity{kept_value(database_, kId), split(kept_value(database_, kReplaced))};
+  });
+}
+
+Expected<std::string> SqliteJournal::replace(std::uint64_t epoch, std::uint64_t highest,
+                                             std::vector<std::string> journals) {
+  return guarded([&]() -> Expected<std::string> {
+    SQLite::Transaction transaction(database_, SQLite::TransactionBehavior::IMMEDIATE);
+    if (newest_epoch(database_) != epoch) return superseded(epoch);
+    journals.push_back(kept_value(database_, kId));
+    for (auto& earlier : split(kept_value(database_, kReplaced)))
+      journals.push_back(std::move(earlier));
+    std::sort(journals.begin(), journals.end());
+    journals.erase(std::unique(journals.begin(), journals.end()), journals.end());
+    SQLite::Statement forget(database_, "DELETE FROM kept WHERE name <> ?");
+    forget.bind(1, kId);
+    forget.exec();
+    SQLite::Statement replaced(database_, "INSERT INTO kept VALUES (?, ?)");
+    replaced.bind(1, kReplaced);
+    replaced.bind(2, fmt::format("{}", fmt::join(journals, ",")));
+    replaced.exec();
+    SQLite::Statement lease(database_, "UPDATE lease SET epoch = ?, until_ms = 0");
+    lease.bind(1, static_cast<std::int64_t>(std::max(epoch, highest)));
+    lease.exec();
+    database_.exec("UPDATE kept SET value = lower(hex(randomblob(8))) WHERE name = 'id'");
+    transaction.commit();
+    return kept_value(database_, kId);
+  });
+}
 
 Expected<std::string> SqliteJournal::keep(const std::string& name, const std::string& value) {
   return guarded([&]() -> Expected<std::string> {

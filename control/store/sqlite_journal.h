@@ -19,7 +19,7 @@ class SqliteJournal final : public Journal {
   // on a network file system, kPermission where it cannot be written.
   [[nodiscard]] static Expected<std::unique_ptr<SqliteJournal>> open(const std::string& path);
 
-  [[nodiscard]] Expected<std::string> id() override;
+  [[nodiscard]] Expected<Identity> identity() override;
   [[nodiscard]] Expected<std::string> keep(const std::string& name,
                                            const std::string& value) override;
   [[nodiscard]] Expected<std::uint64_t> take_lease(const std::string& holder, TimeMs now_ms,
@@ -31,6 +31,12 @@ class SqliteJournal final : public Journal {
                                       const std::string& body) override;
   [[nodiscard]] Expected<std::vector<Entry>> read(const std::string& run) override;
   [[nodiscard]] Expected<std::vector<std::string>> runs() override;
+
+  // Gives the journal a new id, which it returns: it replaces its own, `journals` and those that it
+  // replaced before. What was kept is not any more. The lease of `epoch` ends, and the next one has
+  // an epoch above `highest`.
+  [[nodiscard]] Expected<std::string> replace(std::uint64_t epoch, std::uint64_t highest,
+                                              std::vector<std::string> journals);
 
  private:
   SqliteJournal(std::string path, SQLite::Database database)

@@ -15,7 +15,7 @@ namespace {
 class MortalJournal final : public store::Journal {
  public:
   MortalJournal(store::Journal& inner, Death death) : inner_(inner), death_(death) {}
-  Expected<std::string> id() override { return inner_.id(); }
+  Expected<Identity> identity() override { return inner_.identity(); }
   Expected<std::string> keep(const std::string& name, const std::string& value) override {
     return inner_.keep(name, value);
   }

@@ -61,7 +61,7 @@ class AgentServiceTest : public testing::Test {
   TemporaryDirectory directory_;
   std::shared_ptr<FakeFate> fate_ = std::make_shared<FakeFate>(guest::Phase::kRunning);
   FakeHost host_{directory_.path(), "unix:/nobody"};
-  AgentService service_{host_.agent(), kBoot, 0};
+  AgentService service_{host_.agent(), kBoot, {}};
   const std::unique_ptr<grpc::Server> server_ =
       grpc::ServerBuilder().RegisterService(&service_).BuildAndStart();
   const std::unique_ptr<v1::Agent::Stub> agent_ = v1::Agent::NewStub(server_->InProcessChannel({}));

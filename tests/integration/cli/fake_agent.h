@@ -73,6 +73,7 @@ class FakeAgent final : public v1::Agent::Service {
   Script script;
   v1::VerifyGuestResult verify_result;
   std::function<void(grpc::ServerContext&)> on_get_host;  // may keep the question waiting
+  v1::HostInfo more;                                      // of what it says about its host
   // How it answers when a guest is to be started or stopped, instead of doing it; nothing: it does.
   std::function<std::optional<grpc::Status>(const std::string& guest)> on_start_or_stop;
   std::function<std::optional<grpc::Status>()> on_reboot;  // the same
@@ -122,6 +123,7 @@ class FakeAgent final : public v1::Agent::Service {
     reply->set_memory_bytes(std::uint64_t{8} << 30);
     reply->add_remarks("no hugepages");
     for (const auto& [peer, remark] : paths) reply->add_peers(peer);
+    reply->MergeFrom(more);
     return grpc::Status::OK;
   }
   grpc::Status RunHook(grpc::ServerContext*, const v1::RunHookRequest* request,

@@ -1,4 +1,5 @@
 // How a controller comes to lead: its journal, its lease, and agents that keep it waiting.
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <filesystem>
@@ -7,6 +8,7 @@
 #include <string>
 #include <thread>
 
+#include "control/controller/adoption.h"
 #include "control/controller/controller.h"
 #include "control/store/sqlite_journal.h"
 #include "tests/integration/cli/fake_agent.h"
@@ -19,7 +21,7 @@ namespace {
 class WatchedJournal final : public store::Journal {
  public:
   explicit WatchedJournal(store::Journal& inner) : inner_(inner) {}
-  Expected<std::string> id() override { return inner_.id(); }
+  Expected<Identity> identity() override { return inner_.identity(); }
   Expected<std::string> keep(const std::string& name, const std::string& value) override {
     return inner_.keep(name, value);
   }
@@ -122,7 +124,7 @@ TEST_F(ControllerStartTest, AgentsAreToldOfACordonAndOfItsEnd) {
 TEST_F(ControllerStartTest, WhatAnAgentSaidBeforeItHeardOfACordonIsKnown) {
   cli::FakeAgent h1("h1", directory_, *pki_.credentials("h1"));
   config_.hosts = {{"h1", h1.address()}};
-  Inventory inventory(config_, *credentials_, 1);
+  Inventory inventory(config_, *credentials_, {"", 1});
   inventory.refresh({"h1"});
   inventory.set_out_of_service("h1", "cordoned by run r1");
   EXPECT_FALSE(inventory.hosts().at("h1").told_out_of_service);
@@ -187,11 +189,62 @@ TEST_F(ControllerStartTest, ARunOfAHostThatIsNotConfiguredAnyMoreComesToItsEnd) 
       << status->tasks(0).detail();
 }
 
+TEST_F(ControllerStartTest, AgentsOfAnotherJournalAreTakenOverByAnOperatorsWordAlone) {
+  cli::FakeAgent h1("h1", directory_, *pki_.credentials("h1"));
+  config_.hosts = {{"h1", h1.address()}, {"h2", "unix:" + directory_ + "/silent.sock"}};
+  h1.more.set_controller_journal("aaaa");
+  h1.more.set_controller_epoch(17);
+  const auto refused = start(*journal_);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kPermission);
+  for (const char* word : {"h1 obeys", "aaaa", "--adopt-agents"})
+    EXPECT_NE(refused.error().message.find(word), std::string::npos) << refused.error().message;
+
+  const auto before = journal_->identity();
+  const auto lines = adopt_agents(config_, *credentials_, *journal_);
+  ASSERT_TRUE(lines) << lines.error().message;
+  EXPECT_EQ(lines->at(0), "h1 obeyed aaaa, epoch 17");
+  EXPECT_EQ(lines->at(1).find("h2 was not asked"), 0U) << lines->at(1);
+  const auto after = journal_->identity();
+  EXPECT_NE(after->id, before->id) << "agents would take its hooks for those of an earlier copy";
+  for (const auto& id : {before->id, std::string("aaaa")})
+    EXPECT_EQ(std::count(after->replaced.begin(), after->replaced.end(), id), 1) << id;
+
+  // As the agent says once it has seen which journal this one replaces.
+  h1.more.set_controller_journal(after->id);
+  std::atomic<bool> told = false;
+  h1.on_get_host = [&](grpc::ServerContext& call) {
+    const auto& metadata = call.client_metadata();
+    const auto replaced = metadata.find(model::kReplacedMetadata);
+    const auto journal = metadata.find(model::kJournalMetadata);
+    told = told ||
+           (replaced != metadata.end() && replaced->second.find("aaaa") != grpc::string_ref::npos &&
+            journal != metadata.end() && journal->second == after->id);
+  };
+  // With the machine, what its hooks have done is lost too.
+  config_.state_dir = directory_ + "/other";
+  auto controller = start(*journal_);
+  ASSERT_TRUE(controller) << controller.error().message;
+  EXPECT_GT((*controller)->cluster().epoch(), 17U);
+  EXPECT_TRUE(told);
+}
+
+TEST_F(ControllerStartTest, AnOldCopyWithARunThatGoesOnIsNotLed) {
+  const auto epoch = journal_->take_lease("c1", wall_clock_ms(), 1);
+  ASSERT_TRUE(epoch);
+  const patch::Created created{"name = 'july'\nhosts = ['h1']\ndrain_only = true\n"};
+  ASSERT_TRUE(journal_->append(*epoch, "r1", patch::encode({wall_clock_ms(), created})));
+  const auto refused = adopt_agents(config_, *credentials_, *journal_);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().message.find("run r1 (july) of this journal has not ended"), 0U)
+      << refused.error().message;
+}
+
 TEST_F(ControllerStartTest, JournalsAreToldApartAndKeepWhatTheyAreFirstTold) {
-  const std::string id = *journal_->id();
+  const std::string id = journal_->identity()->id;
   EXPECT_EQ(id.size(), 16U);
-  EXPECT_EQ(*open(config_.journal)->id(), id);
-  EXPECT_NE(*open(directory_ + "/other.db")->id(), id);
+  EXPECT_EQ(open(config_.journal)->identity()->id, id);
+  EXPECT_NE(open(directory_ + "/other.db")->identity()->id, id);
   EXPECT_EQ(*journal_->keep("name", "first"), "first");
   EXPECT_EQ(*open(config_.journal)->keep("name", "second"), "first");
 }

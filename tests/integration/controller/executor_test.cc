@@ -44,11 +44,11 @@ class ExecutorTest : public testing::Test {
                   std::chrono::milliseconds silence_max = std::chrono::hours(1),
                   const std::string& journal_id = "0123456789abcdef") {
     const auto credentials = pki_.credentials("c1", security::Role::kController);
-    Inventory inventory(config_, *credentials, 1);
+    Inventory inventory(config_, *credentials, {journal_id, 1});
     inventory.watch();
     std::promise<Outcome> end;
     Executor executor(
-        config_, *credentials, journal_id, 1, inventory,
+        config_, *credentials, {journal_id, 1}, inventory,
         [&end](const std::string&, const Outcome& outcome) { end.set_value(outcome); },
         [](const std::string& message) { ADD_FAILURE() << message; }, silence_max);
     executor.begin(patch::Run("r1"), intent, again);
@@ -64,14 +64,15 @@ class ExecutorTest : public testing::Test {
   // Of checking the paths of h1, which has come back.
   Outcome check_paths() {
     const auto credentials = pki_.credentials("c1", security::Role::kController);
-    Inventory inventory(config_, *credentials, 1);
+    const std::string journal_id = "0123456789abcdef";
+    Inventory inventory(config_, *credentials, {journal_id, 1});
     inventory.watch();
     std::vector<std::string> names;
     for (const auto& host : config_.hosts) names.push_back(host.name);
     inventory.refresh(names);
     std::promise<Outcome> end;
     Executor executor(
-        config_, *credentials, "journal-1", 1, inventory,
+        config_, *credentials, {journal_id, 1}, inventory,
         [&end](const std::string&, const Outcome& outcome) { end.set_value(outcome); },
         [](const std::string& message) { ADD_FAILURE() << message; });
     executor.begin(patch::Run("r1"), {1, patch::ActionKind::kCheckPaths, "paths", "h1"}, false);

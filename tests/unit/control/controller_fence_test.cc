@@ -20,29 +20,69 @@ class ControllerFenceTest : public testing::Test {
 };
 
 TEST_F(ControllerFenceTest, RefusesOlderControllersAlsoAfterARestart) {
-  EXPECT_EQ(*ControllerFence::load(directory_), 0U);
-  ControllerFence fence(directory_, 0);
-  EXPECT_TRUE(fence.admit(3));
-  EXPECT_TRUE(fence.admit(3));
-  EXPECT_EQ(fence.admit(2).error().kind, ErrorKind::kPermission);
-  EXPECT_EQ(fence.highest(), 3U);
+  EXPECT_EQ(ControllerFence::load(directory_)->epoch, 0U);
+  ControllerFence fence(directory_, {});
+  EXPECT_TRUE(fence.admit({"aa", 3}));
+  EXPECT_TRUE(fence.admit({"aa", 3}));
+  EXPECT_EQ(fence.admit({"aa", 2}).error().kind, ErrorKind::kPermission);
+  EXPECT_EQ(fence.obeyed().epoch, 3U);
 
   const auto kept = ControllerFence::load(directory_);
   ASSERT_TRUE(kept);
   ControllerFence restarted(directory_, *kept);
-  EXPECT_EQ(restarted.admit(2).error().kind, ErrorKind::kPermission);
-  EXPECT_TRUE(restarted.admit(4));
+  EXPECT_EQ(restarted.admit({"aa", 2}).error().kind, ErrorKind::kPermission);
+  EXPECT_TRUE(restarted.admit({"aa", 4}));
+}
+
+TEST_F(ControllerFenceTest, AnotherJournalIsRefusedWhateverItsEpochUntilItReplacesTheOneObeyed) {
+  ControllerFence fence(directory_, {});
+  ASSERT_TRUE(fence.admit({"aa", 17}));
+  for (const std::uint64_t epoch : {1, 17, 18}) {
+    const auto refused = fence.admit({"bb", epoch, {"cc"}});
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().kind, ErrorKind::kPermission);
+    EXPECT_NE(refused.error().message.find("--adopt-agents"), std::string::npos);
+  }
+  EXPECT_TRUE(fence.admit({"aa", 17}));
+  EXPECT_TRUE(fence.admit({"bb", 1, {"cc", "aa"}}));
+  // Whoever still leads by the old one does so no more.
+  EXPECT_EQ(fence.admit({"aa", 18}).error().kind, ErrorKind::kPermission);
+  const auto kept = ControllerFence::load(directory_);
+  ASSERT_TRUE(kept);
+  EXPECT_EQ(kept->journal, "bb");
+  EXPECT_EQ(kept->epoch, 1U);
+}
+
+TEST_F(ControllerFenceTest, WhatAnEarlierVersionKeptIsReadAndItsControllersAreObeyedByNumber) {
+  std::ofstream(directory_ + "/controller-epoch") << "17";
+  const auto kept = ControllerFence::load(directory_);
+  ASSERT_TRUE(kept) << kept.error().message;
+  ControllerFence fence(directory_, *kept);
+  EXPECT_EQ(fence.admit({"", 16}).error().kind, ErrorKind::kPermission);
+  EXPECT_EQ(fence.admit({"aa", 16}).error().kind, ErrorKind::kPermission);
+  EXPECT_TRUE(fence.admit({"", 17}));
+  EXPECT_TRUE(fence.admit({"aa", 18}));
+  EXPECT_EQ(fence.admit({"bb", 19}).error().kind, ErrorKind::kPermission);
+  // A controller that went back to that version.
+  EXPECT_TRUE(fence.admit({"", 19}));
+  EXPECT_EQ(fence.obeyed().journal, "aa");
+  std::uint64_t number = 0;
+  std::ifstream(directory_ + "/controller-epoch") >> number;
+  EXPECT_EQ(number, 19U) << "an agent that goes back reads it";
 }
 
 TEST_F(ControllerFenceTest, ObeysNobodyWhoseEpochItCannotKeep) {
-  ControllerFence fence(directory_ + "/missing", 0);
-  EXPECT_FALSE(fence.admit(3));
-  EXPECT_EQ(fence.highest(), 0U);
+  ControllerFence fence(directory_ + "/missing", {});
+  EXPECT_FALSE(fence.admit({"aa", 3}));
+  EXPECT_EQ(fence.obeyed().epoch, 0U);
+  EXPECT_EQ(fence.admit({"no such id", 3}).error().kind, ErrorKind::kInvalid);
 }
 
 TEST_F(ControllerFenceTest, AFileThatHoldsSomethingElseIsRefused) {
-  std::ofstream(directory_ + "/controller-epoch") << "seven";
-  EXPECT_EQ(ControllerFence::load(directory_).error().kind, ErrorKind::kInvalid);
+  for (const char* text : {"seven", "7 of nine"}) {
+    std::ofstream(directory_ + "/controller-epoch") << text;
+    EXPECT_EQ(ControllerFence::load(directory_).error().kind, ErrorKind::kInvalid) << text;
+  }
 }
 
 }  // namespace
