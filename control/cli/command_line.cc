@@ -364,7 +364,8 @@ using RunCommand = std::function<int(Fleet&, const Terminal&, const Parsed&)>;
 CLI::App& add_run_command(CLI::App& patch, Parsed& parsed, const char* name, const char* help,
                           const RunCommand& command) {
   CLI::App& app = *patch.add_subcommand(name, help);
-  app.add_option("RUN", parsed.run, "Its name, see sluice patch list; default: the latest");
+  app.add_option("RUN", parsed.run,
+                 "Its name, see sluice patch list; default: the one that has not ended");
   app.callback([&parsed, command] {
     parsed.command = [&parsed, command](Fleet& fleet, const Terminal& terminal) {
       return command(fleet, terminal, parsed);

@@ -68,10 +68,10 @@ Expected<std::unique_ptr<Controller>> Controller::start(const Config& config,
   auto identity = journal.identity();
   if (!identity) return tl::unexpected<Error>(identity.error());
   spdlog::info("controller {} leads with epoch {}", config.name, *epoch);
-  std::unique_ptr<Controller> controller(new Controller(
-      config, credentials, journal,
-      {std::move(identity->id), *epoch, std::move(identity->replaced)}, taken_ms,
-      std::move(on_fatal)));
+  std::unique_ptr<Controller> controller(
+      new Controller(config, credentials, journal,
+                     {std::move(identity->id), *epoch, std::move(identity->replaced)}, taken_ms,
+                     std::move(on_fatal)));
   if (auto restored = controller->decide([&] { return controller->restore(); }); !restored)
     return tl::unexpected<Error>(restored.error());
   return controller;
@@ -175,13 +175,13 @@ Expected<void> Controller::is_obeyed() const {
   for (const auto& [name, host] : inventory_.hosts()) {
     const std::string& journal = host.info.controller_journal();
     if (!journal.empty() && journal != self_.journal) {
-      return fail(ErrorKind::kPermission,
-                  fmt::format("{} obeys the controllers of the journal {} (epoch {}), and {} is {}: "
-                              "if those lead, or may yet, this one must not (a standby needs their "
-                              "journal); only if they are gone for good, take their hosts over by "
-                              "sluice-controller --adopt-agents, then start it again",
-                              name, journal, host.info.controller_epoch(), config_.journal,
-                              self_.journal));
+      return fail(
+          ErrorKind::kPermission,
+          fmt::format("{} obeys the controllers of the journal {} (epoch {}), and {} is {}: "
+                      "if those lead, or may yet, this one must not (a standby needs their "
+                      "journal); only if they are gone for good, take their hosts over by "
+                      "sluice-controller --adopt-agents, then start it again",
+                      name, journal, host.info.controller_epoch(), config_.journal, self_.journal));
     }
     if (host.info.controller_epoch() <= self_.epoch) continue;
     return fail(
@@ -383,16 +383,17 @@ patch::PlannedMover Controller::mover(const Hosts& hosts) const {
           }};
 }
 
-Expected<patch::Driver*> Controller::find(const std::string& run) {
-  std::vector<std::string> names;
+Expected<patch::Driver*> Controller::find(const std::string& run, Unnamed unnamed) {
+  std::vector<RunName> names;
   for (const auto& driver : drivers_) {
-    names.push_back(driver->run().id());
-    if (driver->run().id() == run) return driver.get();
+    const patch::Run& known = driver->run();
+    names.push_back({known.id(), known.plan().name, patch::is_final(known.state())});
   }
-  if (run.empty() && !drivers_.empty()) return drivers_.back().get();
-  return fail(ErrorKind::kNotFound, run.empty() ? std::string("there has been no run yet")
-                                                : fmt::format("there is no run {}; runs: {}", run,
-                                                              fmt::join(names, ", ")));
+  const auto chosen = choose_run(names, run, unnamed);
+  if (!chosen) return tl::unexpected<Error>(chosen.error());
+  return std::find_if(drivers_.begin(), drivers_.end(),
+                      [&](const auto& driver) { return driver->run().id() == *chosen; })
+      ->get();
 }
 
 // Any thread.
@@ -550,14 +551,16 @@ Expected<std::string> Controller::start_run(const std::string& plan_toml, const 
   });
 }
 
-Expected<void> Controller::command(const std::string& run, RunEvent event, const std::string& by) {
-  return decide([this, run, event, by]() -> Expected<void> {
-    const auto found = find(run);
+Expected<std::string> Controller::command(const std::string& run, RunEvent event,
+                                          const std::string& by) {
+  return decide([this, run, event, by]() -> Expected<std::string> {
+    const auto found = find(run, Unnamed::kActive);
     if (!found) return tl::unexpected<Error>(found.error());
     auto done = (*found)->command(event, "an operator asked for it", by, now_ms());
     // What was not written was not decided: this controller knows something else by now.
     if (!done && done.error().kind != ErrorKind::kInvalid) fatal(done.error().message);
-    return done;
+    if (!done) return tl::unexpected<Error>(done.error());
+    return (*found)->run().id();
   });
 }
 

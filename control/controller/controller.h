@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "control/controller/choose_run.h"
 #include "control/controller/config.h"
 #include "control/controller/executor.h"
 #include "control/controller/inventory.h"
@@ -57,10 +58,12 @@ class Controller {
                                               const std::string& source);
   [[nodiscard]] Expected<std::string> start_run(const std::string& plan_toml,
                                                 const std::string& source, const std::string& by);
-  [[nodiscard]] Expected<void> command(const std::string& run, patch::RunEvent event,
-                                       const std::string& by);
+  // An empty `run` is the only one that has not ended. Returns its id.
+  [[nodiscard]] Expected<std::string> command(const std::string& run, patch::RunEvent event,
+                                              const std::string& by);
   [[nodiscard]] v1::RunList runs();
-  // An empty `run` is the latest one. kNotFound names those that there are.
+  // An empty `run` is the only one that has not ended, or else the latest one. kNotFound names
+  // those that there are.
   [[nodiscard]] Expected<v1::RunStatus> status(const std::string& run);
   [[nodiscard]] Expected<v1::Report> report(const std::string& run);
 
@@ -75,7 +78,6 @@ class Controller {
     patch::Resolution resolution;
     v1::Preview preview;
   };
-
 
   Controller(const Config& config, const security::Credentials& credentials,
              store::Journal& journal, model::ControllerIdentity self, patch::TimeMs lease_taken_ms,
@@ -120,7 +122,8 @@ class Controller {
                                              const std::string& source);
   // The first of its hosts that is part of a run already.
   [[nodiscard]] Expected<void> refuse_busy_hosts(const patch::Plan& plan) const;
-  [[nodiscard]] Expected<patch::Driver*> find(const std::string& run);
+  [[nodiscard]] Expected<patch::Driver*> find(const std::string& run,
+                                              Unnamed unnamed = Unnamed::kActiveOrLast);
   // Of runs: the wall clock when this controller began to watch, and from then on a clock that
   // nobody sets.
   [[nodiscard]] patch::TimeMs now_ms() const;

@@ -82,7 +82,7 @@ grpc::Status ControllerService::WatchRun(grpc::ServerContext* context,
   while (!context->IsCancelled()) {
     auto status = controller_.status(run);
     if (!status) return model::to_status(status.error());
-    run = status->run();  // the latest one now, also if another begins
+    run = status->run();  // that one now, also if another begins
     if (const std::string text = status->SerializeAsString(); text != last) {
       last = text;
       if (!writer->Write(*status)) break;
@@ -111,9 +111,9 @@ grpc::Status ControllerService::CommandRun(grpc::ServerContext* context,
     default:
       return model::to_status(Error{ErrorKind::kInvalid, "there is no such command for a run"});
   }
-  if (auto done = controller_.command(request->run(), event, operator_of(*context)); !done)
-    return model::to_status(done);
-  return answer(controller_.status(request->run()), reply);
+  const auto run = controller_.command(request->run(), event, operator_of(*context));
+  if (!run) return model::to_status(run.error());
+  return answer(controller_.status(*run), reply);
 }
 
 grpc::Status ControllerService::GetReport(grpc::ServerContext* /*context*/,
