@@ -32,6 +32,7 @@ struct Parsed {
   std::string run;
   bool destination_is_gone = false;
   bool watch = false;
+  bool all = false;
   Command command;
   // Instead of `command`: what needs no host.
   std::function<int(const Terminal&)> local;
@@ -403,11 +404,13 @@ void add_patch(CLI::App& app, Parsed& parsed) {
     };
   });
 
-  add_run_command(patch, parsed, "status", "Shows a run: its hosts and what is under way",
-                  [](Fleet& fleet, const Terminal& terminal, const Parsed& given) {
-                    return show_run(fleet, terminal, given.run, given.watch);
-                  })
-      .add_flag("--watch", parsed.watch, "Show what happens until it ends");
+  CLI::App& status = add_run_command(
+      patch, parsed, "status", "Shows a run: its hosts, what is under way and what failed",
+      [](Fleet& fleet, const Terminal& terminal, const Parsed& given) {
+        return show_run(fleet, terminal, given.run, given.watch, given.all);
+      });
+  CLI::Option* watch = status.add_flag("--watch", parsed.watch, "Show what happens until it ends");
+  status.add_flag("--all", parsed.all, "Show every task that is done, too")->excludes(watch);
   add_patch_control(patch, parsed);
   add_run_command(patch, parsed, "report",
                   "Prints what a run did, in Markdown; with --json as JSON",

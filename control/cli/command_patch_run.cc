@@ -10,11 +10,11 @@
 namespace sluice::cli {
 namespace {
 
-int print(const Terminal& terminal, const v1::RunStatus& run, bool finished) {
+int print(const Terminal& terminal, const v1::RunStatus& run, Tasks tasks) {
   if (terminal.json) {
     terminal.out << to_json(run).dump() << std::endl;
   } else {
-    terminal.out << render_run(run, finished) << std::flush;
+    terminal.out << render_run(run, tasks) << std::flush;
   }
   return kExitDone;
 }
@@ -37,7 +37,7 @@ int run_patch(Fleet& fleet, const Terminal& terminal, const std::string& file, b
   const auto run = (*controller)->start_run(*plan, file);
   if (!run) return terminal.fail(run.error());
   if (watch) return follow_run(**controller, terminal, run->run(), true);
-  print(terminal, *run, false);
+  print(terminal, *run, Tasks::kUnderWay);
   if (!terminal.json) {
     terminal.out << fmt::format("follow it with: sluice patch status {} --watch", run->run())
                  << std::endl;
@@ -45,13 +45,13 @@ int run_patch(Fleet& fleet, const Terminal& terminal, const std::string& file, b
   return kExitDone;
 }
 
-int show_run(Fleet& fleet, const Terminal& terminal, const std::string& run, bool watch) {
+int show_run(Fleet& fleet, const Terminal& terminal, const std::string& run, bool watch, bool all) {
   const auto controller = need_controller(fleet, terminal);
   if (!controller) return kExitUsage;
   const auto status = (*controller)->get_run(run);
   if (!status) return terminal.fail(status.error());
   if (watch) return follow_run(**controller, terminal, status->run(), true);
-  return print(terminal, *status, true);
+  return print(terminal, *status, all ? Tasks::kAll : Tasks::kNotDone);
 }
 
 int command_run(Fleet& fleet, const Terminal& terminal, const std::string& run,
@@ -60,7 +60,7 @@ int command_run(Fleet& fleet, const Terminal& terminal, const std::string& run,
   if (!controller) return kExitUsage;
   const auto status = (*controller)->command_run(run, command);
   if (!status) return terminal.fail(status.error());
-  return print(terminal, *status, false);
+  return print(terminal, *status, Tasks::kUnderWay);
 }
 
 int report_run(Fleet& fleet, const Terminal& terminal, const std::string& run) {

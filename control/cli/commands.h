@@ -77,7 +77,8 @@ int preview_patch(Fleet& fleet, const Terminal& terminal, const std::string& fil
 // Starts the run; waits for its end only to watch it.
 int run_patch(Fleet& fleet, const Terminal& terminal, const std::string& file, bool watch);
 // An empty `run` is the latest.
-int show_run(Fleet& fleet, const Terminal& terminal, const std::string& run, bool watch);
+// `all`: also the tasks that are done.
+int show_run(Fleet& fleet, const Terminal& terminal, const std::string& run, bool watch, bool all);
 int command_run(Fleet& fleet, const Terminal& terminal, const std::string& run,
                 v1::CommandRunRequest::Command command);
 int report_run(Fleet& fleet, const Terminal& terminal, const std::string& run);

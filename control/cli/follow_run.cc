@@ -22,7 +22,7 @@ int report(const Terminal& terminal, const v1::RunStatus& run) {
   if (terminal.json) {
     terminal.out << to_json(run).dump() << std::endl;
   } else {
-    terminal.out << render_run(run, false) << std::flush;
+    terminal.out << render_run(run, Tasks::kUnderWay) << std::flush;
   }
   if (is_success(run)) return kExitDone;
   std::string line = render_run_headline(run);

@@ -173,12 +173,18 @@ std::string render_task(const v1::TaskStatus& task) {
   return text;
 }
 
-std::string render_run(const v1::RunStatus& run, bool finished) {
+std::string render_run(const v1::RunStatus& run, Tasks tasks) {
   std::string text = render_run_headline(run) + "\n";
   if (run.hosts_size() > 0) text += render_table(host_rows(run));
+  std::uint64_t done = 0;
   for (const v1::TaskStatus& task : run.tasks()) {
-    if (!finished && task.state() != "under way") continue;
-    text += fmt::format("  {:<9}  {}\n", task.state(), render_task(task));
+    const bool shown = tasks == Tasks::kAll || task.state() == "under way" ||
+                       (tasks == Tasks::kNotDone && task.state() == "failed");
+    if (shown) text += fmt::format("  {:<9}  {}\n", task.state(), render_task(task));
+    if (task.state() == "done") ++done;
+  }
+  if (tasks == Tasks::kNotDone && done > 0) {
+    text += fmt::format("  {} done; --all shows them\n", format_counted(done, "task", "tasks"));
   }
   return text;
 }
@@ -219,7 +225,7 @@ void RunView::rewrite(const v1::RunStatus& run) {
       if (host.state() != "pending" && host.state() != "done") *shown.add_hosts() = host;
     }
   }
-  std::string body = render_run(shown, false);
+  std::string body = render_run(shown, Tasks::kUnderWay);
   body.replace(0, body.find('\n'), render_run_headline(run));
   clear();
   std::istringstream lines(body);

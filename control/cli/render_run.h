@@ -15,8 +15,13 @@ namespace sluice::cli {
 // "run r3, drain h1: running, 1 of 4 hosts done".
 [[nodiscard]] std::string render_run_headline(const v1::RunStatus& run);
 
-// The headline, every host and every task under way; with `finished` also the tasks that ended.
-[[nodiscard]] std::string render_run(const v1::RunStatus& run, bool finished);
+enum class Tasks {
+  kUnderWay = 1,
+  kNotDone,  // and those that failed
+  kAll,
+};
+// The headline, every host and these tasks; how many others there are, if failed ones are shown.
+[[nodiscard]] std::string render_run(const v1::RunStatus& run, Tasks tasks);
 
 // The list of runs.
 [[nodiscard]] std::string render_runs(const v1::RunList& runs);

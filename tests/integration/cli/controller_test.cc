@@ -285,6 +285,8 @@ TEST_F(ControllerTest, StatusControlReportAndList) {
   EXPECT_EQ(sluice({"patch", "status"}), 0);
   EXPECT_EQ(controller_.asked_run, "");
   expect_output({"run 7, drain h1: done", "GUESTS  BEFORE", "0       3"});
+  EXPECT_EQ(sluice({"patch", "status", "7", "--all"}), 0);
+  EXPECT_EQ(sluice({"patch", "status", "7", "--all", "--watch"}), 2);
   EXPECT_EQ(sluice({"patch", "status", "7", "--watch"}), 0);
   EXPECT_EQ(controller_.asked_run, "7");
   EXPECT_EQ(sluice({"patch", "abort", "7"}), 0);

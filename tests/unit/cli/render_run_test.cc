@@ -43,6 +43,23 @@ TEST(RunHeadline, SaysWhatIsLeft) {
       << text;
 }
 
+TEST(RenderRun, ShowsWhatIsDoneOnlyWhenAsked) {
+  auto run = status_of("running", "refill");
+  add_hook(run, 1, "silence", "done");
+  add_hook(run, 2, "before", "done");
+  add_hook(run, 3, "patch", "failed");
+  add_hook(run, 4, "rollback", "under way");
+  const std::string usual = render_run(run, Tasks::kNotDone);
+  for (const char* text : {"hook patch, failed", "hook rollback", "2 tasks done; --all shows them"})
+    EXPECT_NE(usual.find(text), std::string::npos) << text << " in\n" << usual;
+  EXPECT_EQ(usual.find("hook silence"), std::string::npos) << usual;
+  const std::string all = render_run(run, Tasks::kAll);
+  for (const char* text : {"hook silence, done", "hook before, done", "hook patch, failed"})
+    EXPECT_NE(all.find(text), std::string::npos) << text << " in\n" << all;
+  EXPECT_EQ(all.find("--all"), std::string::npos) << all;
+  EXPECT_EQ(render_run(run, Tasks::kUnderWay).find("failed"), std::string::npos);
+}
+
 TEST(RunView, TellsWhatEndedBeforeWhatFollowed) {
   std::ostringstream out;
   Interrupts interrupts;
