@@ -262,8 +262,11 @@ Expected<Record> decode(const std::string& text) {
     if (encode(record) != json.dump()) refuse("it is not what would be written");
     return record;
   } catch (const std::exception& failure) {
-    return fail(ErrorKind::kInvalid, fmt::format("a journal record cannot be read: {}: {}",
-                                                 failure.what(), text.substr(0, 200)));
+    return fail(
+        ErrorKind::kInvalid,
+        fmt::format("a journal record cannot be read, a later version of Sluice may have written "
+                    "it and reads it: {}: {}",
+                    failure.what(), text.substr(0, 200)));
   }
 }
 
