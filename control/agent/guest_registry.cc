@@ -49,7 +49,9 @@ GuestView view_of(guest::Guest& guest) {
   view.machine_type = description.machine_type;
   view.definition_toml = guest::to_toml(description.definition);
   view.cpu_level = description.cpu_level;
-  view.cpu_level_from_host = guest::qemu::takes_cpu_of_host(description.definition.qemu_args);
+  // An emulated CPU needs no level.
+  view.cpu_level_from_host = description.cpu_level != 0 &&
+                             guest::qemu::takes_cpu_of_host(description.definition.qemu_args);
   view.qemu_version = description.qemu_version;
   view.qemu_binary = description.definition.qemu_binary;
   return view;

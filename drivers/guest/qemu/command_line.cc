@@ -275,20 +275,6 @@ std::string cpu_argument(const std::vector<std::string>& args) {
   return value;
 }
 
-bool uses_kvm(const std::vector<std::string>& args) {
-  const std::vector<Option> options = parse_options(args);
-  return std::any_of(options.begin(), options.end(), [](const Option& option) {
-    if (option.name == "enable-kvm") return true;
-    if (option.name == "accel") {
-      const std::string_view name = split_properties(option.value).front();
-      return name == "kvm" || property(option.value, "accel") == "kvm";
-    }
-    const auto named = is_machine(option) ? property(option.value, "accel") : std::nullopt;
-    return named && (*named == "kvm" || named->starts_with("kvm:") ||
-                     named->find(":kvm") != std::string_view::npos);
-  });
-}
-
 Expected<std::vector<std::string>> strip_owned_args(const std::vector<std::string>& args) {
   const std::vector<Option> options = parse_options(args);
   std::vector<std::string> control_chardevs;

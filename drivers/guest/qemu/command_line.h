@@ -51,10 +51,6 @@ struct LaunchPlan {
 // The value of -cpu among them; the last one counts, as in QEMU. Empty without one.
 [[nodiscard]] std::string cpu_argument(const std::vector<std::string>& args);
 
-// Whether they let the guest run on the host's processor instead of an emulated one: -enable-kvm,
-// -accel kvm, -machine accel=kvm, each also where TCG is named as a fallback.
-[[nodiscard]] bool uses_kvm(const std::vector<std::string>& args);
-
 // A running QEMU's arguments (without the program) minus what the agent adds itself for a twin.
 // kUnsupported names what a twin could not be given.
 [[nodiscard]] Expected<std::vector<std::string>> strip_owned_args(

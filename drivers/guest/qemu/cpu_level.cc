@@ -48,9 +48,55 @@ std::set<std::string_view> words_of(std::string_view line) {
   return words;
 }
 
+// Of a -cpu argument: up to the next comma, which it loses with it.
+std::string_view next_part(std::string_view& argument) {
+  const auto end = std::min(argument.find(','), argument.size());
+  const std::string_view part = argument.substr(0, end);
+  argument.remove_prefix(std::min(end + 1, argument.size()));
+  return part;
+}
+
 std::string model_of(const std::vector<std::string>& args) {
   const std::string argument = cpu_argument(args);
-  return argument.substr(0, argument.find(','));
+  std::string_view rest = argument;
+  return std::string(next_part(rest));
+}
+
+// In the words of features_of_levels(); empty if the part of a -cpu argument adds none. QEMU spells
+// with - or . what the kernel spells with _, and has second names for some.
+std::string added_feature(std::string_view part) {
+  const auto equals = part.find('=');
+  if (equals != std::string_view::npos) {
+    const std::string_view value = part.substr(equals + 1);
+    if (value != "on" && value != "yes" && value != "true" && value != "y") return {};
+  }
+  std::string name(part.substr(0, equals));
+  if (name.starts_with('+')) name.erase(0, 1);
+  if (name.starts_with('-')) return {};
+  std::replace_if(
+      name.begin(), name.end(), [](char c) { return c == '-' || c == '.'; }, '_');
+  if (name == "sse3") return "pni";
+  if (name == "lzcnt") return "abm";
+  // Those that are not of level 4 come with processors that are.
+  return name.starts_with("avx512") ? "avx512f" : name;
+}
+
+// The highest level that one of the features belongs to which are added to the model; 0: none does.
+std::uint32_t level_of_added(const std::vector<std::string>& args) {
+  const std::string argument = cpu_argument(args);
+  std::string_view rest = argument;
+  (void)next_part(rest);
+  std::uint32_t highest = 0;
+  while (!rest.empty()) {
+    const std::string feature = added_feature(next_part(rest));
+    std::uint32_t level = 0;
+    for (const auto& features : features_of_levels()) {
+      ++level;
+      if (std::find(features.begin(), features.end(), feature) != features.end())
+        highest = std::max(highest, level);
+    }
+  }
+  return highest;
 }
 
 std::optional<std::uint32_t> level_of_model(std::string_view model) {
@@ -83,12 +129,12 @@ std::uint32_t cpu_level_of(std::string_view cpuinfo) {
 }
 
 bool takes_cpu_of_host(const std::vector<std::string>& args) {
-  return uses_kvm(args) && !level_of_model(model_of(args));
+  return !level_of_model(model_of(args));
 }
 
 std::uint32_t cpu_level_needed(const std::vector<std::string>& args, std::uint32_t host_level) {
-  if (!uses_kvm(args)) return 0;
-  return level_of_model(model_of(args)).value_or(host_level);
+  const auto level = level_of_model(model_of(args));
+  return level ? std::max(*level, level_of_added(args)) : host_level;
 }
 
 }  // namespace sluice::guest::qemu

@@ -13,11 +13,11 @@ namespace sluice::guest::qemu {
 // counts.
 [[nodiscard]] std::uint32_t cpu_level_of(std::string_view cpuinfo);
 
-// The level that hosts must have for a guest that was started with these arguments of QEMU's, on a
-// host of `host_level`; 0: any host will do, since its processor is emulated. A model that takes
-// what the host has (host, max), or that is not known here, needs `host_level`: the guest may use
-// all of it until it is started anew. Features that are added to or taken from a model do not
-// count.
+// The level that hosts must have for a guest that KVM runs and that was started with these
+// arguments of QEMU's, on a host of `host_level`. A model that takes what the host has (host, max),
+// or that is not known here, needs `host_level`: the guest may use all of it until it is started
+// anew. A feature that is added to a model counts for the level that it belongs to, others for
+// none; one that is taken away lowers nothing.
 [[nodiscard]] std::uint32_t cpu_level_needed(const std::vector<std::string>& args,
                                              std::uint32_t host_level);
 

@@ -6,6 +6,8 @@
 #include <optional>
 #include <string_view>
 
+#include "drivers/guest/qemu/cpu_level.h"
+
 namespace sluice::guest::qemu {
 namespace {
 
@@ -155,6 +157,15 @@ QemuVersion parse_version(const std::string& text) {
 std::string to_text(const QemuVersion& version) {
   return std::to_string(version.major) + "." + std::to_string(version.minor) + "." +
          std::to_string(version.micro);
+}
+
+Expected<std::uint32_t> query_cpu_level(QmpClient& qmp, const std::vector<std::string>& args,
+                                        std::uint32_t host_level) {
+  const auto kvm = qmp.execute("query-kvm");
+  if (!kvm) return tl::unexpected(kvm.error());
+  const bool enabled = kvm->is_object() && kvm->contains("enabled") &&
+                       (*kvm)["enabled"].is_boolean() && (*kvm)["enabled"].get<bool>();
+  return enabled ? cpu_level_needed(args, host_level) : 0;
 }
 
 Expected<RamBackend> query_ram_backend(QmpClient& qmp, const std::string& guest) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "drivers/guest/guest.h"
 #include "drivers/guest/qemu/qmp_client.h"
@@ -29,6 +30,13 @@ struct RamBackend {
   std::uint64_t bytes = 0;
   bool shared = false;
 };
+
+// The level of CPU (cpu_level.h) that hosts must have for the guest, which runs on one of
+// `host_level`; 0: any host will do, since its processor is emulated. QEMU is asked whether it is:
+// its arguments need not say, nor be what became of them.
+[[nodiscard]] Expected<std::uint32_t> query_cpu_level(QmpClient& qmp,
+                                                      const std::vector<std::string>& args,
+                                                      std::uint32_t host_level);
 
 // The guest's one RAM backend; kUnsupported if it has none or several.
 [[nodiscard]] Expected<RamBackend> query_ram_backend(QmpClient& qmp, const std::string& guest);

@@ -10,7 +10,6 @@
 
 #include "drivers/guest/definition.h"
 #include "drivers/guest/qemu/command_line.h"
-#include "drivers/guest/qemu/cpu_level.h"
 #include "drivers/guest/qemu/movability.h"
 #include "drivers/guest/qemu/qemu_guest.h"
 
@@ -86,6 +85,17 @@ Expected<std::string> query_version(QmpClient& qmp) {
   const Json numbers = reply->is_object() && reply->contains("qemu") ? (*reply)["qemu"] : Json();
   const auto number = [&](const char* key) { return static_cast<int>(number_at(numbers, key)); };
   return to_text({number("major"), number("minor"), number("micro")});
+}
+
+// What the guest needs of a CPU, unless that is known: of a twin its source has found it out, but
+// for one whose agent could not yet.
+Expected<void> find_cpu_level(QmpClient& qmp, const HostContext& context,
+                              Description& description) {
+  if (description.cpu_level != 0) return {};
+  const auto level = query_cpu_level(qmp, description.definition.qemu_args, context.cpu_level);
+  if (!level) return tl::unexpected(level.error());
+  description.cpu_level = *level;
+  return {};
 }
 
 Expected<void> check_definition(const Definition& definition) {
@@ -239,8 +249,9 @@ Expected<std::unique_ptr<Guest>> launch(const HostContext& context, Record recor
     auto machine = query_machine_type(**qmp);
     if (!machine) return explain(machine.error());
     description.machine_type = *machine;
-    description.cpu_level = cpu_level_needed(definition.qemu_args, context.cpu_level);
   }
+  result = find_cpu_level(**qmp, context, description);
+  if (!result) return explain(result.error());
   const auto version = query_version(**qmp);
   if (!version) return explain(version.error());
   description.qemu_version = *version;
@@ -351,8 +362,8 @@ Expected<std::unique_ptr<Guest>> adopt_running(const HostContext& context,
   if (!version) return tl::unexpected(version.error());
   record.description.machine_type = *machine;
   record.description.qemu_version = *version;
-  record.description.cpu_level =
-      cpu_level_needed(record.description.definition.qemu_args, context.cpu_level);
+  const auto levelled = find_cpu_level(**qmp, context, record.description);
+  if (!levelled) return tl::unexpected(levelled.error());
   // A guest whose RAM cannot be shared is adopted too: it can be seen and stopped. check_movable()
   // says why not more.
   Ram ram;
@@ -417,7 +428,7 @@ tl::unexpected<Error> clear_unrecorded(const std::string& directory) {
 
 // The guest of a directory. kNotFound if it has gone, or had to go; after any other error it may be
 // there.
-Expected<std::unique_ptr<Guest>> find_in(const std::string& directory) {
+Expected<std::unique_ptr<Guest>> find_in(const HostContext& context, const std::string& directory) {
   auto record = read_record(directory);
   if (!record) {
     if (record.error().kind == ErrorKind::kNotFound) return clear_unrecorded(directory);
@@ -436,6 +447,11 @@ Expected<std::unique_ptr<Guest>> find_in(const std::string& directory) {
   auto qmp =
       QmpClient::connect(record->qmp_socket, record->description.definition.name, kFindTimeoutNs);
   if (!qmp) return fail(ErrorKind::kUnreachable, qmp.error().message);
+  // An agent of an earlier version did not record it.
+  if (record->description.cpu_level == 0) {
+    (void)find_cpu_level(**qmp, context, record->description);
+    if (record->description.cpu_level != 0) (void)write_record(directory, *record);
+  }
   Ram ram;
   if (auto found = find_ram(record->pid, record->description.definition.memory_bytes))
     ram = std::move(*found);
@@ -496,7 +512,7 @@ class QemuDriver final : public Driver {
     for (const auto& entry : std::filesystem::directory_iterator(guests))
       directories.push_back(entry.path().string());
     for (const auto& directory : directories) {
-      auto guest = find_in(directory);
+      auto guest = find_in(context_, directory);
       if (guest) {
         found.guests.push_back(std::move(*guest));
       } else if (guest.error().kind != ErrorKind::kNotFound) {
@@ -510,7 +526,7 @@ class QemuDriver final : public Driver {
     const std::string directory = guest_directory(context_, name);
     std::error_code error;
     if (!std::filesystem::exists(directory, error) && !error) return gone(directory);
-    return find_in(directory);
+    return find_in(context_, directory);
   }
 
  private:

@@ -1,4 +1,5 @@
 // Agents that are killed at the worst moments: what dies with them, and what a new agent finds.
+#include <algorithm>
 #include <array>
 #include <csignal>
 #include <filesystem>
@@ -210,6 +211,36 @@ TEST_F(QemuRestart, LeftoversAreEndedAndStaleDirectoriesRemoved) {
     EXPECT_TRUE(process->wait_exit(kPatienceNs));
     EXPECT_TRUE(std::filesystem::is_empty(host1_.run_dir + "/guests"));
   }
+}
+
+TEST_F(QemuRestart, AGuestThatTcgRunsNeedsNoCpuLevelWhateverItsArgumentsOffer) {
+  Definition definition = busy_guest(scratch_, "pc");  // -accel tcg
+  definition.qemu_args.insert(definition.qemu_args.end(), {"-accel", "kvm", "-cpu", "Westmere"});
+  const auto started = make_qemu_driver(host1_)->start(definition);
+  ASSERT_TRUE(started) << started.error().message;
+  EXPECT_EQ((*started)->description().cpu_level, 0U);
+  EXPECT_TRUE((*started)->destroy());
+}
+
+TEST_F(QemuRestart, CpuLevelThatAnEarlierAgentDidNotRecordIsFoundOut) {
+  Definition definition = busy_guest(scratch_, "pc");
+  std::replace(definition.qemu_args.begin(), definition.qemu_args.end(), std::string("tcg"),
+               std::string("kvm"));
+  definition.qemu_args.insert(definition.qemu_args.end(), {"-cpu", "Westmere"});
+  auto started = make_qemu_driver(host1_)->start(definition);
+  if (!started) GTEST_SKIP() << "no KVM here: " << started.error().message;
+  EXPECT_EQ((*started)->description().cpu_level, 2U);
+  const std::string directory = guest_directory(host1_, definition.name);
+  source_.emplace(Process::open((*started)->pid(), 0).value());
+  started->reset();
+  auto record = read_record(directory);
+  ASSERT_TRUE(record);
+  record->description.cpu_level = 0;
+  ASSERT_TRUE(write_record(directory, *record));
+  const auto found = rediscover_one(host1_);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->description().cpu_level, 2U);
+  EXPECT_EQ(read_record(directory)->description.cpu_level, 2U);
 }
 
 TEST_F(QemuRestart, NumberOfADeadGuestUsedAgainIsNotTakenForIt) {

@@ -150,6 +150,26 @@ TEST(DirectIo, IsNotRuledOutByARepliesShape) {
             false);
 }
 
+Expected<std::uint32_t> ask_for_cpu_level(const Json& kvm, const std::string& cpu) {
+  const test::ScriptedServer server(qemu_that_says({{"query-kvm", kvm}}));
+  auto client = server.connect();
+  if (!client) return tl::unexpected(client.error());
+  auto result = query_cpu_level(**client, {"-cpu", cpu}, 4);
+  client->reset();
+  return result;
+}
+
+TEST(CpuLevel, CountsWhereQemuSaysThatKvmRunsTheGuest) {
+  const Json kvm = {{"enabled", true}, {"present", true}};
+  const Json tcg = {{"enabled", false}, {"present", true}};
+  EXPECT_EQ(ask_for_cpu_level(kvm, "host"), 4U) << "though no argument names an accelerator";
+  EXPECT_EQ(ask_for_cpu_level(kvm, "Haswell"), 3U);
+  EXPECT_EQ(ask_for_cpu_level(tcg, "Haswell"), 0U);
+  EXPECT_EQ(ask_for_cpu_level(tcg, "max"), 0U);
+  for (const Json& odd : {Json(5), Json::object(), Json{{"enabled", "yes"}}})
+    EXPECT_EQ(ask_for_cpu_level(odd, "Haswell"), 0U);
+}
+
 TEST(QemuVersionText, IsFoundAndCompared) {
   const QemuVersion version =
       parse_version("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)");
