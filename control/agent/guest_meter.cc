@@ -49,11 +49,11 @@ void GuestMeter::run(const std::stop_token& stop) {
 }
 
 void GuestMeter::note_waiting() {
-  std::map<pid_t, CoreTime> times;
+  CoreTimes times;
   for (const auto& guest : registry_.at_rest()) {
     // Memory guests are threads of this very process, beside its workers.
     if (guest.pid <= 0 || guest.pid == getpid()) continue;
-    if (const auto time = core_time_of(guest.pid)) times[guest.pid] = *time;
+    times.merge(core_times_of(guest.pid));
   }
   const std::lock_guard lock(mutex_);
   waited_.note(Clock::now(), std::move(times));

@@ -11,15 +11,18 @@
 
 namespace sluice::agent {
 
-// Of all threads of a process since each began.
+// Of a thread since it began.
 struct CoreTime {
   std::uint64_t ran_ns = 0;
   std::uint64_t waited_ns = 0;  // ready to run, and not running
 };
 
-// From /proc/PID/task/*/schedstat; nothing if there is no such process, or the kernel does not
-// count.
-[[nodiscard]] std::optional<CoreTime> core_time_of(pid_t pid);
+// By thread, which have numbers of their own on the whole host.
+using CoreTimes = std::map<pid_t, CoreTime>;
+
+// Of a process's threads, from /proc/PID/task/*/schedstat; empty if there is no such process, or
+// the kernel does not count.
+[[nodiscard]] CoreTimes core_times_of(pid_t pid);
 
 // Pure; one thread.
 class WaitedShare {
@@ -27,9 +30,9 @@ class WaitedShare {
   using Time = std::chrono::steady_clock::time_point;
   static constexpr std::chrono::seconds kWindow{60};
 
-  // What all guests' processes had used at `now`, which never goes back.
-  void note(Time now, std::map<pid_t, CoreTime> times);
-  // Of the time that those processes wanted a core within the last minute, the share that they
+  // What the threads of all guests had used at `now`, which never goes back. They come and go.
+  void note(Time now, CoreTimes times);
+  // Of the time that those threads wanted a core within the last minute, the share that they
   // waited for one. Nothing before two notes, or if they wanted less than half a second: that
   // says nothing.
   [[nodiscard]] std::optional<double> share() const;
@@ -37,7 +40,7 @@ class WaitedShare {
  private:
   struct Note {
     Time at;
-    std::map<pid_t, CoreTime> times;
+    CoreTimes times;
   };
   std::deque<Note> notes_;
 };

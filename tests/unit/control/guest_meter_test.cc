@@ -27,16 +27,26 @@ TEST(WaitedShare, IsOfTheTimeThatWasWantedBetweenTwoNotes) {
   EXPECT_DOUBLE_EQ(*share.share(), 0.25);
 }
 
-TEST(WaitedShare, CountsGuestsThatComeAndGo) {
+TEST(WaitedShare, CountsThreadsThatComeAndGo) {
   WaitedShare share;
   share.note(begin, {{7, {0, 0}}});
   share.note(begin + seconds(5), {{7, {1 * kSecond, 1 * kSecond}}, {8, {90 * kSecond, 0}}});
   share.note(begin + seconds(10), {{8, {92 * kSecond, 0}}});
   ASSERT_TRUE(share.share());
   EXPECT_DOUBLE_EQ(*share.share(), 0.25);
-  // Threads that end take their time with them.
-  share.note(begin + seconds(15), {{8, {1 * kSecond, 0}}});
+  // Another thread of this number.
+  share.note(begin + seconds(15), {{8, {1 * kSecond, 8 * kSecond}}});
   EXPECT_DOUBLE_EQ(*share.share(), 0.25);
+}
+
+TEST(WaitedShare, DoesNotJumpWhenAThreadEnds) {
+  WaitedShare share;
+  share.note(begin, {{7, {10 * kSecond, 10 * kSecond}}, {8, {50 * kSecond, 0}}});
+  share.note(begin + seconds(5), {{7, {13 * kSecond, 11 * kSecond}}, {8, {51 * kSecond, 0}}});
+  ASSERT_TRUE(share.share());
+  EXPECT_DOUBLE_EQ(*share.share(), 0.2);
+  share.note(begin + seconds(10), {{7, {16 * kSecond, 13 * kSecond}}});
+  EXPECT_DOUBLE_EQ(*share.share(), 0.3) << "thread 8 had run for 51 s, which are not taken back";
 }
 
 TEST(WaitedShare, ForgetsWhatIsOlderThanAMinute) {
@@ -56,20 +66,25 @@ TEST(WaitedShare, SaysNothingOfGuestsThatWantNothing) {
   EXPECT_FALSE(share.share());
 }
 
-TEST(CoreTime, OfThisProcessGrows) {
-  const auto before = core_time_of(getpid());
-  ASSERT_TRUE(before);
-  std::thread busy([] {
+TEST(CoreTimes, AreOfEachThread) {
+  pid_t number = 0;
+  std::thread busy([&] {
+    number = gettid();
     timespec used{};
     while (used.tv_nsec < 20'000'000 && used.tv_sec == 0)
       clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
-    // Before it ends: its time goes with it.
-    const auto now = core_time_of(getpid());
-    ASSERT_TRUE(now);
-    EXPECT_GE(now->ran_ns, 20'000'000U);
+    const auto now = core_times_of(getpid());
+    ASSERT_TRUE(now.contains(number));
+    EXPECT_GE(now.at(number).ran_ns, 20'000'000U);
   });
   busy.join();
-  EXPECT_FALSE(core_time_of(-1));
+  // The kernel lists it for a moment longer.
+  const auto deadline = std::chrono::steady_clock::now() + seconds(10);
+  while (core_times_of(getpid()).contains(number) && std::chrono::steady_clock::now() < deadline)
+    std::this_thread::yield();
+  EXPECT_FALSE(core_times_of(getpid()).contains(number));
+  EXPECT_TRUE(core_times_of(getpid()).contains(getpid()));
+  EXPECT_TRUE(core_times_of(-1).empty());
 }
 
 class GuestMeterTest : public testing::Test {
