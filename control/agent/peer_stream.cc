@@ -190,8 +190,10 @@ Expected<OutcomeAnswer> ask_outcome(const HandoverRecord& record,
     case v1::Outcome::OWNED:
       return OutcomeAnswer::kOwned;
     case v1::Outcome::NEVER_OWNED:
-      return outcome.records_id() == record.records_id ? OutcomeAnswer::kNeverOwned
-                                                       : OutcomeAnswer::kForgotten;
+      // No store has the number 0: "cannot say" there, and "from before there were numbers" here.
+      return outcome.records_id() != 0 && outcome.records_id() == record.records_id
+                 ? OutcomeAnswer::kNeverOwned
+                 : OutcomeAnswer::kForgotten;
     default:
       return OutcomeAnswer::kUndecided;
   }

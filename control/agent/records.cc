@@ -256,10 +256,16 @@ Expected<void> OutcomeRecords::write(std::uint64_t session, const Session& parti
 SessionOutcome OutcomeRecords::on_file(std::uint64_t session) const {
   if (lost_.contains(session)) return {Ownership::kLost, {}, {}};
   const auto object = read_object(path(session), {"guest", "state"});
-  if (object) return {Ownership::kOwned, (*object)["guest"], text_or_empty(*object, "from")};
-  // What cannot be read is not known to be absent.
-  const bool absent = object.error().kind == ErrorKind::kNotFound;
-  return {absent ? Ownership::kNever : Ownership::kLost, {}, {}};
+  if (!object) {
+    // What cannot be read for now, for want of a descriptor perhaps, is not known to be absent, and
+    // nothing that an operator must decide: whoever asks is to ask again.
+    const bool absent = object.error().kind == ErrorKind::kNotFound;
+    return {absent ? Ownership::kNever : Ownership::kUndecided, {}, {}};
+  }
+  // A twin that is not in memory is let run by nobody: a restarted agent finds it.
+  const bool ran = (*object)["state"] != "owned";
+  return {ran ? Ownership::kOwned : Ownership::kUndecided, (*object)["guest"],
+          text_or_empty(*object, "from")};
 }
 
 bool OutcomeRecords::begin(std::uint64_t session, const std::string& guest,

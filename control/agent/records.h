@@ -57,7 +57,7 @@ enum class Ownership : std::uint8_t {
   kNever = 1,  // not here, and a late commit will be refused
   kUndecided,  // a twin waits for its commit, or for its first run after it
   kOwned,
-  kLost,  // there is a record that cannot be read: only operators can say
+  kLost,  // its record could not be read when the agent began: only operators can say
 };
 
 // What is known of a session here. Its number is in every frame's header, for all on the link to

@@ -50,8 +50,15 @@ Expected<void> Settler::forget(const std::string& guest) {
   return {};
 }
 
+bool Settler::is_forgotten(const std::string& guest) const {
+  const std::lock_guard lock(mutex_);
+  return std::any_of(forgotten_.begin(), forgotten_.end(),
+                     [&](const auto& unsettled) { return unsettled.record.guest == guest; });
+}
+
 Expected<void> Settler::obey(const std::string& guest, Order order, bool destination_is_gone) {
-  if (destination_is_gone) {
+  // An order that failed is given again in the same words.
+  if (destination_is_gone && !is_forgotten(guest)) {
     if (auto forgotten = forget(guest); !forgotten) return forgotten;
   }
   const std::lock_guard lock(mutex_);

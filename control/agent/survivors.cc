@@ -92,7 +92,15 @@ void Survivors::settle(GuestClaim claim) {
 }
 
 Ownership Survivors::ownership_of(const guest::Guest& twin) const {
-  if (twin.kept_for() != 0) return agent_.outcomes.outcome(twin.kept_for());
+  if (twin.kept_for() != 0) {
+    const Ownership outcome = agent_.outcomes.outcome(twin.kept_for());
+    const auto committed = agent_.outcomes.owned_but_not_running();
+    const bool known = std::any_of(committed.begin(), committed.end(), [&](const OwnedTwin& owned) {
+      return owned.session == twin.kept_for();
+    });
+    // Undecided as its record cannot be read now: it may have been committed, or not.
+    return outcome == Ownership::kUndecided && !known ? Ownership::kLost : outcome;
+  }
   // An earlier version's agent kept it: only its name is known.
   if (session_of(agent_.outcomes, twin.description().definition.name)) return Ownership::kUndecided;
   return agent_.outcomes.unreadable().empty() ? Ownership::kNever : Ownership::kLost;

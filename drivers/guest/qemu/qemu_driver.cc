@@ -341,12 +341,26 @@ Expected<Definition> definition_of_running(QmpClient& qmp, pid_t pid) {
   return definition;
 }
 
+// A guest that stands still may be one half of a handover, of which the other half runs.
+Expected<void> check_running(QmpClient& qmp, const std::string& qmp_socket) {
+  const auto status = qmp.execute("query-status");
+  if (!status) return tl::unexpected(status.error());
+  const std::string state = text_at(*status, "status");
+  if (state == "running") return {};
+  return fail(ErrorKind::kUnsupported, "the guest of " + qmp_socket +
+                                           " does not run (QEMU says \"" + state +
+                                           "\"): only one that runs is adopted, since one that was "
+                                           "handed over may run on another host");
+}
+
 Expected<std::unique_ptr<Guest>> adopt_running(const HostContext& context,
                                                const std::string& qmp_socket) {
   auto qmp = QmpClient::connect(qmp_socket, qmp_socket, kConnectTimeoutNs);
   if (!qmp) return tl::unexpected(qmp.error());
   auto process = Process::open((*qmp)->peer_pid(), 0);
   if (!process) return tl::unexpected(process.error());
+  if (auto running = check_running(**qmp, qmp_socket); !running)
+    return tl::unexpected(running.error());
   auto definition = definition_of_running(**qmp, process->pid());
   if (!definition) return tl::unexpected(definition.error());
 
@@ -397,16 +411,24 @@ tl::unexpected<Error> gone(const std::string& directory) {
 }
 
 // Ends a QEMU that must not have survived its agent; its number is unknown if the agent died while
-// starting it. kNotFound once it has ended.
+// starting it. kNotFound once it has ended; after any other error it may be there.
 tl::unexpected<Error> end_leftover(const std::string& directory, const Record& record) {
   pid_t pid = record.pid;
   if (pid == 0) {
     const auto qmp = QmpClient::connect(record.qmp_socket, record.description.definition.name,
                                         kConnectTimeoutNs);
+    if (!qmp && QmpClient::may_be_listened_to(record.qmp_socket))
+      return fail(ErrorKind::kUnreachable, qmp.error().message);
     if (qmp) pid = (*qmp)->peer_pid();
   }
   const auto process = Process::open(pid, record.start_time);
-  if (process) process->kill();
+  if (process) {
+    process->kill();
+    if (process->alive()) {
+      return fail(ErrorKind::kUnreachable, "process " + std::to_string(pid) + " of " + directory +
+                                               " was killed and does not end");
+    }
+  }
   if (!process && process.error().kind != ErrorKind::kNotFound)
     return tl::unexpected(process.error());
   remove_directory(directory);
@@ -422,8 +444,7 @@ tl::unexpected<Error> clear_unrecorded(const std::string& directory) {
   }
   return fail(ErrorKind::kFailed, directory +
                                       "/guest.json is missing, but a QEMU listens on qmp.sock "
-                                      "there: end it, or move the directory away and adopt the "
-                                      "guest by that socket");
+                                      "there: end that QEMU");
 }
 
 // The guest of a directory. kNotFound if it has gone, or had to go; after any other error it may be
@@ -447,6 +468,11 @@ Expected<std::unique_ptr<Guest>> find_in(const HostContext& context, const std::
   auto qmp =
       QmpClient::connect(record->qmp_socket, record->description.definition.name, kFindTimeoutNs);
   if (!qmp) return fail(ErrorKind::kUnreachable, qmp.error().message);
+  if (const std::string& name = record->description.definition.name;
+      name != std::filesystem::path(directory).filename()) {
+    return fail(ErrorKind::kFailed,
+                directory + " holds guest " + name + ": give it that name again");
+  }
   // An agent of an earlier version did not record it.
   if (record->description.cpu_level == 0) {
     (void)find_cpu_level(**qmp, context, record->description);

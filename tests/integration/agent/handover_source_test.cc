@@ -325,6 +325,18 @@ TEST_F(SourceHandover, OnlyAnOperatorSettlesWhatTheDestinationHasForgotten) {
   }
 }
 
+// Of a record from before stores had numbers, and a store that cannot say: both have the number 0.
+TEST_F(SourceHandover, NoStoreIsTheSameAsNoStore) {
+  fate_ = std::make_shared<FakeFate>(Phase::kHandedOver);
+  ASSERT_TRUE(
+      HandoverRecords::open(directory_.path(), kBoot)->write({7, "db", "there", address_, 0}));
+  peer_.outcome = v1::Outcome::NEVER_OWNED;
+  peer_.records_id = 0;
+  start_agent();
+  EXPECT_TRUE(becomes_true([&] { return state() == "forgotten"; }));
+  EXPECT_EQ(fate_->calls(), Calls{});
+}
+
 TEST_F(SourceHandover, AnOperatorDecidesWhenTheDestinationNeverComesBack) {
   for (const Order order : {Order::kResume, Order::kEnd}) {
     fate_ = std::make_shared<FakeFate>(Phase::kHandedOver);
@@ -341,6 +353,9 @@ TEST_F(SourceHandover, AnOperatorDecidesWhenTheDestinationNeverComesBack) {
     EXPECT_FALSE(host_->agent().obey("db", order)) << "not without saying so";
     EXPECT_FALSE(host_->agent().obey("other", order, /*destination_is_gone=*/true));
     EXPECT_EQ(fate_->calls(), Calls{});
+    fate_->fail_at(order == Order::kResume ? "cancel" : "destroy", Phase::kHandedOver);
+    EXPECT_FALSE(host_->agent().obey("db", order, /*destination_is_gone=*/true));
+    // What failed can be said again, in the same words.
     const auto obeyed = host_->agent().obey("db", order, /*destination_is_gone=*/true);
     ASSERT_TRUE(obeyed) << obeyed.error().message;
     EXPECT_EQ(fate_->phase(), order == Order::kResume ? Phase::kRunning : Phase::kGone);

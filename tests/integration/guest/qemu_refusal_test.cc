@@ -202,7 +202,7 @@ TEST_F(QemuRefusal, AdoptedGuestWithAnArgumentThatIsNotUtf8) {
   ASSERT_TRUE(binary);
   const std::string socket = scratch_.path() + "/foreign.sock";
   auto process = Process::spawn(
-      {{*binary, "-machine", "pc", "-m", "64M", "-S", "-display", "none", "-serial",
+      {{*binary, "-machine", "pc", "-m", "64M", "-display", "none", "-serial",
         "file:" + scratch_.path() + "/caf\xE9", "-qmp", "unix:" + socket + ",server=on,wait=off"},
        -1,
        {}});
@@ -210,6 +210,20 @@ TEST_F(QemuRefusal, AdoptedGuestWithAnArgumentThatIsNotUtf8) {
   foreign_.emplace(std::move(*process));
   for (int i = 0; i < 1000 && !std::filesystem::exists(socket); ++i) usleep(5000);
   expect_refused(driver_->adopt(socket), ErrorKind::kUnsupported, "not UTF-8");
+}
+
+TEST_F(QemuRefusal, AdoptionOfAGuestThatMayRunElsewhere) {
+  const auto binary = find_executable("qemu-system-x86_64");
+  ASSERT_TRUE(binary);
+  const std::string socket = scratch_.path() + "/foreign.sock";
+  auto process = Process::spawn({{*binary, "-machine", "pc", "-m", "64M", "-S", "-display", "none",
+                                  "-qmp", "unix:" + socket + ",server=on,wait=off"},
+                                 -1,
+                                 {}});
+  ASSERT_TRUE(process);
+  foreign_.emplace(std::move(*process));
+  for (int i = 0; i < 1000 && !std::filesystem::exists(socket); ++i) usleep(5000);
+  expect_refused(driver_->adopt(socket), ErrorKind::kUnsupported, "prelaunch");
 }
 
 TEST_F(QemuRefusal, GuestPausedByItsUser) {

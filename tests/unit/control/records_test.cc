@@ -236,12 +236,33 @@ TEST_F(Records, ARecordOfAnEarlierVersionNamesNoSource) {
   EXPECT_EQ(outcomes->look_up(6).from, "");
 }
 
+// Whoever asks is to ask again: nothing is lost yet.
 TEST_F(Records, AStoreThatCannotBeLookedIntoOwnsNothingAndNeverOwnedNothing) {
   auto outcomes = *OutcomeRecords::open(run_dir_, "boot-1");
   std::filesystem::remove_all(run_dir_ + "/outcome");
   std::filesystem::create_symlink("outcome", run_dir_ + "/outcome");  // leads to itself
-  EXPECT_EQ(outcomes->outcome(5), Ownership::kLost);
+  EXPECT_EQ(outcomes->outcome(5), Ownership::kUndecided);
   EXPECT_FALSE(outcomes->begin(5, "db1", "h1"));
+}
+
+TEST_F(Records, ARecordThatCannotBeReadForAMomentIsNotLost) {
+  auto outcomes = *OutcomeRecords::open(run_dir_, "boot-1");
+  ASSERT_TRUE(outcomes->begin(5, "db1", "h1"));
+  ASSERT_TRUE(outcomes->own(5));
+  outcomes->mark_running(5);
+  const std::string path = run_dir_ + "/outcome/0000000000000005.json";
+  std::filesystem::rename(path, run_dir_ + "/aside");
+  std::filesystem::create_symlink(path, path);  // leads to itself
+  EXPECT_EQ(outcomes->outcome(5), Ownership::kUndecided);
+  std::filesystem::rename(run_dir_ + "/aside", path);
+  EXPECT_EQ(outcomes->outcome(5), Ownership::kOwned);
+}
+
+TEST_F(Records, ATwinThatNobodyLetsRunIsNotSaidToRun) {
+  auto outcomes = *OutcomeRecords::open(run_dir_, "boot-1");
+  std::ofstream(run_dir_ + "/outcome/0000000000000005.json")
+      << R"({"guest": "db1", "from": "h1", "state": "owned"})";
+  EXPECT_EQ(outcomes->outcome(5), Ownership::kUndecided);
 }
 
 }  // namespace
