@@ -260,6 +260,7 @@ void MigrationSource::fill_flow_figures() {
   summary_.set_pages_sent(totals.raw_pages);
   summary_.set_zero_pages(totals.zero_pages);
   summary_.set_bytes_wire(totals.wire_bytes);
+  summary_.set_frames_sent(totals.frames);
   summary_.set_frames_lost(totals.frames_lost);
   summary_.set_retransmitted_pages(totals.resent_pages);
   summary_.set_proof_audited_pages(totals.audited_pages);

@@ -134,6 +134,7 @@ Json to_json(const v1::MigrateSummary& summary) {
       {"mtu", summary.mtu()},
       {"encryption", summary.encryption()},
       {"frames_dropped", counts(summary.frames_dropped())},
+      {"frames_sent", summary.frames_sent()},
       {"frames_lost", summary.frames_lost()},
       {"retransmitted_pages", summary.retransmitted_pages()},
       {"remarks", Json(summary.remarks())},

@@ -50,11 +50,11 @@ bool refuses_hook(ErrorKind kind) {
          kind == ErrorKind::kNoCapacity || kind == ErrorKind::kPermission;
 }
 
-// Of its frames, whose number follows from their size.
+// Of its frames. An agent that does not say how many it has sent leaves nothing to compare: many
+// are smaller than the MTU.
 double lost_share(const v1::MigrateSummary& end) {
-  if (end.mtu() == 0 || end.bytes_wire() == 0) return 0;
-  const double frames = static_cast<double>(end.bytes_wire()) / end.mtu();
-  return std::min(1.0, static_cast<double>(end.frames_lost()) / std::max(frames, 1.0));
+  if (end.frames_sent() == 0) return 0;
+  return static_cast<double>(end.frames_lost()) / static_cast<double>(end.frames_sent());
 }
 
 }  // namespace

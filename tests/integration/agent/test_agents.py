@@ -364,6 +364,7 @@ def test_a_bit_that_flips_in_the_copy_is_found_before_it_may_run(agents, proof):
     summary = json.loads(output.strip().splitlines()[-1])
     assert summary["status"] == "failed"
     assert summary["pages_sent"] > 0 and summary["bytes_wire"] > summary["pages_sent"] * 4096, "it says what was done in vain"
+    assert summary["frames_sent"] >= summary["bytes_wire"] / (summary["mtu"] + 14), "none is larger"
     assert "proof" in errors and f"extent {BALLAST_ADDRESS >> 21} of guest tiny" in errors, errors
     assert agents.guest("tiny")["host"] == "h1"
     guest.assert_unharmed()

@@ -201,6 +201,24 @@ TEST_F(ExecutorTest, AMigrationThatGoesOnAfterItsConnectionWasLostIsFollowedAgai
   EXPECT_EQ(h1->migrations.size(), 1U);
 }
 
+TEST_F(ExecutorTest, LossIsOfTheFramesThatWereSentWhateverTheirSize) {
+  const auto h1 = agent("h1");
+  const auto h2 = agent("h2");
+  h1->add_guest("g1");
+  h1->script = [](FakeAgent&, const v1::MigrateRequest&, auto& writer) {
+    v1::MigrateUpdate update;
+    v1::MigrateSummary& summary = *update.mutable_summary();
+    summary.set_status("completed");
+    summary.set_mtu(9000);
+    summary.set_bytes_wire(9'000'000);
+    summary.set_frames_sent(4'000);
+    summary.set_frames_lost(20);
+    writer.Write(update);
+    return grpc::Status::OK;
+  };
+  EXPECT_DOUBLE_EQ(move().lost_share, 0.005);
+}
+
 TEST_F(ExecutorTest, WhatTheDestinationRunsHasArrived) {
   const auto h1 = agent("h1");
   const auto h2 = agent("h2");

@@ -17,7 +17,7 @@ TEST(Json, SummaryIsExactlyTheContract) {
       R"("downtime":{"stop":0.1,"final_scan":0.5,"final_copy":6.2,"proof":1.1,"state":3.5,"resume":1.0},)"
       R"("proof":{"extents":2048,"algorithm":"xxh3-64","match":true,"audited_pages":70003},)"
       R"("mtu":9000,"encryption":"aes-256-gcm","frames_dropped":{"bad_tag":1,"replay":2},)"
-      R"("frames_lost":7,"retransmitted_pages":14,"remarks":[],"busy_core_seconds":{"from":3.91,"to":4.02}})");
+      R"("frames_sent":550012,"frames_lost":7,"retransmitted_pages":14,"remarks":[],"busy_core_seconds":{"from":3.91,"to":4.02}})");
 }
 
 TEST(Json, FailedSummarySaysWhy) {

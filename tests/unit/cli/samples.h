@@ -33,6 +33,7 @@ inline v1::MigrateSummary sample_summary() {
   summary.set_encryption("aes-256-gcm");
   (*summary.mutable_frames_dropped())["replay"] = 2;
   (*summary.mutable_frames_dropped())["bad_tag"] = 1;
+  summary.set_frames_sent(550'012);
   summary.set_frames_lost(7);
   summary.set_retransmitted_pages(14);
   summary.set_busy_core_seconds_from(3.91);
