@@ -231,6 +231,16 @@ std::size_t SendFlows::path_mtu() const {
   return mtu + (config().mtu - counted);
 }
 
+TimeNs SendFlows::probe_round_trip_ns() const {
+  TimeNs shortest_ns = 0;
+  for (const auto& flow : flows_) {
+    const TimeNs round_trip_ns = flow->probe.probe_round_trip_ns.load(std::memory_order_relaxed);
+    if (shortest_ns == 0 || (round_trip_ns != 0 && round_trip_ns < shortest_ns))
+      shortest_ns = round_trip_ns;
+  }
+  return shortest_ns;
+}
+
 std::optional<std::string> SendFlows::path_remark(const std::string& to) const {
   const std::size_t mtu = path_mtu();
   if (mtu == config().mtu) return std::nullopt;

@@ -121,6 +121,8 @@ class SendFlows : public Flows {
                                     port::DirtySource* tracker);
   // Size of the largest IPv4 packet that every flow may send by now. Any thread.
   [[nodiscard]] std::size_t path_mtu() const;
+  // Of the probes so far, the shortest; 0: none was answered. Any thread.
+  [[nodiscard]] TimeNs probe_round_trip_ns() const;
   // That it is smaller than what both ends are configured for, and what to do; nothing if it is
   // not. Any thread.
   [[nodiscard]] std::optional<std::string> path_remark(const std::string& to) const;

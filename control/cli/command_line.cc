@@ -24,6 +24,7 @@ struct Parsed {
   std::string guest;
   std::string host;
   std::string file;
+  DoctorOptions doctor;
   MigrateOptions migrate;
   BenchOptions bench;
   PkiOptions pki;
@@ -63,6 +64,23 @@ void add_lists(CLI::App& app, Parsed& parsed) {
   app.add_subcommand("guests", "Lists the guests with where they run")->callback([&parsed] {
     parsed.command = [](Fleet& fleet, const Terminal& terminal) {
       return list_guests(fleet, terminal);
+    };
+  });
+}
+
+void add_doctor(CLI::App& app, Parsed& parsed) {
+  CLI::App& doctor = *app.add_subcommand(
+      "doctor", "Says what is in use on hosts, what to mend, and what arrives between two of them");
+  doctor.add_option("--on", parsed.doctor.on, "Only this host; default: all")->type_name("HOST");
+  doctor
+      .add_option("--peer", parsed.doctor.peer,
+                  "Probe the paths to this host and back; no guest is needed, none is touched")
+      ->type_name("HOST");
+  doctor.callback([&parsed] {
+    if (!parsed.doctor.on.empty() && parsed.doctor.on == parsed.doctor.peer)
+      throw CLI::ValidationError("--peer", "name another host than --on");
+    parsed.command = [&parsed](Fleet& fleet, const Terminal& terminal) {
+      return examine(fleet, terminal, parsed.doctor);
     };
   });
 }
@@ -448,6 +466,7 @@ int run(const std::vector<std::string>& arguments, Terminal terminal,
   app.set_version_flag("--version",
                        std::string("sluice ") + model::version() + " (" + model::revision() + ")");
   add_lists(app, parsed);
+  add_doctor(app, parsed);
   add_guest(app, parsed);
   add_migrate(app, parsed);
   add_bench(app, parsed);

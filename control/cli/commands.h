@@ -25,6 +25,13 @@ int stop_guest(Fleet& fleet, const Terminal& terminal, const std::string& guest,
 int adopt_guest(Fleet& fleet, const Terminal& terminal, const std::string& qmp_socket,
                 const std::string& on);
 
+struct DoctorOptions {
+  std::string on;    // empty: every host
+  std::string peer;  // to and from whom paths are checked; empty: none
+};
+// kExitFailed if a host does not answer, or a path carries less than its ends are configured for.
+int examine(Fleet& fleet, const Terminal& terminal, const DoctorOptions& options);
+
 struct MigrateOptions {
   v1::MigrateRequest request;  // without `to`: follow a migration that is under way
   bool watch = false;

@@ -490,6 +490,7 @@ void Worker<Q>::publish_probes() {
     probe.in_flight_pages.store(sender.in_flight_pages(), kRelaxed);
     probe.smoothed_rtt_ns.store(sender.rtt().smoothed_ns(), kRelaxed);
     probe.mtu.store(sender.mtu(), kRelaxed);
+    probe.probe_round_trip_ns.store(senders_[i].flow->path.round_trip_ns(), kRelaxed);
   }
   for (std::size_t i = 0; i < receivers_count_; ++i) {
     const protocol::ReceiverCounters& counters = receivers_[i]->receiver.counters();

@@ -39,7 +39,8 @@ struct SendProbe {
   std::atomic<std::uint64_t> harvest_ns{0};       // time spent in the tracker's scan so far
   std::atomic<std::uint64_t> audited_pages{0};    // hashed again while they were clean
   std::atomic<std::uint64_t> smoothed_rtt_ns{0};
-  std::atomic<std::uint64_t> mtu{0};  // that no frame exceeds now; 0: not yet known
+  std::atomic<std::uint64_t> mtu{0};           // that no frame exceeds now; 0: not yet known
+  std::atomic<TimeNs> probe_round_trip_ns{0};  // the shortest of a path probe; 0: none was answered
 };
 
 struct ReceiveProbe {

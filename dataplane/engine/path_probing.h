@@ -83,12 +83,12 @@ void Worker<Q>::handle_probe(std::span<const std::byte> frame, ReceiveFlow& flow
 }
 
 template <port::Queue Q>
-void Worker<Q>::handle_probe_reply(std::span<const std::byte> frame, SendFlow& flow) {
+void Worker<Q>::handle_probe_reply(std::span<const std::byte> frame, SendFlow& flow, TimeNs now) {
   wire::DropReason reason{};
   wire::ProbeReplyFrame reply;
   if (!wire::decode_probe_reply(frame, reply, reason, protection_by(flow.keys.get()))) {
     drop(reason);
-  } else if (!flow.path.on_reply(reply)) {
+  } else if (!flow.path.on_reply(reply, now)) {
     drop(wire::DropReason::kDuplicate);
   }
 }

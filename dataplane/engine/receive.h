@@ -165,7 +165,7 @@ void Worker<Q>::handle_frame(std::span<const std::byte> frame, const Arrival& ar
       handle_probe(frame, *arrival.receiver);
       break;
     case wire::FrameType::kProbeReply:
-      handle_probe_reply(frame, *arrival.sender);
+      handle_probe_reply(frame, *arrival.sender, now);
       break;
   }
 }

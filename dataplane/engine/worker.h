@@ -152,7 +152,7 @@ class Worker {
   void apply_decoded();
   void handle_ack(std::span<const std::byte> frame, SendFlow& flow, TimeNs now);
   void handle_probe(std::span<const std::byte> frame, ReceiveFlow& flow);
-  void handle_probe_reply(std::span<const std::byte> frame, SendFlow& flow);
+  void handle_probe_reply(std::span<const std::byte> frame, SendFlow& flow, TimeNs now);
   void drop(wire::DropReason reason) {
     add_relaxed(probe_.drops[static_cast<std::size_t>(reason)], 1);
   }

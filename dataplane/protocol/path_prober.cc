@@ -47,16 +47,22 @@ std::optional<PathProber::Probe> PathProber::next_probe(TimeNs now) {
   if (next_ == round_end_ || rounds_with_replies_ >= kProbeRoundsMax || arrived_ == 0) {
     return std::nullopt;
   }
+  asked_[next_] = {next_sequence_, now};
   return Probe{next_sequence_++, size(next_++)};
 }
 
-bool PathProber::on_reply(const wire::ProbeReplyFrame& reply) {
+bool PathProber::on_reply(const wire::ProbeReplyFrame& reply, TimeNs now) {
   if (!searching_ || reply.probe < first_sequence_ || reply.probe >= next_sequence_) {
     return false;
   }
   for (std::size_t i = 0; i < candidates_; ++i) {
     if (wire::probe_body_bytes(size(i), protection_) == reply.probe_body_bytes) {
       arrived_ = std::min(arrived_, i);
+      if (asked_[i].sequence == reply.probe) {
+        const TimeNs round_trip_ns = std::max<TimeNs>(now - asked_[i].sent_ns, 1);
+        round_trip_ns_ =
+            round_trip_ns_ == 0 ? round_trip_ns : std::min(round_trip_ns_, round_trip_ns);
+      }
       return true;
     }
   }

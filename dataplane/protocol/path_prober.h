@@ -77,7 +77,10 @@ class PathProber {
   void excuse_standstill(TimeNs stood_ns) { began_ns_ += stood_ns; }
 
   // False: the reply answers no probe of the search under way.
-  bool on_reply(const wire::ProbeReplyFrame& reply);
+  bool on_reply(const wire::ProbeReplyFrame& reply, TimeNs now);
+
+  // The shortest time from a probe to its reply in all searches; 0: none was answered.
+  [[nodiscard]] TimeNs round_trip_ns() const { return round_trip_ns_; }
 
   // The end of a search, told once: the size found, which is mtu() from then on, or 0 if nothing
   // arrived.
@@ -95,6 +98,13 @@ class PathProber {
   bool searching_ = false;
   TimeNs next_search_ns_ = 0;
   Sequence next_sequence_ = 1;
+  TimeNs round_trip_ns_ = 0;
+  // The latest probe of each candidate.
+  struct Asked {
+    Sequence sequence = 0;
+    TimeNs sent_ns = 0;
+  };
+  std::array<Asked, 1 + kPathSizes.size()> asked_{};
 
   // Of the search under way. Candidate 0 is mtu_, the others are kPathSizes from table_at_ on.
   Sequence first_sequence_ = 0;

@@ -55,6 +55,23 @@ def test_a_narrow_switch_port_is_named_and_costs_smaller_frames_only(path_lab):
     assert not any("switch" in text for text in moved["remarks"])
 
 
+def test_doctor_says_what_arrives_and_what_to_mend(path_lab):
+    good = path_lab.sluice("doctor", "--on", "h1", "--peer", "h2")
+    assert good.returncode == 0, good.stdout + good.stderr
+    for way in ("h1 -> h2", "h2 -> h1"):
+        assert f"{way}: frames of 9000 arrive, as configured; round trip " in good.stdout, good.stdout
+    assert good.stdout.count("steering: ") == 2, good.stdout
+    switch_port("h2", "mtu", 1500)
+    narrow = path_lab.sluice("doctor", "--on", "h1", "--peer", "h2")
+    assert narrow.returncode == 1
+    assert f"h1 -> h2: {remark(1500)}" in narrow.stdout and "until every switch port on the way forwards 9000" in narrow.stdout
+    switch_port("h2", "down")
+    dead = path_lab.sluice("--json", "doctor", "--on", "h1", "--peer", "h2")
+    assert dead.returncode == 1
+    for path in json.loads(dead.stdout)["paths"]:
+        assert "no frame of any size" in path["error"], path
+
+
 @pytest.mark.parametrize("narrowed", ["h1", "h2"])
 def test_a_switch_port_that_narrows_under_way(path_lab, narrowed):
     start_memory_guest(path_lab, "50M")

@@ -250,6 +250,18 @@ def test_agents_say_which_qemu_their_host_has(agents):
     assert [host["qemu_version"] for host in agents.json("hosts")["hosts"]] == [version, version]
 
 
+def test_doctor_measures_the_path_without_a_guest(agents):
+    agents.start()
+    found = agents.json("doctor", "--on", "h1", "--peer", "h2")
+    assert [host["name"] for host in found["hosts"]] == ["h1", "h2"]
+    for host in found["hosts"]:
+        assert f"steering: {host['steering']}" in host["remarks"]
+    assert [(path["from"], path["to"]) for path in found["paths"]] == [("h1", "h2"), ("h2", "h1")]
+    for path in found["paths"]:
+        assert path["mtu"] == path["configured_mtu"] >= 1500 and path["remark"] == ""
+        assert 0 < path["round_trip_ms"] < 1000
+
+
 def test_memory_guest_moves_there_and_back(agents):
     agents.start()
     assert agents.start_memory_guest("pages", rate="50M").returncode == 0

@@ -96,6 +96,56 @@ TEST_F(CliTest, ChannelsThatConnectAtOnceAllPresentTheirCertificate) {
   }
 }
 
+TEST_F(CliTest, DoctorSaysWhatAgentsRemarkOfEveryHost) {
+  EXPECT_EQ(sluice({"doctor"}), 0) << err_.str();
+  EXPECT_EQ(out_.str(),
+            "h1: memif:/run/x.sock (), , MTU 0, queues: 0\n  no hugepages\n"
+            "h2: memif:/run/x.sock (), , MTU 0, queues: 0\n  no hugepages\n");
+  h2_.stop();
+  EXPECT_EQ(sluice({"doctor", "--on", "h1"}), 0) << "of the others nothing is asked";
+  EXPECT_EQ(sluice({"doctor"}), 1);
+  EXPECT_NE(out_.str().find("h2: host h2: its agent at"), std::string::npos) << out_.str();
+}
+
+TEST_F(CliTest, DoctorChecksThePathsBetweenTwoHostsBothWays) {
+  h1_.paths["h2"] = "";
+  h2_.paths["h1"] = "";
+  EXPECT_EQ(sluice({"doctor", "--on", "h1", "--peer", "h2"}), 0) << err_.str();
+  EXPECT_NE(out_.str().find("h1 -> h2: frames of 9000 arrive, as configured; round trip 0.15 ms\n"
+                            "h2 -> h1: frames of 9000 arrive, as configured; round trip 0.15 ms\n"),
+            std::string::npos)
+      << out_.str();
+  h1_.paths["h2"] =
+      "configured 9000, largest frame that reaches h2 is 1500: check the switch ports";
+  EXPECT_EQ(sluice({"doctor", "--on", "h1", "--peer", "h2"}), 1);
+  EXPECT_NE(
+      out_.str().find(
+          "h1 -> h2: configured 9000, largest frame that reaches h2 is 1500: check the switch "
+          "ports; round trip 0.15 ms\n  migrations go in frames of 1500 until every switch "
+          "port on the way forwards 9000, which is 9018 with\n  Ethernet's header and a VLAN "
+          "tag; if that is not to be had, set dataplane.mtu = 1500 on h1 or h2\n"),
+      std::string::npos)
+      << out_.str();
+  h2_.paths.clear();
+  EXPECT_EQ(sluice({"--json", "doctor", "--peer", "h2"}), 1);
+  const json found = document();
+  EXPECT_EQ(found["hosts"].size(), 2U);
+  ASSERT_EQ(found["paths"].size(), 2U);
+  EXPECT_EQ(found["paths"][0]["mtu"], 1500);
+  EXPECT_EQ(found["paths"][0]["round_trip_ms"], 0.15);
+  EXPECT_NE(found["paths"][1]["error"].get<std::string>().find("no frame of any size reaches h1"),
+            std::string::npos);
+}
+
+TEST_F(CliTest, DoctorNamesAHostThatIsNotThere) {
+  EXPECT_EQ(sluice({"doctor", "--on", "h7"}), 1);
+  expect_error({"h7", "h1, h2"});
+  EXPECT_EQ(sluice({"doctor", "--on", "h1", "--peer", "h7"}), 1);
+  expect_error({"h7", "h1, h2"});
+  EXPECT_EQ(sluice({"doctor", "--on", "h1", "--peer", "h1"}), 2);
+  expect_error({"--peer", "another host"});
+}
+
 TEST_F(CliTest, Version) {
   EXPECT_EQ(sluice({"--version"}), 0);
   EXPECT_EQ(out_.str(),

@@ -196,6 +196,9 @@ class FakeAgent final : public v1::Agent::Service {
     if (found == paths.end())
       return {grpc::StatusCode::UNAVAILABLE, "no frame of any size reaches " + request->to()};
     reply->set_remark(found->second);
+    reply->set_mtu(found->second.empty() ? 9000 : 1500);
+    reply->set_configured_mtu(9000);
+    reply->set_round_trip_us(150);
     return grpc::Status::OK;
   }
   grpc::Status Migrate(grpc::ServerContext*, const v1::MigrateRequest* request,

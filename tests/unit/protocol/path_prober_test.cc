@@ -58,7 +58,7 @@ class PathProberTest : public testing::Test {
       }
       for (const Reply& reply : replies) {
         if (reply.at_ns == now_) {
-          EXPECT_TRUE(prober_->on_reply(reply_to(reply.probe)));
+          EXPECT_TRUE(prober_->on_reply(reply_to(reply.probe), now_));
         }
       }
       if (const auto found = prober_->verdict(now_)) {
@@ -82,7 +82,7 @@ TEST_F(PathProberTest, DoesNothingUnasked) {
   EXPECT_TRUE(probes().empty());
   EXPECT_FALSE(prober_->verdict(now_));
   EXPECT_TRUE(prober_->may_search(now_));
-  EXPECT_FALSE(prober_->on_reply(reply_to({1, 9000})));
+  EXPECT_FALSE(prober_->on_reply(reply_to({1, 9000}), now_));
 }
 
 TEST_F(PathProberTest, APathAsWideAsAgreedTakesOneProbe) {
@@ -143,7 +143,7 @@ TEST_F(PathProberTest, WhatArrivedIsNotAskedAgain) {
   begin(9000, kSuspicion);
   while (const auto probe = prober_->next_probe(now_)) {
     if (probe->mtu == 1500) {
-      EXPECT_TRUE(prober_->on_reply(reply_to(*probe)));
+      EXPECT_TRUE(prober_->on_reply(reply_to(*probe), now_));
       break;
     }
   }
@@ -202,18 +202,35 @@ TEST_F(PathProberTest, RepliesThatAnswerNothingAreRefused) {
   (void)probes();
   auto reply = reply_to(last_);
   reply.probe = last_.sequence + 1;
-  EXPECT_FALSE(prober_->on_reply(reply)) << "a probe never sent";
+  EXPECT_FALSE(prober_->on_reply(reply, now_)) << "a probe never sent";
   reply = reply_to(last_);
   reply.probe_body_bytes = wire::probe_body_bytes(9000) + 1;
-  EXPECT_FALSE(prober_->on_reply(reply)) << "a size never sent";
-  EXPECT_TRUE(prober_->on_reply(reply_to(last_)));
-  EXPECT_TRUE(prober_->on_reply(reply_to(last_))) << "a duplicate says the same";
+  EXPECT_FALSE(prober_->on_reply(reply, now_)) << "a size never sent";
+  EXPECT_TRUE(prober_->on_reply(reply_to(last_), now_));
+  EXPECT_TRUE(prober_->on_reply(reply_to(last_), now_)) << "a duplicate says the same";
   EXPECT_EQ(search(0), wire::kMtuMin);
   // A reply from an earlier search is one about an earlier path.
   const auto late = reply_to(last_);
   now_ += kSearchPauseNs;
   prober_->begin(kSuspicion, kRoundNs, now_);
-  EXPECT_FALSE(prober_->on_reply(late));
+  EXPECT_FALSE(prober_->on_reply(late, now_));
+}
+
+TEST_F(PathProberTest, KnowsTheShortestRoundTripOfItsProbes) {
+  begin(9000, kUnknown);
+  EXPECT_EQ(prober_->round_trip_ns(), 0U);
+  EXPECT_EQ(search(9000, 1, 5 * kMillisecondNs), 9000U);
+  EXPECT_EQ(prober_->round_trip_ns(), 5 * kMillisecondNs);
+  prober_->begin(kUnknown, kRoundNs, now_);
+  EXPECT_EQ(search(9000, 1, 2 * kMillisecondNs), 9000U);
+  EXPECT_EQ(prober_->round_trip_ns(), 2 * kMillisecondNs);
+  // A reply to a probe of an earlier round says nothing of the one that was sent since.
+  prober_->begin(kUnknown, kRoundNs, now_);
+  const auto early = prober_->next_probe(now_);
+  now_ += kRoundNs;
+  (void)prober_->next_probe(now_);
+  EXPECT_TRUE(prober_->on_reply(reply_to(*early), now_));
+  EXPECT_EQ(prober_->round_trip_ns(), 2 * kMillisecondNs);
 }
 
 TEST_F(PathProberTest, SequencesAreNeverUsedTwice) {
