@@ -175,7 +175,7 @@ struct Task {
   TimeMs ended_ms = 0;               // with an outcome
 };
 
-// One that the run has shut down and not started again.
+// One that the run has shut down, or tried to, and not started again.
 struct DownGuest {
   std::string name;
   std::string host;        // where it ran
@@ -318,8 +318,11 @@ class Run {
 
   // ---- guests that were shut down; see run_restart.cc ----
   bool started_again(Decision& decision, const std::string& name, std::string& failure) const;
-  // And not started again.
+  // And not started again, by this run: those that run all the same are in the facts.
   [[nodiscard]] std::vector<std::string> shut_down_at(const std::string& host) const;
+  [[nodiscard]] bool is_in_doubt(const std::string& host, const std::string& guest,
+                                 const Facts& facts) const;
+  [[nodiscard]] std::string doubt(const std::string& host, const std::string& guest) const;
   [[nodiscard]] bool may_run_somewhere(const Decision& decision, const std::string& host,
                                        const std::string& guest) const;
   [[nodiscard]] bool will_start_elsewhere(const std::string& host, const Facts& facts) const;

@@ -246,6 +246,7 @@ MoveQuery Run::query_for(const Decision& decision) const {
   for (const auto& [name, host] : hosts_) {
     if (is_final(host.state)) continue;
     for (const auto& guest : shut_down_at(name)) {
+      if (decision.facts.guests.count(guest) != 0) continue;
       query.down[guest] = name;
       query.resting.insert(guest);
     }

@@ -1,4 +1,7 @@
 // Guests of policy `shutdown` run again: on their host or, if that has come to nothing, elsewhere.
+//
+// That a stop failed says little: its agent may have stopped the guest and fallen silent before it
+// could say so. Where a guest is that was to be stopped is seen when its host answers.
 #include <algorithm>
 #include <fmt/format.h>
 
@@ -7,16 +10,22 @@
 namespace sluice::patch {
 
 // Those that were shut down here: true once each runs, or has refused to so often that nobody will
-// try again. Those are in `failure`.
+// try again, or its host has been silent for as long as a reboot may take. Those are in `failure`.
 bool Run::started_again(Decision& decision, const std::string& name, std::string& failure) const {
   bool waits = false;
   for (const auto& guest : shut_down_at(name)) {
-    const std::string stop = "shutdown:" + guest;
     const std::string start = "start:" + guest;
+    if (is_in_doubt(name, guest, decision.facts)) {
+      if (decision.silent_for(name, reboot_timeout_ms())) {
+        failure = doubt(name, guest);
+      } else {
+        waits = true;
+      }
+      continue;
+    }
     // Also not if an operator has started it elsewhere.
-    if (state_of(name, stop) != TaskState::kOk || decision.facts.guests.count(guest) != 0) continue;
-    const TaskState started = state_since(name, start, stop);
-    if (started == TaskState::kOk) continue;
+    if (decision.facts.guests.count(guest) != 0) continue;
+    const TaskState started = state_since(name, start, "shutdown:" + guest);
     if (started == TaskState::kOpen) return false;
     Intent intent{0, ActionKind::kStartGuest, start, name, guest};
     if (started == TaskState::kFailed) {
@@ -45,7 +54,7 @@ std::vector<std::string> Run::shut_down_at(const std::string& host) const {
        ++at) {
     const std::string& stop = at->first.second;
     const std::string guest = stop.substr(prefix.size());
-    if (state_of(host, stop) == TaskState::kOk &&
+    if (state_of(host, stop) != TaskState::kOpen &&
         state_since(host, "start:" + guest, stop) != TaskState::kOk &&
         state_of(host, "start-elsewhere:" + guest) != TaskState::kOk)
       guests.push_back(guest);
@@ -62,10 +71,25 @@ std::vector<DownGuest> Run::down_guests() const {
   return down;
 }
 
+// Its stop failed, and its host does not say whether it runs there all the same.
+bool Run::is_in_doubt(const std::string& host, const std::string& guest, const Facts& facts) const {
+  if (state_of(host, "shutdown:" + guest) != TaskState::kFailed) return false;
+  const auto about = facts.hosts.find(host);
+  const auto seen = facts.guests.find(guest);
+  return (about == facts.hosts.end() || !about->second.reachable) &&
+         (seen == facts.guests.end() || seen->second.host == host);
+}
+
+std::string Run::doubt(const std::string& host, const std::string& guest) const {
+  return fmt::format("whether {} was shut down is not known, since {} does not answer: {}", guest,
+                     host, latest(host, "shutdown:" + guest).outcome->detail);
+}
+
 // Nobody may start it here or there while somebody else may have done so.
 bool Run::may_run_somewhere(const Decision& decision, const std::string& host,
                             const std::string& guest) const {
-  if (decision.facts.guests.count(guest) != 0) return true;
+  if (decision.facts.guests.count(guest) != 0 || is_in_doubt(host, guest, decision.facts))
+    return true;
   const bool tried_here =
       state_since(host, "start:" + guest, "shutdown:" + guest) != TaskState::kNone;
   const Task elsewhere = latest(host, "start-elsewhere:" + guest);
@@ -113,8 +137,13 @@ std::string Run::stays_down(const std::string& host, const Facts& facts) const {
       state_ == RunState::kPaused && (state == HostState::kEmpty || held().count(host) != 0);
   if (!is_final(state) && !waits) return lines;
   for (const auto& guest : shut_down_at(host)) {
-    if (facts.guests.count(guest) != 0) continue;
+    const bool in_doubt = is_in_doubt(host, guest, facts);
+    if (facts.guests.count(guest) != 0 && !in_doubt) continue;
     if (!lines.empty()) lines += "; ";
+    if (in_doubt) {
+      lines += doubt(host, guest) + "; see there whether it runs before you start it by hand";
+      continue;
+    }
     if (waits) {
       lines += guest + " is down for as long as the run is paused";
       continue;

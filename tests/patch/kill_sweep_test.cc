@@ -130,6 +130,14 @@ TEST(KillSweep, AlsoWhenGuestsThatWereShutDownHaveNoHost) {
   sweep(scenario);
 }
 
+TEST(KillSweep, AlsoWhenNobodyHeardThatAGuestWasStopped) {
+  Scenario scenario = with_failures({});
+  // None moves: which of h1's guests have left it when it falls silent depends on the moment.
+  scenario.plan = "shut_down_guests = true\n" + scenario.plan;
+  scenario.faults.unheard_stop_of = "g1";
+  sweep(scenario);
+}
+
 TEST(KillSweep, AlsoWhenTheNextControllerDiesToo) {
   sweep_twice(mixed());
   Scenario scenario = with_failures({});

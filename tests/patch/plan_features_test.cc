@@ -118,6 +118,30 @@ TEST(GuestsShutDown, AreNotMovedAndRunAgainWhereTheyWere) {
   }
 }
 
+// Its agent stopped it and answered too late: the stop has failed, and only the host can say how.
+TEST(GuestsShutDown, RunAgainWhenNobodyHeardThatTheyWereStopped) {
+  Scenario scenario;
+  scenario.policies = {{"g1", GuestPolicy::kShutdown}};
+  scenario.faults.unheard_stop_of = "g1";
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"run paused\nh1 skipped version 1 up true cordoned false"});
+  ASSERT_EQ(end.cluster.guests.count("g1"), 1U) << end.text;
+  EXPECT_EQ(end.cluster.guests.at("g1").host, "h1");
+}
+
+TEST(GuestsShutDown, AreNamedWhileNobodyKnowsWhetherTheyWere) {
+  Scenario scenario;
+  scenario.policies = {{"g1", GuestPolicy::kShutdown}};
+  scenario.faults.unheard_stop_of = "g1";
+  scenario.faults.unheard_ms = 10 * kHourMs;
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"run paused\nh1 skipped version 1 up true cordoned false"});
+  EXPECT_EQ(end.cluster.guests.count("g1"), 0U) << "it may run on h1: " << end.text;
+  EXPECT_EQ(end.left_over,
+            "whether g1 was shut down is not known, since h1 does not answer: deadline exceeded; "
+            "see there whether it runs before you start it by hand");
+}
+
 TEST(NoReboot, PatchesHostsAsTheyRun) {
   Scenario scenario;
   scenario.plan += "[reboot]\nneeded = false\n";

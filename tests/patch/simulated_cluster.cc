@@ -41,6 +41,10 @@ Facts Cluster::facts() const {
       facts.moves_by_hand.push_back({name, guest.host, move->second, ""});
     facts.guests[name] = {guest.host, guest.policy, "definition of " + name, guest.cpu_level};
   }
+  for (const auto& [name, guest] : last_seen_) {
+    if (!facts.hosts.at(guest.host).reachable)
+      facts.guests.try_emplace(name, GuestFacts{guest.host, guest.policy, "definition of " + name});
+  }
   return facts;
 }
 
@@ -120,6 +124,10 @@ bool Cluster::begin(std::uint64_t epoch, const Run& run, const Intent& intent, b
       break;
     case ActionKind::kStartGuest:
     case ActionKind::kStopGuest:
+      if (intent.kind == ActionKind::kStopGuest && intent.guest == faults_.unheard_stop_of) {
+        stop_unheard(intent, key);
+        break;
+      }
       if (intent.kind == ActionKind::kStartGuest && stopped.count(intent.guest) != 0) {
         incoming_[intent.guest] = intent.to.empty() ? intent.host : intent.to;
         // An agent does not start what it has no memory for.
@@ -249,6 +257,21 @@ void Cluster::lose(const Intent& intent, const std::string& key) {
     outcome.unsettled = true;
     begun_[key] = outcome;
     tell(outcome);
+  });
+}
+
+void Cluster::stop_unheard(const Intent& intent, const std::string& key) {
+  faults_.unheard_stop_of.clear();
+  const auto guest = guests.find(intent.guest);
+  stopped[intent.guest] = guest->second;
+  last_seen_[intent.guest] = guest->second;
+  guests.erase(guest);
+  SimHost& host = hosts.at(intent.host);
+  host.down_since_ms = now_ms_;
+  host.deaf_until_ms = now_ms_ + faults_.unheard_ms;
+  after(kSilenceMs, [this, intent, key] {
+    begun_[key] = Outcome{intent.id, false, "deadline exceeded"};
+    tell(*begun_[key]);
   });
 }
 

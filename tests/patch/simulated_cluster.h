@@ -43,6 +43,9 @@ struct Faults {
   std::set<std::string> moves_back_failures{};  // guests that leave their host, and never return
   std::map<std::string, std::uint32_t> start_failures{};  // guest: the same of starting it again
   std::map<std::string, std::uint32_t> stop_failures{};   // the same of stopping it
+  // A guest whose host's agent stops it once and is silent for so long before it can say so.
+  std::string unheard_stop_of{};
+  TimeMs unheard_ms = 100'000;
   // Purpose of a move in whose middle the agent of the host that it does not serve falls silent for
   // good: nobody can say what became of the guest.
   std::string lost_on{};
@@ -138,6 +141,7 @@ class Cluster {
   [[nodiscard]] std::uint32_t qemu_of(const SimHost& host) const;
   void silence(const std::string& host);
   void lose(const Intent& intent, const std::string& key);
+  void stop_unheard(const Intent& intent, const std::string& key);
   void run_hook(const Intent& intent, const std::string& key);
   void reboot(const Intent& intent, const std::string& key);
   void check_room(const std::string& host);
@@ -154,6 +158,7 @@ class Cluster {
   std::map<std::string, std::string> moving_;            // guest: the key of its migration
   std::map<std::string, std::string> incoming_;          // guest: host that holds memory for it
   std::map<std::string, std::string> moved_by_hand_;     // guest: where to
+  std::map<std::string, SimGuest> last_seen_;            // that their host was silent about since
 };
 
 // The planner's view of it: one link each way and host, 4 s a GiB.
