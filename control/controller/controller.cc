@@ -299,6 +299,8 @@ Expected<void> Controller::restore() {
   for (const auto& run : *runs) {
     auto driver = patch::Driver::resume(journal_, self_.epoch, run, executor_);
     if (!driver) return tl::unexpected<Error>(driver.error());
+    if (const auto& why = driver->run().unreadable(); !why.empty())
+      spdlog::warn("run {} ({}): {}", run, patch::to_string(driver->run().state()), why);
     marks_noted_[run] = driver->run().marks().size();
     learn_again(driver->run());
     // Somebody may have set the wall clock back since.

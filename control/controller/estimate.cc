@@ -118,7 +118,8 @@ std::optional<v1::RunEstimate> estimate_left(const patch::Run& run, const patch:
                                              const planner::Cluster& cluster,
                                              const planner::DurationModel& durations) {
   // None is moved where the patch needs guests down.
-  if (patch::is_final(run.state()) || run.plan().shut_down_guests) return std::nullopt;
+  if (patch::is_final(run.state()) || !run.unreadable().empty() || run.plan().shut_down_guests)
+    return std::nullopt;
   const patch::Plan& plan = run.plan();
   const bool aborting = run.state() == patch::RunState::kAborting;
   const bool comes_home = !plan.drain_only && plan.placement == patch::Placement::kHome;

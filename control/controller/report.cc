@@ -127,8 +127,12 @@ std::string line_of(const patch::Run& run, const patch::Record& record) {
     return with(fmt::format("{}: {}", step->host, patch::to_string(step->event)), step->reason,
                 ": ");
   }
-  if (const auto* step = std::get_if<patch::RefillStep>(&record.body))
-    return fmt::format("{}: refill to {} %", step->host, run.plan().refill_percent.at(step->step));
+  if (const auto* step = std::get_if<patch::RefillStep>(&record.body)) {
+    const auto& percent = run.plan().refill_percent;
+    return run.unreadable().empty() && step->step < percent.size()
+               ? fmt::format("{}: refill to {} %", step->host, percent[step->step])
+               : fmt::format("{}: refill, step {}", step->host, step->step + 1);
+  }
   if (const auto* mark = std::get_if<patch::MarkStep>(&record.body))
     return fmt::format("{}: {}", mark->host, patch::to_string(mark->mark));
   if (const auto* intent = std::get_if<patch::Intent>(&record.body)) {
@@ -151,6 +155,7 @@ std::string line_of(const patch::Run& run, const patch::Record& record) {
 void add_head(const patch::Run& run, std::string& text) {
   text += fmt::format("# {} ({})\n\n{}", run.plan().name, run.id(), patch::to_string(run.state()));
   if (!run.reason().empty()) text += ": " + run.reason();
+  if (!run.unreadable().empty()) text += "\n\n" + run.unreadable();
   text += fmt::format("\n\nBegun {} UTC", time_text(run.begun_ms()));
   if (!run.begun_by().empty()) text += " by " + run.begun_by();
   if (run.ended_ms() != 0) {

@@ -18,13 +18,23 @@
 
 namespace sluice::model {
 
+// What becomes of values that can be read and that are not allowed.
+enum class Refusals : std::uint8_t {
+  kApply = 1,
+  kWaive,  // they were allowed once, and are taken as they stand
+};
+
 // Reads keys of one table; the first thing that is wrong is kept and everything after it is
 // skipped.
 class TableReader {
  public:
   TableReader(const toml::table& table, const std::string& source, std::string prefix,
-              std::optional<Error>& error)
-      : table_(table), source_(source), prefix_(std::move(prefix)), error_(error) {}
+              std::optional<Error>& error, Refusals refusals = Refusals::kApply)
+      : table_(table),
+        source_(source),
+        prefix_(std::move(prefix)),
+        error_(error),
+        refusals_(refusals) {}
 
   // Names the known key that was probably meant, or, if none is near, all of them.
   void refuse_unknown(std::initializer_list<std::string_view> known) {
@@ -53,12 +63,11 @@ class TableReader {
     const toml::node* node = find(key, false);
     if (node == nullptr) return;
     const auto value = node->value_exact<std::int64_t>();
-    if (value && *value >= min && *value <= max) {
-      out = static_cast<Integer>(*value);
-    } else {
-      complain(node->source(),
-               fmt::format("{}{} must be a whole number from {} to {}", prefix_, key, min, max));
-    }
+    const auto expected =
+        fmt::format("{}{} must be a whole number from {} to {}", prefix_, key, min, max);
+    if (!value || !std::in_range<Integer>(*value)) return complain(node->source(), expected);
+    if (*value < min || *value > max) refuse(node->source(), expected);
+    out = static_cast<Integer>(*value);
   }
 
   void boolean(std::string_view key, bool& out) {
@@ -75,12 +84,11 @@ class TableReader {
     const toml::node* node = find(key, false);
     if (node == nullptr) return;
     const auto value = node->value<double>();
-    if (value && *value >= min && *value <= max) {
-      out = *value;
-    } else {
-      complain(node->source(),
-               fmt::format("{}{} must be a number from {} to {}", prefix_, key, min, max));
-    }
+    const auto expected =
+        fmt::format("{}{} must be a number from {} to {}", prefix_, key, min, max);
+    if (!value) return complain(node->source(), expected);
+    if (!(*value >= min && *value <= max)) refuse(node->source(), expected);
+    out = *value;
   }
 
   // A number above 0 and up to `max`.
@@ -106,7 +114,7 @@ class TableReader {
       complain(node->source(), fmt::format("{}{} must be a table", prefix_, key));
       return;
     }
-    TableReader reader(*table, source_, fmt::format("{}{}.", prefix_, key), error_);
+    TableReader reader(*table, source_, fmt::format("{}{}.", prefix_, key), error_, refusals_);
     read(reader);
   }
 
@@ -145,6 +153,11 @@ class TableReader {
                                                     where.begin.column, what)};
   }
 
+  // As complain(), of a value that can be taken all the same.
+  void refuse(const toml::source_region& where, const std::string& what) {
+    if (refusals_ == Refusals::kApply) complain(where, what);
+  }
+
   [[nodiscard]] const toml::table& table() const { return table_; }
 
  private:
@@ -160,6 +173,7 @@ class TableReader {
   const std::string& source_;
   std::string prefix_;
   std::optional<Error>& error_;
+  Refusals refusals_;
 };
 
 // The document, or where it is not TOML.

@@ -7,8 +7,13 @@ namespace sluice::patch {
 Expected<Driver> Driver::create(store::Journal& journal, std::uint64_t epoch, const std::string& id,
                                 const Created& created, Actions& actions, TimeMs now_ms) {
   Driver driver(journal, epoch, id, actions);
-  if (auto recorded = driver.record({now_ms, created}); !recorded)
-    return tl::unexpected<Error>(recorded.error());
+  const Record first{now_ms, created};
+  if (auto applied = driver.run_->apply(first); !applied)
+    return tl::unexpected<Error>(applied.error());
+  if (const auto& why = driver.run().unreadable(); !why.empty())
+    return fail(ErrorKind::kInvalid, why);
+  if (auto written = journal.append(epoch, id, encode(first)); !written)
+    return tl::unexpected<Error>(written.error());
   return driver;
 }
 
@@ -23,6 +28,8 @@ Expected<Driver> Driver::resume(store::Journal& journal, std::uint64_t epoch, co
     if (auto applied = driver.run_->apply(*record); !applied)
       return tl::unexpected<Error>(applied.error());
   }
+  // What was under way for a plan that cannot be read is left to itself.
+  if (!driver.run().unreadable().empty()) return driver;
   for (const Intent* intent : driver.run_->open_intents())
     actions.begin(*driver.run_, *intent, /*again=*/true);
   return driver;
@@ -53,6 +60,7 @@ Expected<void> Driver::finish(const Outcome& outcome, TimeMs now_ms) {
 
 Expected<void> Driver::command(RunEvent event, const std::string& reason, const std::string& by,
                                TimeMs now_ms) {
+  if (const auto& why = run_->unreadable(); !why.empty()) return fail(ErrorKind::kInvalid, why);
   return record({now_ms, RunStep{event, reason, by}});
 }
 

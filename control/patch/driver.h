@@ -33,7 +33,7 @@ class Driver {
   [[nodiscard]] static Expected<Driver> create(store::Journal& journal, std::uint64_t epoch,
                                                const std::string& id, const Created& created,
                                                Actions& actions, TimeMs now_ms);
-  // One from the journal; what was in doubt is taken up again.
+  // One from the journal; what was in doubt is taken up again, unless its plan is unreadable().
   [[nodiscard]] static Expected<Driver> resume(store::Journal& journal, std::uint64_t epoch,
                                                const std::string& id, Actions& actions);
 

@@ -68,7 +68,7 @@ void read_window(TableReader& reader, Window& window) {
   read_time(reader, "not_before", window.not_before_ms);
   read_time(reader, "not_after", window.not_after_ms);
   if (window.not_before_ms && window.not_after_ms && *window.not_before_ms > *window.not_after_ms)
-    reader.complain(reader.table().source(), "window.not_after is before window.not_before");
+    reader.refuse(reader.table().source(), "window.not_after is before window.not_before");
 }
 
 void read_hook(TableReader& hooks, std::string_view key, std::optional<Hook>& out) {
@@ -190,8 +190,8 @@ void read_hosts(TableReader& reader, Plan& plan) {
   }
   for (const char* key : {"except", "wave_by"}) {
     if (!plan.selector && table.contains(key)) {
-      reader.complain(table.get(key)->source(),
-                      fmt::format("{} goes with labels; leave hosts out of the list", key));
+      reader.refuse(table.get(key)->source(),
+                    fmt::format("{} goes with labels; leave hosts out of the list", key));
     }
   }
 }
@@ -211,14 +211,13 @@ void read_refill(TableReader& reader, Plan& plan) {
   reader.array("percent", true, [&](const toml::node& node) {
     const auto value = node.value_exact<std::int64_t>().value_or(0);
     const auto before = plan.refill_percent.empty() ? 0 : plan.refill_percent.back();
-    if (value <= before || value > 100) {
-      reader.complain(node.source(), "refill.percent must grow, from above 0 to 100");
-    } else {
-      plan.refill_percent.push_back(static_cast<std::uint32_t>(value));
-    }
+    const char* const expected = "refill.percent must grow, from above 0 to 100";
+    if (value <= 0 || value > 100) return reader.complain(node.source(), expected);
+    if (value <= before) reader.refuse(node.source(), expected);
+    plan.refill_percent.push_back(static_cast<std::uint32_t>(value));
   });
   if (!plan.refill_percent.empty() && plan.refill_percent.back() != 100)
-    reader.complain(reader.table().source(), "refill.percent must end with 100");
+    reader.refuse(reader.table().source(), "refill.percent must end with 100");
 }
 
 void read_stages(TableReader& root, Plan& plan) {
@@ -253,28 +252,26 @@ void read_stages(TableReader& root, Plan& plan) {
   });
 }
 
+// Of values that can be read each by itself. Always refuse(): see parse_admitted_plan().
 void check_agreement(TableReader& root, const Plan& plan) {
   const auto& where = root.table().source();
   if (!plan.drain_only && !plan.patch)
-    root.complain(where, "hooks.patch is missing: what is to be done on each host");
+    root.refuse(where, "hooks.patch is missing: what is to be done on each host");
   if (!plan.expected_version.empty() && !plan.version)
-    root.complain(where, "expect.version needs hooks.version, which prints it");
+    root.refuse(where, "expect.version needs hooks.version, which prints it");
   if (plan.shut_down_guests && plan.placement == Placement::kRolling) {
-    root.complain(
-        where,
-        "shut_down_guests goes with refill.placement = \"home\": guests start again where "
-        "they were shut down");
+    root.refuse(where,
+                "shut_down_guests goes with refill.placement = \"home\": guests start again where "
+                "they were shut down");
   }
 }
 
-}  // namespace
-
-Expected<Plan> parse_plan(const std::string& toml, const std::string& source) {
+Expected<Plan> parse(const std::string& toml, const std::string& source, model::Refusals refusals) {
   const auto parsed = model::parse_toml(toml, source);
   if (!parsed) return tl::unexpected<Error>(parsed.error());
   Plan plan;
   std::optional<Error> error;
-  TableReader root(*parsed, source, "", error);
+  TableReader root(*parsed, source, "", error, refusals);
   root.refuse_unknown({"name", "hosts", "waves", "labels", "except", "wave_by", "drain_only",
                        "parallel", "failures", "attempts", "shut_down_guests", "window", "hooks",
                        "reboot", "expect", "canary", "refill", "soak"});
@@ -289,6 +286,16 @@ Expected<Plan> parse_plan(const std::string& toml, const std::string& source) {
   check_agreement(root, plan);
   if (error) return tl::unexpected<Error>(*error);
   return plan;
+}
+
+}  // namespace
+
+Expected<Plan> parse_plan(const std::string& toml, const std::string& source) {
+  return parse(toml, source, model::Refusals::kApply);
+}
+
+Expected<Plan> parse_admitted_plan(const std::string& toml, const std::string& source) {
+  return parse(toml, source, model::Refusals::kWaive);
 }
 
 }  // namespace sluice::patch

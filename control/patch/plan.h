@@ -100,6 +100,10 @@ struct Plan {
 
 // `source` names the file in errors, which carry line and column.
 [[nodiscard]] Expected<Plan> parse_plan(const std::string& toml, const std::string& source);
+// One that a controller admitted, perhaps of an earlier version: what is only not allowed any more
+// is taken as it stands, since the run has been under way with it. What cannot be read is an error.
+[[nodiscard]] Expected<Plan> parse_admitted_plan(const std::string& toml,
+                                                 const std::string& source);
 
 // What a plan leaves to the controller that runs it, as it was when the run was created.
 struct Resolution {

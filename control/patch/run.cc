@@ -18,18 +18,7 @@ Expected<void> Run::apply(const Record& record) {
 
 Expected<void> Run::fold(const Record& record) {
   if (const auto* created = std::get_if<Created>(&record.body)) {
-    auto plan = parse_plan(created->plan_toml, "plan of run " + id_);
-    if (!plan) return tl::unexpected<Error>(plan.error());
-    if (auto resolved = resolve(*plan, created->resolution); !resolved) return resolved;
-    plan_ = std::move(*plan);
-    estimates_ = created->estimates;
-    begun_by_ = created->by;
-    for (const auto& host : plan_.hosts) {
-      hosts_[host].entered_ms = record.at_ms;
-      canaries_.insert(canary_name(host));
-    }
-    created_ = true;
-    begun_ms_ = record.at_ms;
+    fold(*created, record.at_ms);
   } else if (const auto* run_step = std::get_if<RunStep>(&record.body)) {
     auto folded = fold(*run_step);
     if (is_final(state_)) ended_ms_ = record.at_ms;
@@ -41,19 +30,53 @@ Expected<void> Run::fold(const Record& record) {
   } else if (const auto* outcome = std::get_if<Outcome>(&record.body)) {
     return fold(*outcome, record.at_ms);
   } else if (const auto* baseline = std::get_if<Baseline>(&record.body)) {
-    hosts_.at(baseline->host).baseline = *baseline;
-    for (const auto& guest : baseline->guests) {
-      const auto [home, first] = home_.emplace(guest, baseline->host);
-      if (!first && is_final(hosts_.at(home->second).state)) home->second = baseline->host;
-    }
+    return fold(*baseline);
   } else if (const auto* mark = std::get_if<MarkStep>(&record.body)) {
     return fold(*mark);
   } else if (const auto* step = std::get_if<RefillStep>(&record.body)) {
-    HostRun& host = hosts_.at(step->host);
-    host.refill_step = step->step;
-    host.gate_ms = record.at_ms;
+    return fold(*step, record.at_ms);
   }
   return {};
+}
+
+void Run::fold(const Created& created, TimeMs at_ms) {
+  created_ = true;
+  begun_ms_ = at_ms;
+  begun_by_ = created.by;
+  estimates_ = created.estimates;
+  auto plan = parse_admitted_plan(created.plan_toml, "plan of run " + id_);
+  const auto resolved =
+      plan ? resolve(*plan, created.resolution) : tl::unexpected<Error>(plan.error());
+  if (resolved) {
+    plan_ = std::move(*plan);
+    for (const auto& host : plan_.hosts) add_host(host, at_ms);
+    return;
+  }
+  unreadable_ =
+      fmt::format("{}; this version cannot read it: go on with the one that began the run",
+                  resolved.error().message);
+  plan_.name = "a plan that cannot be read";
+  std::vector<std::string> hosts;
+  for (const auto& [host, estimate] : estimates_) hosts.push_back(host);
+  std::sort(hosts.begin(), hosts.end(), natural_less);
+  for (const auto& host : hosts) {
+    plan_.hosts.push_back(host);
+    add_host(host, at_ms);
+  }
+}
+
+void Run::add_host(const std::string& name, TimeMs at_ms) {
+  hosts_[name].entered_ms = at_ms;
+  canaries_.insert(canary_name(name));
+}
+
+Expected<HostRun*> Run::host_of(const std::string& name) {
+  if (const auto found = hosts_.find(name); found != hosts_.end()) return &found->second;
+  if (unreadable_.empty())
+    return fail(ErrorKind::kInvalid, fmt::format("run {}: {} is not one of its hosts", id_, name));
+  plan_.hosts.push_back(name);
+  add_host(name, begun_ms_);
+  return &hosts_.at(name);
 }
 
 Expected<void> Run::fold(const RunStep& step) {
@@ -69,13 +92,14 @@ Expected<void> Run::fold(const RunStep& step) {
 }
 
 Expected<void> Run::fold(const HostStep& step, TimeMs at_ms) {
-  const auto found = hosts_.find(step.host);
-  const auto after = found == hosts_.end() ? std::nullopt : next(found->second.state, step.event);
+  const auto found = host_of(step.host);
+  if (!found) return tl::unexpected<Error>(found.error());
+  HostRun& host = **found;
+  const auto after = next(host.state, step.event);
   if (!after) {
     return fail(ErrorKind::kInvalid, fmt::format("run {}: {} is not legal for host {}", id_,
                                                  to_string(step.event), step.host));
   }
-  HostRun& host = found->second;
   host.state = *after;
   host.entered_ms = at_ms;
   host.gate_ms = at_ms;
@@ -84,8 +108,29 @@ Expected<void> Run::fold(const HostStep& step, TimeMs at_ms) {
   return {};
 }
 
+Expected<void> Run::fold(const Baseline& baseline) {
+  const auto host = host_of(baseline.host);
+  if (!host) return tl::unexpected<Error>(host.error());
+  (*host)->baseline = baseline;
+  for (const auto& guest : baseline.guests) {
+    const auto [home, first] = home_.emplace(guest, baseline.host);
+    if (!first && is_final(hosts_.at(home->second).state)) home->second = baseline.host;
+  }
+  return {};
+}
+
+Expected<void> Run::fold(const RefillStep& step, TimeMs at_ms) {
+  const auto host = host_of(step.host);
+  if (!host) return tl::unexpected<Error>(host.error());
+  (*host)->refill_step = step.step;
+  (*host)->gate_ms = at_ms;
+  return {};
+}
+
 Expected<void> Run::fold(const MarkStep& mark) {
-  HostRun& host = hosts_.at(mark.host);
+  const auto found = host_of(mark.host);
+  if (!found) return tl::unexpected<Error>(found.error());
+  HostRun& host = **found;
   if (mark.mark == Mark::kMended && (host.state != HostState::kQuarantined || host.mended)) {
     return fail(ErrorKind::kInvalid,
                 fmt::format("run {}: {} is not in quarantine", id_, mark.host));
@@ -102,7 +147,7 @@ Expected<void> Run::fold(const MarkStep& mark) {
 }
 
 Expected<void> Run::fold(const Intent& intent) {
-  if (intent.id != intents_.size() + 1 || hosts_.count(intent.host) == 0) {
+  if (intent.id != intents_.size() + 1 || !host_of(intent.host)) {
     return fail(ErrorKind::kInvalid,
                 fmt::format("run {}: intent {} is out of order", id_, intent.id));
   }
@@ -218,6 +263,7 @@ void note_moves(Facts& facts, const std::string& run, const std::vector<const Ru
 }
 
 bool Run::at_rest(const Facts& facts) const {
+  if (!unreadable_.empty()) return true;
   const auto held_hosts = held();
   return open_.empty() && std::all_of(hosts_.begin(), hosts_.end(), [&](const auto& entry) {
            const HostState state = entry.second.state;

@@ -200,6 +200,9 @@ class Run {
   [[nodiscard]] const Plan& plan() const { return plan_; }
   [[nodiscard]] RunState state() const { return state_; }
   [[nodiscard]] const std::string& reason() const { return reason_; }  // of the last change
+  // Why this version cannot read its plan; empty: it can. Such a run rests as it is, with the hosts
+  // that its records name: nothing follows for it.
+  [[nodiscard]] const std::string& unreadable() const { return unreadable_; }
   [[nodiscard]] const HostRun& host(const std::string& name) const { return hosts_.at(name); }
   [[nodiscard]] TimeMs begun_ms() const { return begun_ms_; }
   // The operator who asked for it; empty: nobody knows.
@@ -244,12 +247,18 @@ class Run {
   struct Decision;
 
   // ---- folding ----
+  void fold(const Created& created, TimeMs at_ms);
   Expected<void> fold(const RunStep& step);
   Expected<void> fold(const HostStep& step, TimeMs at_ms);
+  Expected<void> fold(const Baseline& baseline);
   Expected<void> fold(const MarkStep& mark);
+  Expected<void> fold(const RefillStep& step, TimeMs at_ms);
   Expected<void> fold(const Intent& intent);
   Expected<void> fold(const Outcome& outcome, TimeMs at_ms);
   Expected<void> fold(const Record& record);
+  void add_host(const std::string& name, TimeMs at_ms);
+  // The host of a record. kInvalid if the plan has none of that name.
+  Expected<HostRun*> host_of(const std::string& name);
 
   // ---- asking ----
   [[nodiscard]] Task latest(const std::string& host, const std::string& purpose) const;
@@ -413,6 +422,7 @@ class Run {
   std::map<std::string, Estimate> estimates_;
   RunState state_ = RunState::kDraft;
   std::string reason_;
+  std::string unreadable_;
   bool created_ = false;
   TimeMs begun_ms_ = 0;
   TimeMs ended_ms_ = 0;

@@ -23,7 +23,7 @@ bool Patience::is_over(const std::string& what, const Facts& facts) {
 }
 
 std::vector<Record> Run::decide(const Facts& facts, const Mover& mover, Patience& patience) const {
-  if (!created_ || is_final(state_)) return {};
+  if (!created_ || is_final(state_) || !unreadable_.empty()) return {};
   if (plan_.shut_down_guests) return decide_for(with_guests_down(facts), mover, patience);
   return decide_for(facts, mover, patience);
 }
@@ -140,6 +140,7 @@ std::string Run::wave_waits_for(const std::string& name) const {
 }
 
 std::string Run::waits_for(TimeMs wall_ms) const {
+  if (!is_final(state_) && !unreadable_.empty()) return unreadable_;
   const std::string pending = first_pending();
   if (state_ != RunState::kRunning || pending.empty()) return {};
   if (!plan_.window.open(wall_ms)) {

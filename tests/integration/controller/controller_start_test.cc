@@ -10,6 +10,7 @@
 
 #include "control/controller/adoption.h"
 #include "control/controller/controller.h"
+#include "control/patch/record.h"
 #include "control/store/sqlite_journal.h"
 #include "tests/integration/cli/fake_agent.h"
 #include "tests/integration/test_pki.h"
@@ -76,6 +77,15 @@ class ControllerStartTest : public testing::Test {
     EXPECT_TRUE(hooks::HookRunner::prepare(config_.state_dir));
     return Controller::start(config_, *credentials_, journal, {},
                              [](const std::string& message) { ADD_FAILURE() << message; });
+  }
+
+  // As an earlier controller left it.
+  void write(const std::string& run, const std::vector<patch::Record>& records) {
+    const auto epoch = journal_->take_lease("c0", wall_clock_ms(), 10'000);
+    ASSERT_TRUE(epoch) << epoch.error().message;
+    for (const auto& record : records)
+      ASSERT_TRUE(journal_->append(*epoch, run, patch::encode(record)));
+    journal_->drop_lease(*epoch);
   }
 
   const std::string directory_ = [] {
@@ -238,6 +248,51 @@ TEST_F(ControllerStartTest, AnOldCopyWithARunThatGoesOnIsNotLed) {
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().message.find("run r1 (july) of this journal has not ended"), 0U)
       << refused.error().message;
+}
+
+// Of a version that knew more, or less: whatever may stand in there.
+TEST_F(ControllerStartTest, PlansThatCannotBeReadKeepNobodyFromLeading) {
+  cli::FakeAgent h1("h1", directory_, *pki_.credentials("h1"));
+  config_.hosts = {{"h1", h1.address()}};
+  using patch::HostEvent, patch::HostStep, patch::MarkStep, patch::RunEvent, patch::RunStep;
+  const patch::Created created{"name = 'a'\nnonsense = 1\n"};
+  write("r1", {{1, created},
+               {2, RunStep{RunEvent::kAdmit, ""}},
+               {3, RunStep{RunEvent::kAbort, "an operator asked for it"}},
+               {4, HostStep{"h1", HostEvent::kAbort, "the run was aborted"}},
+               {5, RunStep{RunEvent::kFinished, "it was told to end"}}});
+  write("r2", {{6, created},
+               {7, RunStep{RunEvent::kAdmit, ""}},
+               {8, RunStep{RunEvent::kStart, ""}},
+               {9, HostStep{"h1", HostEvent::kBegin, ""}},
+               {9, MarkStep{"h1", patch::Mark::kCordon}},
+               {9, patch::Intent{1, patch::ActionKind::kHook, "version-before", "h1"}}});
+  auto controller = start(*journal_);
+  ASSERT_TRUE(controller) << controller.error().message;
+  const auto ended = (*controller)->status("r1");
+  ASSERT_TRUE(ended) << ended.error().message;
+  EXPECT_EQ(ended->state(), "aborted");
+  ASSERT_EQ(ended->hosts_size(), 1);
+  EXPECT_EQ(ended->hosts(0).state(), "skipped");
+  const auto report = (*controller)->report("r1");
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_NE(report->markdown().find("h1: abort: the run was aborted"), std::string::npos)
+      << report->markdown();
+
+  const auto live = (*controller)->status("r2");
+  ASSERT_TRUE(live) << live.error().message;
+  EXPECT_EQ(live->state(), "running");
+  EXPECT_EQ(live->waits_for(),
+            "plan of run r2:2:1: unknown key nonsense; known: name, hosts, waves, labels, except, "
+            "wave_by, drain_only, parallel, failures, attempts, shut_down_guests, window, hooks, "
+            "reboot, expect, canary, refill, soak; this version cannot read it: go on with the one "
+            "that began the run");
+  EXPECT_TRUE(live->at_rest());
+  EXPECT_EQ(live->tasks(0).state(), "under way");
+  const auto aborted = (*controller)->command("r2", RunEvent::kAbort, "anna");
+  ASSERT_FALSE(aborted);
+  EXPECT_EQ(aborted.error().message, live->waits_for());
+  (*controller)->resign();
 }
 
 TEST_F(ControllerStartTest, JournalsAreToldApartAndKeepWhatTheyAreFirstTold) {

@@ -125,6 +125,25 @@ TEST(PlanFile, ErrorsNameTheLineAndTheThing) {
   EXPECT_NE(error_of("name = "), "");
 }
 
+// A newer version may allow less: a run that is under way keeps what it was admitted with.
+TEST(PlanFile, ThatWasAdmittedIsTakenAsItStands) {
+  const std::string toml = std::string(kMinimal) +
+                           "attempts = 1000\nshut_down_guests = true\n"
+                           "refill = { placement = 'rolling', percent = [50, 20] }\n"
+                           "soak.goodput_ratio_min = 2\nexpect.version = '2'\n";
+  EXPECT_FALSE(parse_plan(toml, "plan.toml"));
+  const auto plan = parse_admitted_plan(toml, "plan.toml");
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_EQ(plan->attempts, 1000U);
+  EXPECT_TRUE(plan->shut_down_guests);
+  EXPECT_EQ(plan->placement, Placement::kRolling);
+  EXPECT_EQ(plan->refill_percent, (std::vector<std::uint32_t>{50, 20}));
+  EXPECT_DOUBLE_EQ(plan->goodput_ratio_min, 2);
+  // What nobody here can make sense of is not guessed.
+  for (const char* line : {"colour = 1\n", "attempts = 'many'\n", "attempts = 5000000000\n"})
+    EXPECT_FALSE(parse_admitted_plan(kMinimal + std::string(line), "plan.toml")) << line;
+}
+
 Plan parsed(const std::string& toml) {
   const auto plan = parse_plan(toml, "plan.toml");
   EXPECT_TRUE(plan) << plan.error().message;
