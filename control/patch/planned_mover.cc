@@ -23,7 +23,7 @@ constexpr std::uint32_t kSchedulesMax = 40;
 class PlannedMover::Proposal {
  public:
   Proposal(const MoveQuery& query, planner::Cluster cluster, const planner::MoveTime& move_time)
-      : query_(query), cluster_(std::move(cluster)) {
+      : query_(query), cluster_(std::move(cluster)), starting_(cluster_.groups.size()) {
     options_.search.schedules_max = kSchedulesMax;
     options_.move_time = move_time;
     cluster_.qemu_series_meant = query.qemu_meant;
@@ -105,9 +105,10 @@ class PlannedMover::Proposal {
       const bool runs = facts != query_.facts->guests.end();
       const auto down = query_.down.find(guest.name);
       if (!runs && down == query_.down.end()) continue;
-      const std::string& place = runs ? facts->second.host : down->second;
+      const std::string& place = runs ? facts->second.host : down->second.host;
       const auto at = host_of_.find(place);
       if (at == host_of_.end()) continue;
+      if (!runs && down->second.starting) count(guest, starting_);
       guest.host = at->second;
       guest.policy = runs && facts->second.policy == GuestPolicy::kQuick ? planner::Policy::kQuick
                                                                          : planner::Policy::kLive;
@@ -135,18 +136,37 @@ class PlannedMover::Proposal {
     at.reserve_bytes += guest.memory_bytes + at.guest_overhead_bytes;
   }
 
+  static void count(const planner::Guest& guest, std::vector<std::uint32_t>& by_group) {
+    for (const planner::GroupId group : guest.groups) ++by_group[group];
+  }
+
+  // To a plan a convoy is one move, since its guests go one after the other. Here each begins when
+  // its group's budget lets it, and those behind follow it to where it went.
+  [[nodiscard]] bool is_over_budget(const planner::Guest& guest,
+                                    const std::vector<std::uint32_t>& moving) const {
+    return std::any_of(guest.groups.begin(), guest.groups.end(), [&](planner::GroupId group) {
+      const std::uint32_t limit = cluster_.groups[group].moving_max;
+      return limit > 0 && moving[group] >= limit;
+    });
+  }
+
   // Starts what the plan starts first. Guests that are tied together and go the same way begin
-  // together.
+  // together, as far as budgets go.
   void start(const planner::Plan& plan, const std::string& reason) {
     const auto component = planner::components(cluster_);
     std::set<std::tuple<std::uint32_t, HostId, HostId>> begun;
+    std::vector<std::uint32_t> moving = starting_;
+    for (const planner::UnderWay& move : options_.under_way)
+      count(cluster_.guests[move.guest], moving);
     for (const planner::Move& move : plan.moves) {
       const std::tuple way(component[move.guest], move.from, move.to);
       const bool convoy = begun.count(way) != 0;
+      const planner::Guest& guest = cluster_.guests[move.guest];
       if (!convoy && (move.start_ms != 0 || arrivals_max_[move.to] == 0)) continue;
+      if (is_over_budget(guest, moving)) continue;
       begun.insert(way);
+      count(guest, moving);
       arrivals_max_[move.to] -= std::min<std::size_t>(arrivals_max_[move.to], 1);
-      planner::Guest& guest = cluster_.guests[move.guest];
       const std::string& from = cluster_.hosts[move.from].name;
       const std::string& to = cluster_.hosts[move.to].name;
       answer_.start.push_back(
@@ -266,6 +286,7 @@ class PlannedMover::Proposal {
 
   const MoveQuery& query_;
   planner::Cluster cluster_;
+  std::vector<std::uint32_t> starting_;  // by group: members that are about to run
   planner::PlanOptions options_;
   std::map<std::string, HostId> host_of_;
   std::vector<std::size_t> arrivals_max_;  // by host

@@ -256,6 +256,7 @@ void note_moves(Facts& facts, const std::string& run, const std::vector<const Ru
       if (other->id() != run && about != facts.hosts.end() && other->returns_by_itself(host))
         about->second.returns_to_others = true;
     }
+    if (other->id() != run) facts.down_of_others.merge(other->awaited());
   }
   for (const Move& move : moving) {
     if (known.count(move.guest) == 0) facts.moves_by_hand.push_back(move);

@@ -71,6 +71,14 @@ struct Move {
   friend bool operator==(const Move&, const Move&) = default;
 };
 
+// Of a guest that does not run.
+struct Down {
+  std::string host;       // that has, or had, room for it
+  bool starting = false;  // there, at this moment
+
+  friend bool operator==(const Down&, const Down&) = default;
+};
+
 // What is known of the cluster. The guests' places are at least as new as the newest outcome that
 // was applied.
 struct Facts {
@@ -92,6 +100,7 @@ struct Facts {
   // Under way beside this run's; see note_moves().
   std::vector<Move> moves_of_others;
   std::vector<Move> moves_by_hand;
+  std::map<std::string, Down> down_of_others;  // by guest
 };
 
 // For how long what would fail a host has been so. Kept beside the journal: a controller that
@@ -126,8 +135,8 @@ struct MoveQuery {
   // Guests that wait for more are not stuck.
   std::map<std::string, std::size_t> arrivals_max;
   std::set<std::string> resting;  // guests that are not to be moved (any more)
-  // Guests that do not run, and the host that has, or had, room for them.
-  std::map<std::string, std::string> down;
+  // Guests that do not run. They have their place, and those that are starting count as moves do.
+  std::map<std::string, Down> down;
   // Theirs and those of other runs, which end; and others, of which nobody knows when. All count at
   // both hosts and in their groups; for a link nobody waits on account of the latter.
   std::vector<Move> under_way;
@@ -234,6 +243,8 @@ class Run {
   [[nodiscard]] std::vector<DownGuest> down_guests() const;
   // The host will be in service again, or fail, before long, whatever becomes of others.
   [[nodiscard]] bool returns_by_itself(const std::string& host) const;
+  // Those of them that it will start where they were, and those that are being started: by guest.
+  [[nodiscard]] std::map<std::string, Down> awaited() const;
   // The canary guest of a host.
   [[nodiscard]] std::string canary_name(const std::string& host) const;
   // What the hook of `intent` is told by its environment.
@@ -442,9 +453,9 @@ class Run {
   std::map<std::pair<std::string, std::string>, std::uint64_t> latest_;  // host, purpose: intent
 };
 
-// Fills in what else is under way, as `run` (empty: none of them) sees it: the moves of the others
-// of `runs` and the hosts that these give back, and of `moving`, which is what agents say, those
-// that are no run's.
+// Fills in what else is under way, as `run` (empty: none of them) sees it: the moves and starts of
+// the others of `runs` and the hosts that these give back, and of `moving`, which is what agents
+// say, those that are no run's.
 void note_moves(Facts& facts, const std::string& run, const std::vector<const Run*>& runs,
                 const std::vector<Move>& moving);
 

@@ -16,6 +16,15 @@ bool is_emptying(HostState state) {
   return state == HostState::kDraining || state == HostState::kRedrain;
 }
 
+// Who will be started on its host again keeps its place there.
+void add_down(MoveQuery& query, std::map<std::string, Down> down) {
+  query.down = std::move(down);
+  query.down.insert(query.facts->down_of_others.begin(), query.facts->down_of_others.end());
+  std::erase_if(query.down,
+                [&](const auto& guest) { return query.facts->guests.count(guest.first); });
+  for (const auto& [guest, about] : query.down) query.resting.insert(guest);
+}
+
 }  // namespace
 
 bool Patience::is_over(const std::string& what, const Facts& facts) {
@@ -243,20 +252,7 @@ MoveQuery Run::query_for(const Decision& decision) const {
   for (const auto& [name, guest] : decision.facts.guests) {
     if (is_canary(name) || !is_moved(guest.policy)) query.resting.insert(name);
   }
-  // Who will be started on its host again keeps its place there.
-  for (const auto& [name, host] : hosts_) {
-    if (is_final(host.state)) continue;
-    for (const auto& guest : shut_down_at(name)) {
-      if (decision.facts.guests.count(guest) != 0) continue;
-      query.down[guest] = name;
-      query.resting.insert(guest);
-    }
-  }
-  for (const Intent* intent : open_intents()) {
-    if (intent->kind != ActionKind::kStartGuest || is_canary(intent->guest)) continue;
-    query.down[intent->guest] = intent->to.empty() ? intent->host : intent->to;
-    query.resting.insert(intent->guest);
-  }
+  add_down(query, awaited());
   for (const auto& [guest, id] : unsettled_) {
     query.resting.insert(guest);
     const Intent& move = intents_.at(id);
@@ -457,6 +453,7 @@ Expected<void> admit(const Plan& plan, const Facts& facts, const Mover& mover) {
       if (about.policy == GuestPolicy::kShutdown || plan.shut_down_guests)
         query.resting.insert(guest);
     }
+    add_down(query, {});
     const auto answer = mover.propose(query);
     if (!answer.stuck.empty()) {
       return fail(ErrorKind::kNoCapacity, fmt::format("{}: {} cannot be emptied: {}", plan.name,

@@ -71,6 +71,19 @@ std::vector<DownGuest> Run::down_guests() const {
   return down;
 }
 
+std::map<std::string, Down> Run::awaited() const {
+  std::map<std::string, Down> awaited;
+  for (const auto& [name, host] : hosts_) {
+    if (is_final(host.state)) continue;
+    for (const auto& guest : shut_down_at(name)) awaited[guest] = {name};
+  }
+  for (const Intent* intent : open_intents()) {
+    if (intent->kind == ActionKind::kStartGuest && !is_canary(intent->guest))
+      awaited[intent->guest] = {intent->to.empty() ? intent->host : intent->to, true};
+  }
+  return awaited;
+}
+
 // Its stop failed, and its host does not say whether it runs there all the same.
 bool Run::is_in_doubt(const std::string& host, const std::string& guest, const Facts& facts) const {
   if (state_of(host, "shutdown:" + guest) != TaskState::kFailed) return false;
@@ -121,7 +134,7 @@ void Run::start_elsewhere(Decision& decision, const std::string& host) const {
     if (given_up || must_wait(decision.facts, before) || may_run_somewhere(decision, host, guest))
       continue;
     MoveQuery query = query_for(decision);
-    query.down[guest] = host;
+    query.down[guest] = {host};
     Intent intent{0, ActionKind::kStartGuest, "start-elsewhere:" + guest, host, guest};
     intent.to = decision.mover.target_for(guest, query);
     if (intent.to.empty()) continue;

@@ -1,7 +1,9 @@
 // What is under way already binds what may begin.
 #include "control/patch/planned_mover.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -79,6 +81,97 @@ TEST_F(PlannedMoverTest, AGroupsBudgetCountsMovesUnderWay) {
   EXPECT_EQ(begun(), Moves{});
   query_.under_way_unwatched.clear();
   EXPECT_EQ(begun(), Moves{"g2 h1 h3"});
+}
+
+TEST_F(PlannedMoverTest, AGroupsBudgetCountsGuestsThatAreBeingStarted) {
+  cluster_.groups = {{.name = "db", .moving_max = 1}};
+  add_guest("g1", "", {0});
+  add_guest("g2", "h1", {0});
+  facts_.guests.erase("g1");
+  empty("h1");
+  query_.down["g1"] = {"h2", true};
+  query_.resting = {"g1"};
+  EXPECT_EQ(begun(), Moves{});
+  // One that waits for its host to come back may do so for long.
+  query_.down["g1"].starting = false;
+  EXPECT_EQ(begun(), Moves{"g2 h1 h3"});
+}
+
+TEST_F(PlannedMoverTest, GuestsTiedTogetherKeepTheirGroupsBudget) {
+  for (const std::uint32_t limit : {0U, 1U, 2U}) {
+    cluster_.groups = {{.name = "db", .rule = planner::Rule::kTogether, .moving_max = limit}};
+    cluster_.guests.clear();
+    facts_.guests.clear();
+    query_.under_way.clear();
+    for (const char* name : {"g1", "g2", "g3"}) add_guest(name, "h1", {0});
+    empty("h1");
+    const auto first = mover().propose(query_).start;
+    ASSERT_EQ(first.size(), limit == 0 ? 3U : limit);
+    // Those that are left follow when these have arrived, to where they are.
+    query_.under_way = first;
+    EXPECT_EQ(begun(), Moves{});
+    query_.under_way.clear();
+    for (const Move& move : first) facts_.guests[move.guest].host = move.to;
+    const auto next = mover().propose(query_).start;
+    ASSERT_EQ(next.size(), limit == 0 ? 0U : 1U);
+    if (limit != 0) {
+      EXPECT_EQ(next[0].to, first[0].to);
+    }
+  }
+}
+
+// What `run` would ask the planner now.
+class Asked final : public Mover {
+ public:
+  MoveAnswer propose(const MoveQuery& query) const override {
+    down = query.down;
+    return {};
+  }
+  [[nodiscard]] bool has_room(const MoveQuery& /*query*/) const override { return true; }
+  [[nodiscard]] std::string target_for(const std::string& /*guest*/,
+                                       const MoveQuery& /*query*/) const override {
+    return {};
+  }
+  mutable std::map<std::string, Down> down;
+};
+
+Run draining(const std::string& id, const std::string& host) {
+  Run run(id);
+  std::vector<Record> records = {
+      {1, Created{fmt::format("name = 'd'\nhosts = ['{}']\ndrain_only = true\n", host)}},
+      {1, RunStep{RunEvent::kAdmit, ""}},
+      {1, RunStep{RunEvent::kStart, ""}},
+      {1, HostStep{host, HostEvent::kBegin, ""}},
+      {1, Baseline{host, "boot", "", "", {}}},
+      {1, HostStep{host, HostEvent::kReady, ""}},
+      {1, HostStep{host, HostEvent::kDrainStarted, ""}}};
+  for (const auto& record : records) EXPECT_TRUE(run.apply(record));
+  return run;
+}
+
+TEST_F(PlannedMoverTest, IsToldOfTheGuestsThatOtherRunsStart) {
+  patch::Run other = draining("r1", "h1");
+  const patch::Run own = draining("r2", "h2");
+  facts_.guests["g2"] = {"h2"};
+  const auto asked = [&] {
+    Facts facts = facts_;
+    note_moves(facts, "r2", {&other, &own}, {});
+    const Asked mover;
+    Patience patience;
+    EXPECT_TRUE(own.decide(facts, mover, patience).empty());
+    return mover.down;
+  };
+  using Downs = std::map<std::string, Down>;
+  ASSERT_TRUE(other.apply({2, Intent{1, ActionKind::kStopGuest, "shutdown:g1", "h1", "g1"}}));
+  EXPECT_EQ(asked(), Downs{});
+  ASSERT_TRUE(other.apply({3, Outcome{1, true, ""}}));
+  EXPECT_EQ(asked(), (Downs{{"g1", {"h1"}}}));
+  Intent start{2, ActionKind::kStartGuest, "start-elsewhere:g1", "h1", "g1"};
+  start.to = "h3";
+  ASSERT_TRUE(other.apply({4, start}));
+  EXPECT_EQ(asked(), (Downs{{"g1", {"h3", true}}}));
+  ASSERT_TRUE(other.apply({5, Outcome{2, true, ""}}));
+  EXPECT_EQ(asked(), Downs{});
 }
 
 TEST_F(PlannedMoverTest, AGuestIsKeptApartFromOneThatIsStillLeaving) {
