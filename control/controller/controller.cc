@@ -373,14 +373,22 @@ patch::Facts Controller::facts(const Hosts& hosts, const std::string& run) const
   return facts;
 }
 
-patch::PlannedMover Controller::mover(const Hosts& hosts) const {
+planner::Cluster Controller::cluster_of(const Hosts& hosts) const {
   std::vector<patch::DownGuest> down;
   for (const auto& driver : drivers_) {
     if (patch::is_final(driver->run().state())) continue;
     for (auto& guest : driver->run().down_guests()) down.push_back(std::move(guest));
   }
-  return {make_cluster(hosts, config_, down),
-          [this](const planner::Guest& guest, std::uint64_t bytes_per_second) {
+  return make_cluster(hosts, config_, down);
+}
+
+Controller::Moment Controller::now() const {
+  const Hosts hosts = inventory_.hosts();
+  return {facts(hosts, ""), cluster_of(hosts), durations_};
+}
+
+patch::PlannedMover Controller::mover(const Hosts& hosts) const {
+  return {cluster_of(hosts), [this](const planner::Guest& guest, std::uint64_t bytes_per_second) {
             return durations_.estimate(guest, bytes_per_second).ms;
           }};
 }
@@ -440,13 +448,23 @@ Expected<Controller::Checked> Controller::check_plan(const std::string& plan_tom
   auto read = read_plan(plan_toml, source);
   if (!read) return tl::unexpected<Error>(read.error());
   auto& [plan, resolution] = *read;
-  if (auto free = refuse_busy_hosts(plan); !free) return tl::unexpected<Error>(free.error());
-  const Hosts hosts = inventory_.hosts();
-  patch::Facts known = facts(hosts, "");
-  known.controller_hooks = hooks::HookRunner(config_.hooks_dir, config_.state_dir).names();
-  if (auto admitted = patch::admit(plan, known, mover(hosts)); !admitted)
+  // A hook that was put there a moment ago is there. A silent host keeps nobody but the caller
+  // waiting.
+  inventory_.refresh(plan.hosts);
+  auto moment = decide([this, &plan = plan]() -> Expected<Moment> {
+    if (auto free = refuse_busy_hosts(plan); !free) return tl::unexpected<Error>(free.error());
+    return now();
+  });
+  if (!moment) return tl::unexpected<Error>(moment.error());
+  moment->facts.controller_hooks = hooks::HookRunner(config_.hooks_dir, config_.state_dir).names();
+  const auto move_time = [&](const planner::Guest& guest, std::uint64_t bytes_per_second) {
+    return moment->durations.estimate(guest, bytes_per_second).ms;
+  };
+  if (auto admitted =
+          patch::admit(plan, moment->facts, patch::PlannedMover(moment->cluster, move_time));
+      !admitted)
     return tl::unexpected<Error>(admitted.error());
-  auto preview = make_preview(plan, make_cluster(hosts, config_), known, durations_);
+  auto preview = make_preview(plan, moment->cluster, moment->facts, moment->durations);
   if (!preview) return tl::unexpected<Error>(preview.error());
   return Checked{std::move(plan), std::move(resolution), std::move(*preview)};
 }
@@ -522,27 +540,20 @@ Expected<void> Controller::uncordon(const std::string& host, const std::string& 
   return decide([this, host, by] { return set_mark(host, patch::Mark::kUncordon, by); });
 }
 
-// A hook that was put there a moment ago is there. A silent host keeps nobody but the caller
-// waiting.
-void Controller::ask_hosts_of(const std::string& plan_toml, const std::string& source) {
-  if (const auto plan = read_plan(plan_toml, source)) inventory_.refresh(plan->first.hosts);
-}
-
 Expected<v1::Preview> Controller::preview(const std::string& plan_toml, const std::string& source) {
-  ask_hosts_of(plan_toml, source);
-  return decide([this, plan_toml, source]() -> Expected<v1::Preview> {
-    auto checked = check_plan(plan_toml, source);
-    if (!checked) return tl::unexpected<Error>(checked.error());
-    return std::move(checked->preview);
-  });
+  auto checked = check_plan(plan_toml, source);
+  if (!checked) return tl::unexpected<Error>(checked.error());
+  return std::move(checked->preview);
 }
 
 Expected<std::string> Controller::start_run(const std::string& plan_toml, const std::string& source,
                                             const std::string& by) {
-  ask_hosts_of(plan_toml, source);
-  return decide([this, plan_toml, source, by]() -> Expected<std::string> {
-    const auto checked = check_plan(plan_toml, source);
-    if (!checked) return tl::unexpected<Error>(checked.error());
+  const auto checked = check_plan(plan_toml, source);
+  if (!checked) return tl::unexpected<Error>(checked.error());
+  return decide([&]() -> Expected<std::string> {
+    // Another one may have come first meanwhile.
+    if (auto free = refuse_busy_hosts(checked->plan); !free)
+      return tl::unexpected<Error>(free.error());
     const std::string id = fmt::format("r{}", drivers_.size() + 1);
     const patch::Created created{plan_toml, by, checked->resolution,
                                  estimates_of(checked->preview)};

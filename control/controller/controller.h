@@ -72,6 +72,12 @@ class Controller {
     std::string cordoned_by;
     bool quarantined = false;
   };
+  // What is known at one moment, to plan with on another thread than the deciding one.
+  struct Moment {
+    patch::Facts facts;
+    planner::Cluster cluster;
+    planner::DurationModel durations;
+  };
   // A plan that may be run now, and what it would do.
   struct Checked {
     patch::Plan plan;
@@ -102,7 +108,10 @@ class Controller {
   void step_runs();
   void finish(const std::string& run, const patch::Outcome& outcome);
   [[nodiscard]] v1::RunStatus status_of(const patch::Run& run) const;
-  void ask_hosts_of(const std::string& plan_toml, const std::string& source);
+  // On the caller's thread, which is not the deciding one: planning takes its time on a large
+  // cluster, and neither runs nor the lease wait for it.
+  [[nodiscard]] Expected<Checked> check_plan(const std::string& plan_toml,
+                                             const std::string& source);
   [[nodiscard]] Expected<std::pair<patch::Plan, patch::Resolution>> read_plan(
       const std::string& plan_toml, const std::string& source) const;
   void fatal(const std::string& message);
@@ -112,14 +121,14 @@ class Controller {
   // As `run` sees them (empty: as nobody's). Without the controller's hooks, which only an
   // admission asks for.
   [[nodiscard]] patch::Facts facts(const Hosts& hosts, const std::string& run) const;
+  [[nodiscard]] planner::Cluster cluster_of(const Hosts& hosts) const;
   [[nodiscard]] patch::PlannedMover mover(const Hosts& hosts) const;
+  [[nodiscard]] Moment now() const;
   [[nodiscard]] Expected<void> set_mark(const std::string& host, patch::Mark mark,
                                         const std::string& by);
   void learn_again(const patch::Run& run);
   void apply_mark(const patch::MarkStep& step, const std::string& by);
   void note_marks(const patch::Run& run);
-  [[nodiscard]] Expected<Checked> check_plan(const std::string& plan_toml,
-                                             const std::string& source);
   // The first of its hosts that is part of a run already.
   [[nodiscard]] Expected<void> refuse_busy_hosts(const patch::Plan& plan) const;
   [[nodiscard]] Expected<patch::Driver*> find(const std::string& run,

@@ -1,8 +1,6 @@
 #include "control/controller/preview.h"
 
-#include <algorithm>
-
-#include "control/planner/planner.h"
+#include "control/patch/planned_mover.h"
 
 namespace sluice::controller {
 namespace {
@@ -39,51 +37,19 @@ void set_range(v1::PreviewHost& host) {
   host.set_high_seconds(high * whole);
 }
 
-// Those that leave `host` by a migration stay in `cluster` with their policy; those that are shut
-// down there are taken out of it and named.
-void apply_policies(const patch::Plan& plan, const patch::Facts& facts, v1::PreviewHost& host,
-                    planner::Cluster& cluster) {
-  std::vector<planner::Guest> guests;
-  guests.reserve(cluster.guests.size());
-  for (planner::Guest& guest : cluster.guests) {
-    const auto about = facts.guests.find(guest.name);
-    const auto policy =
-        about == facts.guests.end() ? patch::GuestPolicy::kLive : about->second.policy;
-    const bool leaves = cluster.hosts[guest.host].name == host.host();
-    if (leaves && (plan.shut_down_guests || policy == patch::GuestPolicy::kShutdown)) {
-      host.add_shut_down(guest.name);
-      continue;
-    }
-    if (policy == patch::GuestPolicy::kQuick) guest.policy = planner::Policy::kQuick;
-    guests.push_back(std::move(guest));
-  }
-  cluster.guests = std::move(guests);
-}
-
-Expected<void> plan_host(const patch::Plan& plan, planner::Cluster cluster,
+Expected<void> plan_host(const patch::Plan& plan, const patch::PlannedMover& mover,
                          const patch::Facts& facts, const planner::DurationModel& durations,
                          v1::PreviewHost& host) {
-  planner::PlanOptions options;
-  options.move_time = [&durations](const planner::Guest& guest, std::uint64_t bytes_per_second) {
-    return durations.estimate(guest, bytes_per_second).ms;
-  };
-  for (const auto& each : cluster.hosts) {
-    const auto about = facts.hosts.find(each.name);
-    const bool open = about != facts.hosts.end() && about->second.reachable &&
-                      !about->second.quarantined && about->second.cordoned_by.empty();
-    options.closed.push_back(!open);
+  for (const auto& [name, guest] : facts.guests) {
+    const bool down = plan.shut_down_guests || guest.policy == patch::GuestPolicy::kShutdown;
+    if (guest.host == host.host() && down) host.add_shut_down(name);
   }
-  apply_policies(plan, facts, host, cluster);
-  cluster.qemu_series_meant = plan.expected_qemu;
-  const auto at = std::find_if(cluster.hosts.begin(), cluster.hosts.end(),
-                               [&](const auto& other) { return other.name == host.host(); });
-  const auto drain = planner::plan_drain(
-      cluster, {static_cast<planner::HostId>(at - cluster.hosts.begin())}, options);
+  const auto drain = mover.plan_drain(patch::query_to_empty(plan, facts, host.host()));
   if (!drain) return tl::unexpected<Error>(drain.error());
-  host.set_seconds(seconds(drain->makespan_ms));
-  host.set_bound_seconds(seconds(drain->bound.ms));
-  host.set_bound_reason(drain->bound.reason);
-  for (const auto& move : drain->moves) add_move(move, cluster, durations, host);
+  host.set_seconds(seconds(drain->plan.makespan_ms));
+  host.set_bound_seconds(seconds(drain->plan.bound.ms));
+  host.set_bound_reason(drain->plan.bound.reason);
+  for (const auto& move : drain->plan.moves) add_move(move, drain->cluster, durations, host);
   set_range(host);
   return {};
 }
@@ -102,6 +68,10 @@ std::uint32_t wave_of(const patch::Plan& plan, std::size_t host) {
 Expected<v1::Preview> make_preview(const patch::Plan& plan, const planner::Cluster& cluster,
                                    const patch::Facts& facts,
                                    const planner::DurationModel& durations) {
+  const patch::PlannedMover mover(
+      cluster, [&durations](const planner::Guest& guest, std::uint64_t bytes_per_second) {
+        return durations.estimate(guest, bytes_per_second).ms;
+      });
   v1::Preview preview;
   preview.set_one_way(patch::lost_by_newer_qemu(plan, facts));
   if (!plan.window.open(facts.wall_ms())) {
@@ -112,7 +82,7 @@ Expected<v1::Preview> make_preview(const patch::Plan& plan, const planner::Clust
     auto& host = *preview.add_hosts();
     host.set_host(plan.hosts[i]);
     host.set_wave(wave_of(plan, i));
-    if (auto planned = plan_host(plan, cluster, facts, durations, host); !planned)
+    if (auto planned = plan_host(plan, mover, facts, durations, host); !planned)
       return tl::unexpected<Error>(planned.error());
     preview.set_seconds(preview.seconds() + host.seconds());
     preview.set_low_seconds(preview.low_seconds() + host.low_seconds());

@@ -13,8 +13,9 @@
 
 namespace sluice::controller {
 
-// Emptying each of the plan's hosts in turn, every one from where everything is now, by the
-// policies that `facts` has. Errors: see planner::plan_drain().
+// Emptying each of the plan's hosts in turn, every one from where everything is now, as the run
+// would if it began there: by the policies, marks, moves and starts that `facts` has. Errors: see
+// planner::plan_drain().
 [[nodiscard]] Expected<v1::Preview> make_preview(const patch::Plan& plan,
                                                  const planner::Cluster& cluster,
                                                  const patch::Facts& facts,

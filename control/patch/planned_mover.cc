@@ -85,6 +85,12 @@ class PlannedMover::Proposal {
     return room_bytes >= 0 && planner::place_guests(cluster_, hosts, placement).unplaced.empty();
   }
 
+  Expected<Drain> drain() {
+    auto plan = planner::plan_drain(cluster_, hosts_to_empty(), options_);
+    if (!plan) return tl::unexpected<Error>(plan.error());
+    return Drain{std::move(cluster_), std::move(*plan)};
+  }
+
   MoveAnswer answer() {
     bring_home();
     empty_hosts();
@@ -294,6 +300,10 @@ class PlannedMover::Proposal {
   std::vector<planner::Move> started_;
   MoveAnswer answer_;
 };
+
+Expected<PlannedMover::Drain> PlannedMover::plan_drain(const MoveQuery& query) const {
+  return Proposal(query, cluster_, move_time_).drain();
+}
 
 std::string PlannedMover::target_for(const std::string& guest, const MoveQuery& query) const {
   return Proposal(query, cluster_, move_time_).target_for(guest);

@@ -15,6 +15,14 @@ class PlannedMover final : public Mover {
   PlannedMover(planner::Cluster cluster, planner::MoveTime move_time)
       : cluster_(std::move(cluster)), move_time_(std::move(move_time)) {}
 
+  // The whole plan that a proposal is the beginning of, to empty what `query` names, and the
+  // cluster that it speaks of. Errors: see planner::plan_drain().
+  struct Drain {
+    planner::Cluster cluster;
+    planner::Plan plan;
+  };
+  [[nodiscard]] Expected<Drain> plan_drain(const MoveQuery& query) const;
+
   [[nodiscard]] MoveAnswer propose(const MoveQuery& query) const override;
   [[nodiscard]] bool has_room(const MoveQuery& query) const override;
   [[nodiscard]] std::string target_for(const std::string& guest,

@@ -465,6 +465,10 @@ void note_moves(Facts& facts, const std::string& run, const std::vector<const Ru
 // Why guests that go to the plan's QEMU could not go on from there, or home; nothing if they can.
 [[nodiscard]] Expected<void> admit_qemu(const Plan& plan, const Facts& facts);
 
+// What a run of `plan` asks for as it empties `host`, from where everything is now.
+[[nodiscard]] MoveQuery query_to_empty(const Plan& plan, const Facts& facts,
+                                       const std::string& host);
+
 // What would keep the plan from being run: hosts and hooks that do not exist, a window that is
 // over, guests that must never move. One line that names the thing and the remedy.
 [[nodiscard]] Expected<void> admit(const Plan& plan, const Facts& facts, const Mover& mover);

@@ -389,6 +389,24 @@ bool Run::room_may_come(const Decision& decision, const std::string& host) const
   });
 }
 
+MoveQuery query_to_empty(const Plan& plan, const Facts& facts, const std::string& host) {
+  MoveQuery query;
+  query.facts = &facts;
+  query.emptying = {host};
+  query.qemu_meant = plan.expected_qemu;
+  query.under_way = facts.moves_of_others;
+  query.under_way_unwatched = facts.moves_by_hand;
+  for (const auto& [other, about] : facts.hosts) {
+    if (about.quarantined || !about.reachable || !about.cordoned_by.empty())
+      query.closed.insert(other);
+  }
+  for (const auto& [guest, about] : facts.guests) {
+    if (!is_moved(about.policy) || plan.shut_down_guests) query.resting.insert(guest);
+  }
+  add_down(query, {});
+  return query;
+}
+
 Expected<void> admit(const Plan& plan, const Facts& facts, const Mover& mover) {
   if (!plan.window.opens_ms(facts.wall_ms())) {
     const auto& last_ms = plan.window.not_after_ms;
@@ -439,22 +457,7 @@ Expected<void> admit(const Plan& plan, const Facts& facts, const Mover& mover) {
                                 plan.name, guest, name, name));
       }
     }
-    MoveQuery query;
-    query.facts = &facts;
-    query.emptying = {name};
-    query.qemu_meant = plan.expected_qemu;
-    query.under_way = facts.moves_of_others;
-    query.under_way_unwatched = facts.moves_by_hand;
-    for (const auto& [other, about] : facts.hosts) {
-      if (about.quarantined || !about.reachable || !about.cordoned_by.empty())
-        query.closed.insert(other);
-    }
-    for (const auto& [guest, about] : facts.guests) {
-      if (about.policy == GuestPolicy::kShutdown || plan.shut_down_guests)
-        query.resting.insert(guest);
-    }
-    add_down(query, {});
-    const auto answer = mover.propose(query);
+    const auto answer = mover.propose(query_to_empty(plan, facts, name));
     if (!answer.stuck.empty()) {
       return fail(ErrorKind::kNoCapacity, fmt::format("{}: {} cannot be emptied: {}", plan.name,
                                                       name, answer.stuck.begin()->second));

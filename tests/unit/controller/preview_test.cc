@@ -91,6 +91,24 @@ TEST_F(PreviewOf, NamesWhatIsLostByANewerQemu) {
   EXPECT_EQ(preview().one_way().find("until a second"), std::string::npos);
 }
 
+// By hand or by another run: as the run would be told.
+TEST_F(PreviewOf, WhatIsUnderWayIsNotPlannedAgainAndTakesItsRoom) {
+  const patch::Move move{"g1", "h1", "h2", ""};
+  for (auto* const list : {&facts_.moves_by_hand, &facts_.moves_of_others}) {
+    list->push_back(move);
+    const v1::Preview all = preview();
+    list->clear();
+    ASSERT_EQ(all.hosts(0).moves_size(), 1);
+    EXPECT_EQ(all.hosts(0).moves(0).guest(), "g2");
+  }
+  // h2 has 32 GiB, of which a guest that is down there is to have 30 again.
+  builder_.guest("g3", 0, 30);
+  facts_.down_of_others["g3"] = {"h2"};
+  const v1::Preview all = preview();
+  ASSERT_EQ(all.hosts(0).moves_size(), 2);
+  for (const v1::PreviewMove& line : all.hosts(0).moves()) EXPECT_EQ(line.to(), "h3");
+}
+
 TEST_F(PreviewOf, SaysWhenTheWindowOpensAndWhichWaveAHostIsOf) {
   plan_.hosts = {"h1", "h2", "h3"};
   plan_.waves = {1, 2};
