@@ -90,6 +90,25 @@ TEST_F(InventoryTest, QemusSeriesReachThePlannerForGuestsOfTheUsualBinary) {
   EXPECT_EQ(planned().qemu_series, planner::parse_qemu_series("7.2"));
 }
 
+// Guests that a run has shut down keep their room and their groups.
+TEST_F(InventoryTest, GuestsThatAreDownReachThePlannerWhereTheyWere) {
+  config_.groups.push_back({{.name = "db"}, {"vm", "down"}});
+  const std::string definition = "name = 'down'\ndriver = 'memory'\nmemory = '4G'\n";
+  const std::vector<patch::DownGuest> down = {{"down", "h2", definition},
+                                              {"vm", "h2", definition},        // runs by now
+                                              {"lost", "h7", definition},      // no such host
+                                              {"odd", "h2", "memory = 'x'"}};  // nobody can tell
+  const auto cluster = make_cluster(hosts_, config_, down);
+  ASSERT_EQ(cluster.guests.size(), 2U);
+  const planner::Guest& guest = cluster.guests[0];
+  EXPECT_EQ(guest.name, "down");
+  EXPECT_EQ(cluster.hosts[guest.host].name, "h2");
+  EXPECT_EQ(guest.memory_bytes, 4 * kGib);
+  EXPECT_EQ(guest.groups, std::vector<planner::GroupId>{0});
+  EXPECT_EQ(cluster.guests[1].name, "vm");
+  EXPECT_EQ(cluster.hosts[cluster.guests[1].host].name, "h1");
+}
+
 TEST_F(InventoryTest, AHostIsCheckedWithThoseThatItKnowsAndThatAnswer) {
   for (int i = 3; i <= 12; ++i) hosts_["h" + std::to_string(i)].reachable = true;
   auto& info = hosts_["h2"].info;
