@@ -19,6 +19,7 @@ using patch::Outcome;
 
 constexpr std::chrono::milliseconds kRetry{500};
 constexpr std::chrono::seconds kPathPause{2};
+constexpr int kBusyTries = 20;
 
 bool runs(const std::optional<std::string>& state) {
   return state && (*state == "running" || *state == "paused");
@@ -212,13 +213,20 @@ Outcome Executor::migrate(const Task& task, const std::stop_token& stop) {
   }
   bool progress = false;
   auto summary = follow(intent, /*begin=*/true, stop, &progress);
-  if (!summary && summary.error().kind == ErrorKind::kBusy)
-    summary = follow(intent, /*begin=*/false, stop, &progress);
+  // Busy with a move that was begun before, or with the end of that by which it came.
+  for (int tries = 1; !summary && summary.error().kind == ErrorKind::kBusy; ++tries) {
+    auto watched = follow(intent, /*begin=*/false, stop, &progress);
+    const bool moves = watched || watched.error().kind != ErrorKind::kNotFound;
+    if (moves) summary = std::move(watched);
+    if (moves || tries == kBusyTries || stop.stop_requested()) break;
+    std::this_thread::sleep_for(kRetry);
+    summary = follow(intent, /*begin=*/true, stop, &progress);
+  }
   if (!summary) {
     // A source that does not have it may have given it away before.
     const auto kind = summary.error().kind;
     if (kind == ErrorKind::kUnknownOutcome || kind == ErrorKind::kUnreachable ||
-        kind == ErrorKind::kNotFound)
+        kind == ErrorKind::kNotFound || kind == ErrorKind::kBusy)
       return settle(task, summary.error().message, stop);
     return failed(task, summary.error());
   }

@@ -219,6 +219,26 @@ TEST_F(ExecutorTest, LossIsOfTheFramesThatWereSentWhateverTheirSize) {
   EXPECT_DOUBLE_EQ(move().lost_share, 0.005);
 }
 
+// Its agent may not have let go yet of the move by which it came.
+TEST_F(ExecutorTest, AGuestThatHasJustArrivedIsMovedOn) {
+  const auto h1 = agent("h1");
+  const auto h2 = agent("h2");
+  h1->add_guest("g1");
+  int asked = 0;
+  h1->script = [&](FakeAgent& source, const v1::MigrateRequest& request, auto& writer) {
+    ++asked;
+    if (asked == 1) return grpc::Status(grpc::StatusCode::ABORTED, "guest g1 is being moved");
+    if (asked == 2) return grpc::Status(grpc::StatusCode::NOT_FOUND, "guest g1 is not moving");
+    source.remove_guest("g1");
+    h2->add_guest("g1");
+    source.send_summary(writer, request, "completed");
+    return grpc::Status(grpc::Status::OK);
+  };
+  const Outcome end = move();
+  EXPECT_TRUE(end.ok) << end.detail;
+  EXPECT_EQ(asked, 3);
+}
+
 TEST_F(ExecutorTest, WhatTheDestinationRunsHasArrived) {
   const auto h1 = agent("h1");
   const auto h2 = agent("h2");
