@@ -20,9 +20,12 @@ inline constexpr const char* kBoot = "boot-1";
 // What another thread brings about; false if it does not within ten seconds.
 template <typename Condition>
 [[nodiscard]] bool becomes_true(Condition condition) {
-  for (int attempt = 0; attempt < 500 && !condition(); ++attempt)
+  // Not asked again once it was true: it may be something that is done once.
+  for (int attempt = 0; attempt < 500; ++attempt) {
+    if (condition()) return true;
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  return condition();
+  }
+  return false;
 }
 
 class TemporaryDirectory {
