@@ -208,7 +208,8 @@ TEST_F(QemuRefusal, AdoptedGuestWithAnArgumentThatIsNotUtf8) {
        {}});
   ASSERT_TRUE(process);
   foreign_.emplace(std::move(*process));
-  for (int i = 0; i < 1000 && !std::filesystem::exists(socket); ++i) usleep(5000);
+  // The file is there a moment before QEMU listens.
+  for (int i = 0; i < 1000 && !QmpClient::may_be_listened_to(socket); ++i) usleep(5000);
   expect_refused(driver_->adopt(socket), ErrorKind::kUnsupported, "not UTF-8");
 }
 
@@ -222,7 +223,8 @@ TEST_F(QemuRefusal, AdoptionOfAGuestThatMayRunElsewhere) {
                                  {}});
   ASSERT_TRUE(process);
   foreign_.emplace(std::move(*process));
-  for (int i = 0; i < 1000 && !std::filesystem::exists(socket); ++i) usleep(5000);
+  // The file is there a moment before QEMU listens.
+  for (int i = 0; i < 1000 && !QmpClient::may_be_listened_to(socket); ++i) usleep(5000);
   expect_refused(driver_->adopt(socket), ErrorKind::kUnsupported, "prelaunch");
 }
 
