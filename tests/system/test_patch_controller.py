@@ -3,9 +3,11 @@ import contextlib
 import os
 import random
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,11 @@ def test_a_killed_controller_goes_on(lab, patching, request):
     guests = [guest for guest in begun if not guest.startswith("canary")]
     assert {guest: cluster.moves_begun()[guest] for guest in guests} == {guest: 2 * begun[guest] for guest in guests}, \
         "a guest was moved without need"
+
+
+def journal_id():
+    with contextlib.closing(sqlite3.connect(f"file:{CONTROLLER}/journal.db?mode=ro", uri=True)) as database:
+        return database.execute("SELECT value FROM kept WHERE name = 'id'").fetchone()[0]
 
 
 class SecondController:
@@ -143,6 +150,63 @@ def test_an_old_controller_that_wakes_up_is_refused(lab, patching, journal_is):
     assert cluster.moves_begun() == {"m1": 2, "m2": 2}, "a guest was moved without need"
 
 
+def by_hand(*arguments):
+    """One more process of the lab's controller."""
+    return subprocess.run(["ip", "netns", "exec", "sluice-controller", ROOT / "build/control/controller/sluice-controller",
+                           "--config", CONTROLLER / "controller.toml", *arguments], capture_output=True, text=True, check=False,
+                          timeout=60, stdin=subprocess.DEVNULL)
+
+
+def test_a_second_one_of_the_same_name_is_refused_and_the_first_goes_on(lab, patching):
+    cluster = patching(2)
+    pid = cluster.controller_pid()
+    for arguments in (), ("--adopt-agents",):
+        second = by_hand(*arguments)
+        assert second.returncode == 1, second.stdout
+        assert second.stderr.count("\n") == 1, second.stderr
+        assert f"(pid {pid})" in second.stderr
+    assert lab.sluice("drain", "h1").returncode == 0
+    assert cluster.controller_pid() == pid and Path(f"/proc/{pid}/exe").exists()
+
+
+def test_a_new_journal_leads_once_an_operator_gives_it_the_hosts(lab, patching):
+    cluster = patching(2)
+    cluster.memory_guest("m1", "h1", memory="32M")
+    lost = journal_id()
+    # So often that its epoch is higher than any of a new one.
+    for _ in range(3):
+        cluster.kill_controller()
+        cluster.start_controller()
+    cluster.kill_controller()
+    for file in CONTROLLER.glob("journal.db*"):
+        file.unlink()
+    refused = by_hand()
+    assert refused.returncode == 1
+    line = refused.stderr.strip().splitlines()[-1]
+    assert lost in line and "--adopt-agents" in line, refused.stderr
+    adopted = by_hand("--adopt-agents")
+    assert adopted.returncode == 0, adopted.stderr
+    assert f"h1 obeyed {lost}" in adopted.stdout and f"h2 obeyed {lost}" in adopted.stdout
+    cluster.start_controller()
+    assert lab.sluice("drain", "h1").returncode == 0
+    assert cluster.places() == {"m1": "h2"}
+
+
+def test_a_controller_that_stood_still_fails_no_host(lab, patching):
+    cluster = patching(2)
+    homes = cluster.one_guest_a_host()
+    run = cluster.start(cluster.plan(["h1"], soak_s=20))
+    cluster.wait_for_state("h1", "soak")
+    pid = cluster.controller_pid()
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(35)  # longer than any agent may be silent
+    os.kill(pid, signal.SIGCONT)
+    result = lab.sluice("patch", "status", run, "--watch", timeout=120)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "stood still" in (CONTROLLER / "controller.log").read_text()
+    assert cluster.places() == homes
+
+
 def test_no_room_for_the_journal(lab, patching):
     cluster = patching(2)
     cluster.memory_guest("m0", "h1")
@@ -150,7 +214,13 @@ def test_no_room_for_the_journal(lab, patching):
     small.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "full", small], check=True)
     try:
-        cluster.configure(lambda text: re.sub(r'journal = ".*"', f'journal = "{small}/journal.db"', text))
+        cluster.kill_controller()
+        for name in "journal.db", "journal.db-wal":
+            if (CONTROLLER / name).exists():
+                shutil.copy(CONTROLLER / name, small)
+        config = CONTROLLER / "controller.toml"
+        config.write_text(re.sub(r'journal = ".*"', f'journal = "{small}/journal.db"', config.read_text()))
+        cluster.start_controller()
         with open(small / "filler", "wb", buffering=0) as filler:
             try:
                 while True:
