@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "control/controller/lease_keeper.h"
-#include "control/patch/run.h"
+#include "control/patch/driver.h"
 
 namespace sluice::controller {
 namespace {
@@ -15,14 +15,8 @@ Expected<void> refuse_runs_that_go_on(store::Journal& journal) {
   const auto runs = journal.runs();
   if (!runs) return tl::unexpected<Error>(runs.error());
   for (const auto& id : *runs) {
-    const auto entries = journal.read(id);
-    if (!entries) return tl::unexpected<Error>(entries.error());
     patch::Run run(id);
-    for (const auto& entry : *entries) {
-      const auto record = patch::decode(entry.body);
-      if (!record) return tl::unexpected<Error>(record.error());
-      if (auto applied = run.apply(*record); !applied) return applied;
-    }
+    if (auto replayed = patch::replay(journal, run); !replayed) return replayed;
     if (patch::is_final(run.state())) continue;
     return fail(ErrorKind::kInvalid,
                 fmt::format("run {} ({}) of this journal has not ended: if the journal is the one "

@@ -17,17 +17,22 @@ Expected<Driver> Driver::create(store::Journal& journal, std::uint64_t epoch, co
   return driver;
 }
 
-Expected<Driver> Driver::resume(store::Journal& journal, std::uint64_t epoch, const std::string& id,
-                                Actions& actions) {
-  Driver driver(journal, epoch, id, actions);
-  const auto entries = journal.read(id);
+Expected<void> replay(store::Journal& journal, Run& run) {
+  const auto entries = journal.read(run.id());
   if (!entries) return tl::unexpected<Error>(entries.error());
   for (const auto& entry : *entries) {
     const auto record = decode(entry.body);
     if (!record) return tl::unexpected<Error>(record.error());
-    if (auto applied = driver.run_->apply(*record); !applied)
-      return tl::unexpected<Error>(applied.error());
+    if (auto applied = run.apply(*record); !applied) return applied;
   }
+  return {};
+}
+
+Expected<Driver> Driver::resume(store::Journal& journal, std::uint64_t epoch, const std::string& id,
+                                Actions& actions) {
+  Driver driver(journal, epoch, id, actions);
+  if (auto replayed = replay(journal, *driver.run_); !replayed)
+    return tl::unexpected<Error>(replayed.error());
   // What was under way for a plan that cannot be read is left to itself.
   if (!driver.run().unreadable().empty()) return driver;
   for (const Intent* intent : driver.run_->open_intents())

@@ -27,6 +27,9 @@ class Actions {
   virtual void begin(const Run& run, const Intent& intent, bool again) = 0;
 };
 
+// Applies to a run that is new what the journal has of it.
+[[nodiscard]] Expected<void> replay(store::Journal& journal, Run& run);
+
 class Driver {
  public:
   // A new run in state DRAFT, which step() starts. `epoch` is the controller's lease.
