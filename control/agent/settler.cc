@@ -50,10 +50,14 @@ Expected<void> Settler::forget(const std::string& guest) {
   return {};
 }
 
-bool Settler::is_forgotten(const std::string& guest) const {
+bool Settler::is_forgotten(const std::string& guest) {
   const std::lock_guard lock(mutex_);
-  return std::any_of(forgotten_.begin(), forgotten_.end(),
-                     [&](const auto& unsettled) { return unsettled.record.guest == guest; });
+  return find_forgotten(guest) != forgotten_.end();
+}
+
+std::list<MigrationSource::Unsettled>::iterator Settler::find_forgotten(const std::string& guest) {
+  return std::find_if(forgotten_.begin(), forgotten_.end(),
+                      [&](const auto& unsettled) { return unsettled.record.guest == guest; });
 }
 
 Expected<void> Settler::obey(const std::string& guest, Order order, bool destination_is_gone) {
@@ -62,9 +66,7 @@ Expected<void> Settler::obey(const std::string& guest, Order order, bool destina
     if (auto forgotten = forget(guest); !forgotten) return forgotten;
   }
   const std::lock_guard lock(mutex_);
-  const auto found = std::find_if(forgotten_.begin(), forgotten_.end(), [&](const auto& unsettled) {
-    return unsettled.record.guest == guest;
-  });
+  const auto found = find_forgotten(guest);
   if (found == forgotten_.end())
     return fail(ErrorKind::kNotFound, fmt::format("guest {} does not wait for an operator", guest));
   spdlog::warn("guest {}: an operator says that it is to {}", guest,

@@ -35,7 +35,10 @@ class Settler {
   [[nodiscard]] bool settle(MigrationSource::Unsettled& unsettled);
   // Where its destination is now, by this agent's configuration.
   [[nodiscard]] HandoverRecord located(HandoverRecord record) const;
-  [[nodiscard]] bool is_forgotten(const std::string& guest) const;
+  [[nodiscard]] bool is_forgotten(const std::string& guest);
+  // Under mutex_.
+  [[nodiscard]] std::list<MigrationSource::Unsettled>::iterator find_forgotten(
+      const std::string& guest);
   // From then on the guest waits for an operator.
   [[nodiscard]] Expected<void> forget(const std::string& guest);
   // Once for each reason.
@@ -45,7 +48,7 @@ class Settler {
   [[nodiscard]] Expected<void> end(MigrationSource::Unsettled& unsettled);
 
   AgentContext& agent_;
-  mutable std::mutex mutex_;
+  std::mutex mutex_;
   std::list<MigrationSource::Unsettled> forgotten_;
   Retries<MigrationSource::Unsettled> open_;  // last: its thread uses all of the above
 };
