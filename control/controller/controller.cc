@@ -20,9 +20,6 @@ using patch::RunEvent;
 
 constexpr std::int64_t kLookAroundMs = 2'000;
 constexpr std::chrono::milliseconds kTick{200};
-// For so long a controller that begins waits for the first word of a host that does not answer: one
-// of which nothing is known looks as if it had no guests.
-constexpr std::int64_t kFirstWordMs = 30'000;
 // The run's id under which operators' own marks are journaled.
 constexpr const char* kClusterJournal = "";
 constexpr const char* kOperator = "operator";
@@ -198,9 +195,7 @@ void Controller::step_runs() {
   const auto active = [](const auto& driver) { return !patch::is_final(driver->run().state()); };
   if (std::none_of(drivers_.begin(), drivers_.end(), active)) return;
   const Hosts hosts = inventory_.hosts();
-  const bool all_heard = std::none_of(
-      hosts.begin(), hosts.end(), [](const auto& host) { return host.second.info.name().empty(); });
-  if (!all_heard && now_ms() < watching_since_ms_ + kFirstWordMs) return;
+  if (!may_decide_on(hosts, std::chrono::milliseconds(now_ms() - watching_since_ms_))) return;
   const patch::PlannedMover planned_mover = mover(hosts);
   for (const auto& driver : drivers_) {
     if (!active(driver)) continue;

@@ -114,6 +114,12 @@ Hosts Inventory::hosts() const {
   return hosts;
 }
 
+bool may_decide_on(const Hosts& hosts, std::chrono::milliseconds since) {
+  return since >= kFirstWordMax || std::none_of(hosts.begin(), hosts.end(), [](const auto& host) {
+           return host.second.info.name().empty();
+         });
+}
+
 std::map<std::string, v1::GuestInfo> place_guests(const Hosts& hosts) {
   std::map<std::string, v1::GuestInfo> placed;
   const auto place = [&](bool reachable, bool silent) {

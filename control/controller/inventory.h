@@ -77,6 +77,11 @@ class Inventory {
   std::vector<std::jthread> pollers_;
 };
 
+// For so long a controller that began `since` ago waits for the first word of a host that does not
+// answer: one of which nothing is known looks as if it had no guests.
+inline constexpr std::chrono::seconds kFirstWordMax{30};
+[[nodiscard]] bool may_decide_on(const Hosts& hosts, std::chrono::milliseconds since);
+
 // Where each guest is: on the host where it runs, or is last known to have run. Twins that wait for
 // their state and copies that were handed over do not count.
 [[nodiscard]] std::map<std::string, v1::GuestInfo> place_guests(const Hosts& hosts);

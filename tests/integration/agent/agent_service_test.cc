@@ -1,5 +1,6 @@
-// What an agent refuses once it is about to reboot, and for how long.
+// Whom an agent obeys, and what it refuses once it is about to reboot.
 #include <filesystem>
+#include <fmt/format.h>
 #include <fstream>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "control/agent/service.h"
+#include "control/client/agent_client.h"
 #include "tests/integration/agent/fake_host.h"
 
 namespace sluice::agent::test {
@@ -78,6 +80,30 @@ TEST_F(AgentServiceTest, AHostThatIsAboutToRebootTakesNoGuestsAndRunsNoHooks) {
   EXPECT_EQ(run_hook("r1-2").error_message(), "here is about to reboot; hook patch was not run");
   // Whoever has not heard that it has begun asks again.
   EXPECT_TRUE(reboot().ok());
+}
+
+// Else anybody who may stop a guest could fence off the controller that leads, for ever.
+TEST_F(AgentServiceTest, AnEpochCountsFromAControllersCertificateAlone) {
+  auto& pki = SharedDataPlane::get().pki;
+  const std::string address = "unix:" + directory_.path() + "/agent.sock";
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort(address, pki.credentials("h1")->for_server([](const std::string&) {}));
+  builder.RegisterService(&service_);
+  const auto server = builder.BuildAndStart();
+  ASSERT_TRUE(server);
+  const auto refusal = [&](security::Role role, std::uint64_t epoch) {
+    const auto credentials = pki.credentials(fmt::format("c{}", static_cast<int>(role)), role);
+    client::AgentClient client({"h1", address}, *credentials, model::ControllerIdentity{"", epoch});
+    return client.stop_guest("nobody").error();
+  };
+  const Error error = refusal(security::Role::kOperator, 9);
+  EXPECT_EQ(error.kind, ErrorKind::kPermission);
+  EXPECT_NE(error.message.find("only a controller's certificate"), std::string::npos)
+      << error.message;
+  EXPECT_EQ(refusal(security::Role::kController, 3).kind, ErrorKind::kNotFound)
+      << "nobody has fenced it off";
+  EXPECT_NE(refusal(security::Role::kController, 2).message.find("epoch 3 has taken over"),
+            std::string::npos);
 }
 
 TEST_F(AgentServiceTest, AHostWithGuestsIsNotRebootedAndTakesMore) {

@@ -295,6 +295,46 @@ TEST_F(ControllerStartTest, PlansThatCannotBeReadKeepNobodyFromLeading) {
   (*controller)->resign();
 }
 
+// A run whose h1 is in quarantine and that waits with h2 for an operator.
+TEST_F(ControllerStartTest, AMendedHostIsGivenBackWhileItsRunIsPaused) {
+  cli::FakeAgent h1("h1", directory_, *pki_.credentials("h1"));
+  cli::FakeAgent h2("h2", directory_, *pki_.credentials("h2"));
+  config_.hosts = {{"h1", h1.address()}, {"h2", h2.address()}};
+  using patch::HostEvent, patch::HostStep, patch::MarkStep, patch::RunEvent, patch::RunStep;
+  std::vector<patch::Record> records = {
+      {1, patch::Created{"name = 'a'\nhosts = ['h1', 'h2']\nhooks.patch = 'p'\n"}},
+      {1, RunStep{RunEvent::kAdmit, ""}},
+      {1, RunStep{RunEvent::kStart, ""}},
+      {1, HostStep{"h1", HostEvent::kBegin, ""}},
+      {1, patch::Baseline{"h1", "boot", "", "", {}}},
+      {1, MarkStep{"h1", patch::Mark::kCordon}}};
+  for (const auto event : {HostEvent::kReady, HostEvent::kDrainStarted, HostEvent::kDrained,
+                           HostEvent::kPatchStarted, HostEvent::kFailure, HostEvent::kFailure})
+    records.push_back({1, HostStep{"h1", event, "it broke"}});
+  records.push_back({1, MarkStep{"h1", patch::Mark::kQuarantine}});
+  records.push_back({1, MarkStep{"h1", patch::Mark::kUncordon}});
+  records.push_back({1, RunStep{RunEvent::kPause, "1 hosts failed"}});
+  write("r1", records);
+  auto controller = start(*journal_);
+  ASSERT_TRUE(controller) << controller.error().message;
+  while (h1.told() != "in quarantine") std::this_thread::yield();
+  EXPECT_EQ((*controller)->uncordon("h2", "anna").error().kind, ErrorKind::kBusy);
+  EXPECT_EQ((*controller)->cordon("h1", "anna").error().kind, ErrorKind::kBusy);
+  ASSERT_TRUE((*controller)->uncordon("h1", "CN=anna"));
+  EXPECT_FALSE((*controller)->cluster().hosts(0).quarantined());
+  while (!h1.told().empty()) std::this_thread::yield();
+  EXPECT_EQ((*controller)->status("r1")->hosts(0).state(), "quarantined");
+  (*controller)->resign();
+  controller->reset();
+  // The next one knows it from the journal, with whose word it was.
+  controller = start(*journal_);
+  ASSERT_TRUE(controller) << controller.error().message;
+  EXPECT_FALSE((*controller)->cluster().hosts(0).quarantined());
+  EXPECT_EQ(h1.told(), "");
+  EXPECT_NE((*controller)->report("r1")->json().find("\"by\":\"CN=anna\""), std::string::npos);
+  (*controller)->resign();
+}
+
 TEST_F(ControllerStartTest, JournalsAreToldApartAndKeepWhatTheyAreFirstTold) {
   const std::string id = journal_->identity()->id;
   EXPECT_EQ(id.size(), 16U);

@@ -109,6 +109,18 @@ TEST_F(InventoryTest, GuestsThatAreDownReachThePlannerWhereTheyWere) {
   EXPECT_EQ(cluster.hosts[cluster.guests[1].host].name, "h1");
 }
 
+TEST_F(InventoryTest, NothingIsDecidedBeforeEveryHostWasHeardOrHadItsTime) {
+  using std::chrono::milliseconds;
+  hosts_["h1"].info.set_name("h1");
+  hosts_["h2"].reachable = false;
+  EXPECT_FALSE(may_decide_on(hosts_, milliseconds(0)));
+  EXPECT_FALSE(may_decide_on(hosts_, milliseconds(29'999)));
+  EXPECT_TRUE(may_decide_on(hosts_, milliseconds(30'000)));
+  // Who was heard once is known, though it is silent now.
+  hosts_["h2"].info.set_name("h2");
+  EXPECT_TRUE(may_decide_on(hosts_, milliseconds(0)));
+}
+
 TEST_F(InventoryTest, AHostIsCheckedWithThoseThatItKnowsAndThatAnswer) {
   for (int i = 3; i <= 12; ++i) hosts_["h" + std::to_string(i)].reachable = true;
   auto& info = hosts_["h2"].info;
