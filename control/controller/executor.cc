@@ -319,25 +319,21 @@ Outcome Executor::run_hook(const Task& task, const std::stop_token& stop) {
 }
 
 // Whether it came back is seen by its boot id, not here. A question that was lost is asked again: a
-// host that has another boot id is not rebooted.
+// host that has another boot id is not rebooted. So is one that is busy: a guest that has left may
+// not have been let go yet.
 Outcome Executor::reboot(const Task& task, const std::stop_token& stop) {
   const auto host = agent(task.intent.host);
   if (!host) return failed(task, host.error());
-  const auto until = inventory_.clock().now() + silence_max_;
-  while (true) {
+  const auto ask = [&]() -> Expected<std::string> {
     const auto result = (*host)->reboot(task.intent.boot_id);
-    if (result) return {task.intent.id, true, result->begun() ? "" : "it had rebooted already"};
-    const bool silent = result.error().kind == ErrorKind::kUnreachable;
-    // A guest that has left may not have been let go yet.
-    const bool may_change = silent || result.error().kind == ErrorKind::kBusy;
-    if (!may_change) return failed(task, result.error());
-    if (stop.stop_requested() || inventory_.clock().now() > until) {
-      if (!silent) return failed(task, result.error());
-      return {task.intent.id, true, "its agent does not answer: it may be rebooting"};
-    }
-    note(task, result.error().message);
-    std::this_thread::sleep_for(kRetry);
-  }
+    if (!result) return tl::unexpected<Error>(result.error());
+    return result->begun() ? "" : "it had rebooted already";
+  };
+  const auto asked = insist(task, ask, stop);
+  if (asked) return {task.intent.id, true, *asked};
+  if (asked.error().kind == ErrorKind::kUnreachable)
+    return {task.intent.id, true, "its agent does not answer: it may be rebooting"};
+  return failed(task, asked.error());
 }
 
 // A host that has just come back may need a moment until its port carries frames.
@@ -395,23 +391,39 @@ Outcome Executor::check_paths(const Task& task, const std::stop_token& stop) {
   return {task.intent.id, true, detail};
 }
 
-Outcome Executor::insist(const Task& task, const std::string& host,
-                         const std::function<Expected<void>()>& ask,
-                         bool (*is_so)(const GuestState& state), const std::stop_token& stop) {
+Expected<std::string> Executor::insist(const Task& task,
+                                       const std::function<Expected<std::string>()>& ask,
+                                       const std::stop_token& stop) {
   const auto until = inventory_.clock().now() + silence_max_;
   while (true) {
-    const auto done = ask();
-    inventory_.refresh({host});
-    if (done) return {task.intent.id, true, ""};
-    if (is_so(state_at(host, task.intent.guest)))
-      return {task.intent.id, true, "it was so already"};
-    const auto kind = done.error().kind;
+    auto answer = ask();
+    if (answer) return answer;
+    const auto kind = answer.error().kind;
     const bool may_change = kind == ErrorKind::kBusy || kind == ErrorKind::kUnreachable;
-    if (!may_change || stop.stop_requested() || inventory_.clock().now() > until)
-      return failed(task, done.error());
-    note(task, done.error().message);
+    if (!may_change || stop.stop_requested() || inventory_.clock().now() > until) return answer;
+    note(task, answer.error().message);
     std::this_thread::sleep_for(kRetry);
   }
+}
+
+Outcome Executor::bring_about(
+    const Task& task, const std::string& host,
+    const std::function<Expected<v1::GuestInfo>(client::AgentClient& agent)>& ask,
+    bool (*is_so)(const GuestState& state), const std::stop_token& stop) {
+  const auto asked = agent(host);
+  if (!asked) return failed(task, asked.error());
+  const auto done = insist(
+      task,
+      [&]() -> Expected<std::string> {
+        const auto answer = ask(**asked);
+        inventory_.refresh({host});
+        if (answer) return "";
+        if (is_so(state_at(host, task.intent.guest))) return "it was so already";
+        return tl::unexpected<Error>(answer.error());
+      },
+      stop);
+  if (!done) return failed(task, done.error());
+  return {task.intent.id, true, *done};
 }
 
 Outcome Executor::start_guest(const Task& task, const std::stop_token& stop) {
@@ -419,14 +431,10 @@ Outcome Executor::start_guest(const Task& task, const std::stop_token& stop) {
   const auto definition = rename(task.definition, intent.guest);
   if (!definition) return failed(task, definition.error());
   const std::string& host = intent.to.empty() ? intent.host : intent.to;
-  const auto start = [&]() -> Expected<void> {
-    const auto asked = agent(host);
-    if (!asked) return tl::unexpected<Error>(asked.error());
-    const auto started = (*asked)->start_guest(*definition, "guest " + intent.guest);
-    if (!started) return tl::unexpected<Error>(started.error());
-    return {};
+  const auto start = [&](client::AgentClient& agent) {
+    return agent.start_guest(*definition, "guest " + intent.guest);
   };
-  return insist(task, host, start, runs, stop);
+  return bring_about(task, host, start, runs, stop);
 }
 
 Outcome Executor::stop_guest(const Task& task, const std::stop_token& stop) {
@@ -453,14 +461,8 @@ Outcome Executor::stop_guest(const Task& task, const std::stop_token& stop) {
   // Somebody started or moved it while nobody was looking: that is theirs to stop.
   if (host != intent.host && !task.of_canary)
     return {intent.id, false, fmt::format("{} is on {} by now", intent.guest, host)};
-  const auto end = [&]() -> Expected<void> {
-    const auto asked = agent(host);
-    if (!asked) return tl::unexpected<Error>(asked.error());
-    const auto stopped = (*asked)->stop_guest(intent.guest);
-    if (!stopped) return tl::unexpected<Error>(stopped.error());
-    return {};
-  };
-  return insist(task, host, end, is_absent, stop);
+  const auto end = [&](client::AgentClient& agent) { return agent.stop_guest(intent.guest); };
+  return bring_about(task, host, end, is_absent, stop);
 }
 
 }  // namespace sluice::controller

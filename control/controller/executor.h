@@ -79,13 +79,16 @@ class Executor final : public patch::Actions {
                                                       const std::string& to,
                                                       const std::stop_token& stop);
   using GuestState = std::optional<std::string>;  // see state_at()
-  // Asks `host` to do something to the guest until it has, or the guest is so already, or it
-  // refuses. Its agent may still be busy with it, at an earlier controller's word, and an answer
-  // may have been lost.
-  [[nodiscard]] patch::Outcome insist(const Task& task, const std::string& host,
-                                      const std::function<Expected<void>()>& ask,
-                                      bool (*is_so)(const GuestState& state),
-                                      const std::stop_token& stop);
+  // Asks an agent until it has done what it is asked for, or refuses, or was busy or silent for
+  // silence_max_. It may be busy at an earlier controller's word, and an answer may have been lost.
+  [[nodiscard]] Expected<std::string> insist(const Task& task,
+                                             const std::function<Expected<std::string>()>& ask,
+                                             const std::stop_token& stop);
+  // As insist(), of something that `host` does to the guest, unless that is so already.
+  [[nodiscard]] patch::Outcome bring_about(
+      const Task& task, const std::string& host,
+      const std::function<Expected<v1::GuestInfo>(client::AgentClient& agent)>& ask,
+      bool (*is_so)(const GuestState& state), const std::stop_token& stop);
   [[nodiscard]] patch::Outcome start_guest(const Task& task, const std::stop_token& stop);
   [[nodiscard]] patch::Outcome stop_guest(const Task& task, const std::stop_token& stop);
   // kNotFound, with the remedy, for a host that the configuration does not name (any more).

@@ -279,8 +279,18 @@ class Run {
                                       const std::string& undone_by) const;
   [[nodiscard]] bool has_open(const std::string& host) const;
   // Before the next attempt, of what has failed; 0: it is over.
-  [[nodiscard]] TimeMs pause_left_ms(const Facts& facts, const Task& before) const;
-  [[nodiscard]] bool must_wait(const Facts& facts, const Task& before) const;
+  [[nodiscard]] static TimeMs pause_left_ms(const Facts& facts, const Task& before);
+  // What follows of something that is tried until it goes well.
+  struct Attempt {
+    enum class Next : std::uint8_t { kBegin = 1, kWait, kGiveUp };
+    Next next = Next::kBegin;
+    std::uint32_t number = 1;
+  };
+  // After `before`, the last attempt (none: nothing was tried): it may be under way still, or the
+  // pause after it.
+  [[nodiscard]] static Attempt next_attempt(const Facts& facts, const Task& before,
+                                            std::uint32_t attempts_max);
+  [[nodiscard]] static bool is_given_up(const Task& last, std::uint32_t attempts_max);
   [[nodiscard]] bool is_canary(const std::string& guest) const;
   // Why nobody may take it for empty: a guest is, or may be, here of which nobody knows where it
   // runs. Empty: there is none.
@@ -315,12 +325,26 @@ class Run {
   void open_filling(const Decision& decision, MoveQuery& query) const;
   [[nodiscard]] Filling taken_in(const Decision& decision, const std::string& name) const;
   Filling brought_home(Decision& decision, const std::string& name) const;
+
+  // ---- what must not be worse than before; see run_regression.cc ----
   // That went well and were measured.
   [[nodiscard]] std::vector<Task> moves_away(const std::string& host) const;
   [[nodiscard]] std::vector<Task> moves_to_patched(const std::string& host) const;
   // Goodput of the moves to the patched host against that of the moves away from it before, median;
   // nothing without both.
   [[nodiscard]] std::optional<double> goodput_ratio(const std::string& host) const;
+  // What is worse of the host's migrations since its patch, in one line; empty: nothing.
+  [[nodiscard]] std::string regression(const std::string& host) const;
+  [[nodiscard]] std::string downtime_regression(const std::vector<Task>& before,
+                                                const std::vector<Task>& after) const;
+  [[nodiscard]] std::string steal_regression(const Decision& decision,
+                                             const std::string& name) const;
+  // True when they are good; else waits, or fails the host.
+  bool paths_good(Decision& decision, const std::string& name, const char* purpose) const;
+  // They were checked before the patch, to whatever end.
+  bool paths_known(Decision& decision, const std::string& name) const;
+  // A guest whose home this is and whom its CPU is not good for any more; empty: none.
+  [[nodiscard]] std::string shut_out_of(const Decision& decision, const std::string& name) const;
 
   // ---- canary; see run_canary.cc ----
   void canary(Decision& decision, const std::string& name) const;
@@ -391,17 +415,6 @@ class Run {
   [[nodiscard]] TimeMs reboot_timeout_ms() const { return TimeMs{plan_.reboot_timeout_s} * 1000; }
   // When the present step of its refill was full, so far.
   [[nodiscard]] TimeMs last_arrival_ms(const std::string& name) const;
-  // What is worse of the host's migrations since its patch, in one line; empty: nothing. See
-  // run_regression.cc.
-  [[nodiscard]] std::string regression(const std::string& host) const;
-  [[nodiscard]] std::string steal_regression(const Decision& decision,
-                                             const std::string& name) const;
-  // True when they are good; else waits, or fails the host.
-  bool paths_good(Decision& decision, const std::string& name, const char* purpose) const;
-  // They were checked before the patch, to whatever end.
-  bool paths_known(Decision& decision, const std::string& name) const;
-  [[nodiscard]] std::string downtime_regression(const std::vector<Task>& before,
-                                                const std::vector<Task>& after) const;
   // Why the QEMU that it has now is not what the plan expects, or would trap its guests; empty: it
   // is. See run_qemu.cc.
   [[nodiscard]] std::string unexpected_qemu(const Decision& decision,
@@ -409,8 +422,6 @@ class Run {
   // No other host could take its canary, since none has so new a QEMU yet.
   [[nodiscard]] bool is_first_with_its_qemu(const Decision& decision,
                                             const std::string& name) const;
-  // A guest whose home this is and whom its CPU is not good for any more; empty: none.
-  [[nodiscard]] std::string shut_out_of(const Decision& decision, const std::string& name) const;
   void healthy_or_fail(Decision& decision, const std::string& name) const;
   bool hook_done(Decision& decision, const std::string& name, const std::optional<Hook>& hook,
                  const char* purpose) const;

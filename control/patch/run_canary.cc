@@ -8,7 +8,7 @@
 namespace sluice::patch {
 namespace {
 
-// Over four minutes; see must_wait().
+// Over four minutes; see next_attempt().
 constexpr std::uint32_t kStopsMax = 8;
 
 }  // namespace
@@ -82,16 +82,14 @@ bool Run::canary_is_over(const std::string& name) const {
 }
 
 bool Run::canary_is_given_up(const std::string& name) const {
-  const Task stop = latest(name, "canary-stop");
-  return stop.outcome != nullptr && !stop.outcome->ok && stop.intent->attempt >= kStopsMax;
+  return is_given_up(latest(name, "canary-stop"), kStopsMax);
 }
 
 // One step towards that.
 void Run::end_canary(Decision& decision, const std::string& name) const {
   const Task before = latest(name, "canary-stop");
-  if (canary_is_over(name) || (before.intent != nullptr && before.outcome == nullptr) ||
-      must_wait(decision.facts, before))
-    return;
+  const Attempt attempt = next_attempt(decision.facts, before, kStopsMax);
+  if (canary_is_over(name) || attempt.next != Attempt::Next::kBegin) return;
   const std::string guest = canary_name(name);
   const auto about = decision.facts.guests.find(guest);
   if (before.intent != nullptr && about != decision.facts.guests.end()) {
@@ -100,7 +98,7 @@ void Run::end_canary(Decision& decision, const std::string& name) const {
     if (!decision.reachable(at) && !decision.silent_for(at, reboot_timeout_ms())) return;
   }
   Intent intent{0, ActionKind::kStopGuest, "canary-stop", name, guest};
-  intent.attempt = before.intent == nullptr ? 1 : before.intent->attempt + 1;
+  intent.attempt = attempt.number;
   decision.intend(std::move(intent));
 }
 

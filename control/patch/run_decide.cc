@@ -262,8 +262,12 @@ MoveQuery Run::query_for(const Decision& decision) const {
   return query;
 }
 
+bool Run::is_given_up(const Task& last, std::uint32_t attempts_max) {
+  return last.outcome != nullptr && !last.outcome->ok && last.intent->attempt >= attempts_max;
+}
+
 // What has failed for a moment's reason is not tried again in that moment.
-TimeMs Run::pause_left_ms(const Facts& facts, const Task& before) const {
+TimeMs Run::pause_left_ms(const Facts& facts, const Task& before) {
   constexpr TimeMs kFirstMs = 5 * kSecondMs;
   constexpr TimeMs kLongestMs = 60 * kSecondMs;
   if (before.outcome == nullptr || before.outcome->ok) return 0;
@@ -274,8 +278,14 @@ TimeMs Run::pause_left_ms(const Facts& facts, const Task& before) const {
   return std::max<TimeMs>(std::min(pause_ms, kLongestMs) - facts.elapsed_ms(before.ended_ms), 0);
 }
 
-bool Run::must_wait(const Facts& facts, const Task& before) const {
-  return pause_left_ms(facts, before) > 0;
+Run::Attempt Run::next_attempt(const Facts& facts, const Task& before, std::uint32_t attempts_max) {
+  if (before.intent == nullptr) return {};
+  const std::uint32_t number = before.intent->attempt;
+  if (before.outcome == nullptr) return {Attempt::Next::kWait, number};
+  if (before.outcome->ok) return {};
+  if (is_given_up(before, attempts_max)) return {Attempt::Next::kGiveUp, number};
+  const bool waits = pause_left_ms(facts, before) > 0;
+  return {waits ? Attempt::Next::kWait : Attempt::Next::kBegin, number + 1};
 }
 
 void Run::decide_moves(Decision& decision) const {
@@ -310,10 +320,10 @@ void Run::decide_moves(Decision& decision) const {
     intent.from = move.from;
     intent.to = move.to;
     intent.live = decision.facts.guests.at(move.guest).policy != GuestPolicy::kQuick;
-    const Task before = latest(host, intent.purpose);
-    if (must_wait(decision.facts, before)) continue;
-    const bool failed_before = before.outcome != nullptr && !before.outcome->ok;
-    intent.attempt = failed_before ? before.intent->attempt + 1 : 1;
+    const Attempt attempt =
+        next_attempt(decision.facts, latest(host, intent.purpose), plan_.attempts);
+    if (attempt.next != Attempt::Next::kBegin) continue;
+    intent.attempt = attempt.number;
     intent.reason = move.reason;
     intent.expected_seconds = move.expected_seconds;
     decision.intend(std::move(intent));

@@ -22,13 +22,6 @@ inline bool is_silent_for_now(const HostFacts& host) {
   return !host.reachable && host.silent_ms <= kSilenceMsMax;
 }
 
-// The upper one of an even number. `values` holds one or more.
-inline double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
 // Of a host whose QEMU may not be known.
 inline std::string qemu_text(std::uint32_t series) {
   return series == 0 ? "not known" : planner::qemu_series_text(series);

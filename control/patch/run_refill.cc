@@ -161,9 +161,7 @@ Run::Filling Run::brought_home(Decision& decision, const std::string& name) cons
   for (std::size_t i = 0; i < wanted; ++i) {
     if (decision.facts.guests.at(guests[i]).host == name) continue;
     const Task moved = latest(name, "refill:" + guests[i]);
-    const bool given_up =
-        moved.outcome != nullptr && !moved.outcome->ok && moved.intent->attempt >= plan_.attempts;
-    if (given_up) {
+    if (is_given_up(moved, plan_.attempts)) {
       decision.fail(name, fmt::format("{} could not be moved home in {} attempts: {}", guests[i],
                                       plan_.attempts, moved.outcome->detail));
     }
@@ -236,69 +234,6 @@ void Run::soak(Decision& decision, const std::string& name) const {
   decision.step(name, HostEvent::kSoaked,
                 ratio ? fmt::format("goodput {:.2f} of that before", *ratio)
                       : std::string("no migration to compare"));
-}
-
-// ---- what the host was like before and after ----
-
-std::vector<Task> Run::moves_away(const std::string& host) const {
-  std::vector<Task> moves;
-  const std::string prefix = "drain:";
-  for (auto at = latest_.lower_bound({host, prefix});
-       at != latest_.end() && at->first.first == host && at->first.second.starts_with(prefix);
-       ++at) {
-    const Task move = task(at->second);
-    if (move.outcome != nullptr && move.outcome->ok && move.outcome->goodput_gbps > 0)
-      moves.push_back(move);
-  }
-  return moves;
-}
-
-std::vector<Task> Run::moves_to_patched(const std::string& host) const {
-  std::vector<Task> moves;
-  const Task patched = latest(host, "patch");
-  const auto arrivals = arrivals_.find(host);
-  if (patched.intent == nullptr || arrivals == arrivals_.end()) return moves;
-  for (const auto id : arrivals->second) {
-    const Task move = task(id);
-    if (id > patched.intent->id && !is_canary(move.intent->guest) && move.outcome != nullptr &&
-        move.outcome->ok && move.outcome->goodput_gbps > 0)
-      moves.push_back(move);
-  }
-  return moves;
-}
-
-// A guest that went away and came home is compared with itself. Another's move here with those away
-// from here, as far as the link that it comes from is as fast.
-std::optional<double> Run::goodput_ratio(const std::string& host) const {
-  const auto away = moves_away(host);
-  if (away.empty()) return std::nullopt;
-  std::map<std::string, double> own;
-  std::vector<double> all;
-  for (const Task& move : away) {
-    own[move.intent->guest] = move.outcome->goodput_gbps;
-    all.push_back(move.outcome->goodput_gbps);
-  }
-  const double before = median(all);
-  const auto link_of = [&](const std::string& name) {
-    const auto found = hosts_.find(name);
-    return found == hosts_.end() || !found->second.baseline
-               ? 0.0
-               : static_cast<double>(found->second.baseline->link_bits_per_second);
-  };
-  std::vector<double> ratios;
-  for (const Task& move : moves_to_patched(host)) {
-    const double goodput = move.outcome->goodput_gbps;
-    if (const auto itself = own.find(move.intent->guest); itself != own.end()) {
-      ratios.push_back(goodput / itself->second);
-      continue;
-    }
-    const double here = link_of(host);
-    const double there = link_of(move.intent->from);
-    const double scale = here > 0 && there > 0 ? std::min(1.0, there / here) : 1.0;
-    ratios.push_back(goodput / (before * scale));
-  }
-  if (ratios.empty()) return std::nullopt;
-  return median(ratios);
 }
 
 }  // namespace sluice::patch

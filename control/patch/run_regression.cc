@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <fmt/format.h>
 #include <map>
+#include <optional>
 #include <vector>
 
 #include "control/patch/run_decide.h"
@@ -12,6 +13,13 @@ namespace {
 constexpr const char* kPathsBefore = "paths-before";
 // Below so many frames a loss or two looks like a bad link.
 constexpr double kFramesMin = 10'000;
+
+// The upper one of an even number. `values` holds one or more.
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
 
 struct Loss {
   double frames = 0;
@@ -33,6 +41,67 @@ Loss loss_of(const std::vector<Task>& moves) {
 }
 
 }  // namespace
+
+std::vector<Task> Run::moves_away(const std::string& host) const {
+  std::vector<Task> moves;
+  const std::string prefix = "drain:";
+  for (auto at = latest_.lower_bound({host, prefix});
+       at != latest_.end() && at->first.first == host && at->first.second.starts_with(prefix);
+       ++at) {
+    const Task move = task(at->second);
+    if (move.outcome != nullptr && move.outcome->ok && move.outcome->goodput_gbps > 0)
+      moves.push_back(move);
+  }
+  return moves;
+}
+
+std::vector<Task> Run::moves_to_patched(const std::string& host) const {
+  std::vector<Task> moves;
+  const Task patched = latest(host, "patch");
+  const auto arrivals = arrivals_.find(host);
+  if (patched.intent == nullptr || arrivals == arrivals_.end()) return moves;
+  for (const auto id : arrivals->second) {
+    const Task move = task(id);
+    if (id > patched.intent->id && !is_canary(move.intent->guest) && move.outcome != nullptr &&
+        move.outcome->ok && move.outcome->goodput_gbps > 0)
+      moves.push_back(move);
+  }
+  return moves;
+}
+
+// A guest that went away and came home is compared with itself. Another's move here with those away
+// from here, as far as the link that it comes from is as fast.
+std::optional<double> Run::goodput_ratio(const std::string& host) const {
+  const auto away = moves_away(host);
+  if (away.empty()) return std::nullopt;
+  std::map<std::string, double> own;
+  std::vector<double> all;
+  for (const Task& move : away) {
+    own[move.intent->guest] = move.outcome->goodput_gbps;
+    all.push_back(move.outcome->goodput_gbps);
+  }
+  const double before = median(all);
+  const auto link_of = [&](const std::string& name) {
+    const auto found = hosts_.find(name);
+    return found == hosts_.end() || !found->second.baseline
+               ? 0.0
+               : static_cast<double>(found->second.baseline->link_bits_per_second);
+  };
+  std::vector<double> ratios;
+  for (const Task& move : moves_to_patched(host)) {
+    const double goodput = move.outcome->goodput_gbps;
+    if (const auto itself = own.find(move.intent->guest); itself != own.end()) {
+      ratios.push_back(goodput / itself->second);
+      continue;
+    }
+    const double here = link_of(host);
+    const double there = link_of(move.intent->from);
+    const double scale = here > 0 && there > 0 ? std::min(1.0, there / here) : 1.0;
+    ratios.push_back(goodput / (before * scale));
+  }
+  if (ratios.empty()) return std::nullopt;
+  return median(ratios);
+}
 
 std::string Run::regression(const std::string& host) const {
   const auto ratio = goodput_ratio(host);

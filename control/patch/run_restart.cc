@@ -27,19 +27,14 @@ bool Run::started_again(Decision& decision, const std::string& name, std::string
     if (decision.facts.guests.count(guest) != 0) continue;
     const TaskState started = state_since(name, start, "shutdown:" + guest);
     if (started == TaskState::kOpen) return false;
+    const Task before = started == TaskState::kNone ? Task{} : latest(name, start);
+    const Attempt attempt = next_attempt(decision.facts, before, plan_.attempts);
+    if (attempt.next == Attempt::Next::kGiveUp)
+      failure = fmt::format("{} could not be started again: {}", guest, before.outcome->detail);
+    waits = waits || attempt.next == Attempt::Next::kWait;
+    if (attempt.next != Attempt::Next::kBegin) continue;
     Intent intent{0, ActionKind::kStartGuest, start, name, guest};
-    if (started == TaskState::kFailed) {
-      const Task before = latest(name, start);
-      if (before.intent->attempt >= plan_.attempts) {
-        failure = fmt::format("{} could not be started again: {}", guest, before.outcome->detail);
-        continue;
-      }
-      if (must_wait(decision.facts, before)) {
-        waits = true;
-        continue;
-      }
-      intent.attempt = before.intent->attempt + 1;
-    }
+    intent.attempt = attempt.number;
     decision.intend(std::move(intent));
     return false;
   }
@@ -118,10 +113,10 @@ bool Run::will_start_elsewhere(const std::string& host, const Facts& facts) cons
                   [](const auto& other) { return is_silent_for_now(other.second); });
   const auto guests = shut_down_at(host);
   return std::any_of(guests.begin(), guests.end(), [&](const std::string& guest) {
-    const Task before = latest(host, "start-elsewhere:" + guest);
-    const bool tried = before.intent != nullptr;
-    return (!tried || before.intent->attempt < plan_.attempts) && facts.guests.count(guest) == 0 &&
-           (more_may_answer || (tried && must_wait(facts, before)));
+    const auto next =
+        next_attempt(facts, latest(host, "start-elsewhere:" + guest), plan_.attempts).next;
+    return facts.guests.count(guest) == 0 &&
+           (next == Attempt::Next::kWait || (more_may_answer && next != Attempt::Next::kGiveUp));
   });
 }
 
@@ -130,15 +125,14 @@ void Run::start_elsewhere(Decision& decision, const std::string& host) const {
   for (const auto& guest : shut_down_at(host)) {
     const Task before = latest(host, "start-elsewhere:" + guest);
     if (before.intent != nullptr && before.outcome == nullptr) return;
-    const bool given_up = before.intent != nullptr && before.intent->attempt >= plan_.attempts;
-    if (given_up || must_wait(decision.facts, before) || may_run_somewhere(decision, host, guest))
-      continue;
+    const Attempt attempt = next_attempt(decision.facts, before, plan_.attempts);
+    if (attempt.next != Attempt::Next::kBegin || may_run_somewhere(decision, host, guest)) continue;
     MoveQuery query = query_for(decision);
     query.down[guest] = {host};
     Intent intent{0, ActionKind::kStartGuest, "start-elsewhere:" + guest, host, guest};
     intent.to = decision.mover.target_for(guest, query);
     if (intent.to.empty()) continue;
-    intent.attempt = before.intent == nullptr ? 1 : before.intent->attempt + 1;
+    intent.attempt = attempt.number;
     return decision.intend(std::move(intent));
   }
 }

@@ -219,9 +219,7 @@ void Run::draining(Decision& decision, const std::string& name) const {
   if (refuses_to_leave(decision, name)) return;
   for (const auto& guest : guests) {
     const Task moved = latest(name, (first ? "drain:" : "redrain:") + guest);
-    const bool given_up =
-        moved.outcome != nullptr && !moved.outcome->ok && moved.intent->attempt >= plan_.attempts;
-    if (given_up) {
+    if (is_given_up(moved, plan_.attempts)) {
       return decision.fail(name, fmt::format("{} could not be moved in {} attempts: {}", guest,
                                              plan_.attempts, moved.outcome->detail));
     }

@@ -7,7 +7,7 @@ namespace sluice::patch {
 namespace {
 
 constexpr const char* kUnsilence = "unsilence";
-// Over four minutes; see must_wait().
+// Over four minutes; see next_attempt().
 constexpr std::uint32_t kTriesMax = 8;
 
 // A hook is begun at most once, unless it may be run again.
@@ -25,12 +25,11 @@ bool Run::unsilence_is_over(const std::string& name) const {
 }
 
 void Run::end_silence(Decision& decision, const std::string& name) const {
-  const Task before = latest(name, kUnsilence);
-  const bool open = before.intent != nullptr && before.outcome == nullptr;
-  if (unsilence_is_over(name) || open || must_wait(decision.facts, before)) return;
+  const Attempt attempt = next_attempt(decision.facts, latest(name, kUnsilence), kTriesMax);
+  if (unsilence_is_over(name) || attempt.next != Attempt::Next::kBegin) return;
   Intent intent{0, ActionKind::kHook, kUnsilence, name};
   intent.hook = *plan_.unsilence;
-  intent.attempt = before.intent == nullptr ? 1 : before.intent->attempt + 1;
+  intent.attempt = attempt.number;
   decision.intend(std::move(intent));
 }
 
