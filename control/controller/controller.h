@@ -1,5 +1,6 @@
-// The controller: runs, marks and the thread that decides. Everything that changes a run or a mark
-// happens on that one thread; the services hand it work and wait.
+// The controller: its lease and the thread that decides (controller.cc), marks, what runs are told,
+// and runs (controller_*.cc). Everything that changes a run or a mark happens on that one thread;
+// the services hand it work and wait.
 #pragma once
 
 #include <condition_variable>
@@ -118,6 +119,9 @@ class Controller {
 
   // ---- the deciding thread alone ----
   [[nodiscard]] Expected<void> restore();
+  // Returns each run's newest record's time.
+  [[nodiscard]] Expected<std::map<std::string, patch::TimeMs>> restore_marks(
+      const std::vector<std::string>& runs);
   // As `run` sees them (empty: as nobody's). Without the controller's hooks, which only an
   // admission asks for.
   [[nodiscard]] patch::Facts facts(const Hosts& hosts, const std::string& run) const;
