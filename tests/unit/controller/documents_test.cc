@@ -3,21 +3,27 @@
 #include <fstream>
 #include <gtest/gtest.h>
 #include <iterator>
+#include <numeric>
 #include <regex>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "control/controller/config.h"
+#include "control/model/inventory.h"
 #include "control/patch/plan.h"
+#include "control/planner/duration.h"
+#include "control/planner/patch_plan.h"
 
 namespace sluice::controller {
 namespace {
 
-std::string read_document() {
-  std::ifstream file(SLUICE_DOCUMENT);
+std::string read_file(const char* path) {
+  std::ifstream file(path);
   return {std::istreambuf_iterator<char>(file), {}};
 }
+
+std::string read_document() { return read_file(SLUICE_DOCUMENT); }
 
 std::vector<std::string> toml_blocks(const std::string& text) {
   std::vector<std::string> blocks;
@@ -51,6 +57,29 @@ TEST(Documents, TheExampleOfAPlanIsOne) {
   text = std::regex_replace(text, std::regex("guest_file = "), "definition = ");
   const auto plan = patch::parse_plan(text, "plan.toml");
   EXPECT_TRUE(plan) << plan.error().message;
+}
+
+// Every host of the inventory can be emptied, so that what it shows is a plan.
+void expect_patched(const std::string& inventory) {
+  const auto cluster = model::parse_inventory(inventory, "inventory.toml");
+  ASSERT_TRUE(cluster) << cluster.error().message;
+  std::vector<planner::HostId> hosts(cluster->hosts.size());
+  std::iota(hosts.begin(), hosts.end(), 0U);
+  const planner::DurationModel durations;
+  planner::PatchOptions options;
+  options.plan.search.schedules_max = 1;
+  options.plan.move_time = [&](const planner::Guest& guest, std::uint64_t rate) {
+    return durations.estimate(guest, rate).ms;
+  };
+  const auto plan = planner::plan_patch(*cluster, hosts, options);
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_TRUE(plan->skipped.empty()) << plan->obstacles.front();
+  EXPECT_GT(plan->moves, 3000U);
+}
+
+TEST(Documents, TheInventoriesCanBePlannedAsShown) {
+  expect_patched(block_with("[[guests]]"));
+  expect_patched(read_file(SLUICE_INVENTORY));
 }
 
 // What the complaint about a key that is near none lists, in a table or (empty) before the first.
