@@ -163,7 +163,9 @@ planner::Cluster make_cluster(const Hosts& hosts, const Config& config,
     planner::Host out;
     out.name = name;
     out.memory_bytes = host.info.memory_bytes();
-    out.reserve_bytes = config.reserve_bytes;
+    out.reserve_bytes = std::min(config.reserve_bytes, out.memory_bytes);
+    // Nobody knows what one that was never heard has.
+    out.maintenance = host.info.name().empty();
     out.guest_overhead_bytes = config.guest_overhead_bytes;
     // Where it is not known nothing is refused for it: the agent that takes a guest in looks again.
     out.cpu_level = host.info.cpu_level() == 0 ? kCpuLevelMax : host.info.cpu_level();

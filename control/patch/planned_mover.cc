@@ -137,9 +137,11 @@ class PlannedMover::Proposal {
     cluster_.guests = std::move(placed);
   }
 
+  // On a host that is filled beyond what the operator keeps free, no more than there is.
   void reserve(const planner::Guest& guest, HostId host) {
     planner::Host& at = cluster_.hosts[host];
-    at.reserve_bytes += guest.memory_bytes + at.guest_overhead_bytes;
+    const std::uint64_t bytes = guest.memory_bytes + at.guest_overhead_bytes;
+    at.reserve_bytes += std::min(bytes, at.memory_bytes - at.reserve_bytes);
   }
 
   static void count(const planner::Guest& guest, std::vector<std::uint32_t>& by_group) {

@@ -16,6 +16,7 @@ class InventoryTest : public testing::Test {
     for (const char* name : {"h1", "h2"}) {
       auto& host = hosts_[name];
       host.reachable = true;
+      host.info.set_name(name);
       host.info.set_memory_bytes(64 * kGib);
     }
     hosts_["h1"].info.set_cpu_level(4);
@@ -109,9 +110,24 @@ TEST_F(InventoryTest, GuestsThatAreDownReachThePlannerWhereTheyWere) {
   EXPECT_EQ(cluster.hosts[cluster.guests[1].host].name, "h1");
 }
 
+// Nor does one that is smaller than what the operator keeps free.
+TEST_F(InventoryTest, AHostThatWasNeverHeardIsNoTargetAndKeepsNobodyFromPlanning) {
+  config_.reserve_bytes = 8 * kGib;
+  hosts_["h2"].info.set_memory_bytes(4 * kGib);
+  hosts_["h3"] = {};
+  const auto cluster = make_cluster(hosts_, config_);
+  const auto valid = planner::validate(cluster);
+  EXPECT_TRUE(valid) << valid.error().message;
+  ASSERT_EQ(cluster.hosts.size(), 3U);
+  EXPECT_EQ(cluster.hosts[0].reserve_bytes, 8 * kGib);
+  EXPECT_FALSE(cluster.hosts[0].maintenance);
+  EXPECT_FALSE(cluster.hosts[1].maintenance);
+  EXPECT_TRUE(cluster.hosts[2].maintenance);
+}
+
 TEST_F(InventoryTest, NothingIsDecidedBeforeEveryHostWasHeardOrHadItsTime) {
   using std::chrono::milliseconds;
-  hosts_["h1"].info.set_name("h1");
+  hosts_["h2"].info.clear_name();
   hosts_["h2"].reachable = false;
   EXPECT_FALSE(may_decide_on(hosts_, milliseconds(0)));
   EXPECT_FALSE(may_decide_on(hosts_, milliseconds(29'999)));

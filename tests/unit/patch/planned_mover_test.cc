@@ -198,6 +198,19 @@ TEST_F(PlannedMoverTest, NobodyWaitsForALinkThatMayStayTakenForEver) {
   EXPECT_EQ(begun(), Moves{"g2 h1 h2"});
 }
 
+// What the operator keeps free is taken by guests by now, and all of them rest: they are shut down.
+TEST_F(PlannedMoverTest, AHostThatIsFilledToItsLimitCanBeEmptiedByOtherMeans) {
+  cluster_.hosts[0].reserve_bytes = 2 * kGib;
+  for (const char* name : {"g1", "g2", "g3", "g4"}) {
+    add_guest(name, "h1");
+    query_.resting.insert(name);
+  }
+  add_guest("g5", "h3");
+  empty("h1");
+  empty("h3");
+  EXPECT_EQ(begun(), Moves{"g5 h3 h2"});
+}
+
 TEST_F(PlannedMoverTest, ACanaryNeedsRoomAtThisMoment) {
   for (const char* name : {"g1", "g2", "g3", "g4"}) add_guest(name, "h2");
   add_guest("canary", "h1");
