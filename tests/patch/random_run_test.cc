@@ -169,8 +169,9 @@ void look_at_end(Hands& hands, const End& end) {
 void fall_silent(Hands& hands, Cluster& cluster) {
   if (!hands.silences || !hands.silences->chance(2)) return;
   const std::string host = hands.silences->key(cluster.hosts);
-  if (!cluster.hosts.at(host).up) return;
-  const auto lasts_ms = static_cast<TimeMs>(1'000 * (1 + hands.silences->number(25)));
+  const SimHost& about = cluster.hosts.at(host);
+  if (!about.up || about.deaf_until_ms > cluster.now_ms()) return;
+  const auto lasts_ms = static_cast<TimeMs>(1'000 * (2 + hands.silences->number(24)));
   cluster.deafen(host, lasts_ms);
   hands.silent_until_ms = std::max(hands.silent_until_ms, cluster.now_ms() + lasts_ms);
 }
