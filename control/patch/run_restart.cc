@@ -15,18 +15,22 @@ bool Run::started_again(Decision& decision, const std::string& name, std::string
   bool waits = false;
   for (const auto& guest : shut_down_at(name)) {
     const std::string start = "start:" + guest;
-    if (is_in_doubt(name, guest, decision.facts)) {
-      if (decision.silent_for(name, reboot_timeout_ms())) {
-        failure = doubt(name, guest);
-      } else {
+    const bool in_doubt = is_in_doubt(name, guest, decision.facts);
+    // Also not if an operator has started it elsewhere.
+    if (!in_doubt && decision.facts.guests.count(guest) != 0) continue;
+    const TaskState started = state_since(name, start, "shutdown:" + guest);
+    if (started == TaskState::kOpen) return false;
+    // Who is asked and does not answer may have started it: nobody else could do so any more.
+    if (!decision.reachable(name)) {
+      if (!decision.silent_for(name, reboot_timeout_ms())) {
         waits = true;
+      } else {
+        failure = in_doubt ? doubt(name, guest)
+                           : fmt::format("{} could not be started again, since {} does not answer",
+                                         guest, name);
       }
       continue;
     }
-    // Also not if an operator has started it elsewhere.
-    if (decision.facts.guests.count(guest) != 0) continue;
-    const TaskState started = state_since(name, start, "shutdown:" + guest);
-    if (started == TaskState::kOpen) return false;
     const Task before = started == TaskState::kNone ? Task{} : latest(name, start);
     const Attempt attempt = next_attempt(decision.facts, before, plan_.attempts);
     if (attempt.next == Attempt::Next::kGiveUp)

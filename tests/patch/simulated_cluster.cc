@@ -22,7 +22,7 @@ Facts Cluster::facts() const {
   facts.controller_hooks = {"silence", "unsilence", "component"};
   for (const auto& [name, host] : hosts) {
     HostFacts& out = facts.hosts[name];
-    out.reachable = host.up && now_ms_ >= host.deaf_until_ms;
+    out.reachable = answers(name);
     const TimeMs heard_ms = std::max(host.down_since_ms, watching_since_ms_);
     out.silent_ms = out.reachable ? 0 : now_ms_ - heard_ms;
     out.boot_id = boot_id(name, host);
@@ -133,14 +133,15 @@ bool Cluster::begin(std::uint64_t epoch, const Run& run, const Intent& intent, b
         // An agent does not start what it has no memory for.
         if (free_gib(incoming_[intent.guest]) < 0) incoming_.erase(intent.guest);
       }
-      after(kSecondMs, [this, intent, key, definition = run.definition_of(intent)] {
+      after(kSecondMs + unanswered_ms(intent), [this, intent, key,
+                                                definition = run.definition_of(intent)] {
         Outcome outcome{intent.id, true, "", 1};
         const std::string& at = intent.to.empty() ? intent.host : intent.to;
         const bool stops = intent.kind == ActionKind::kStopGuest;
         auto& failures = (stops ? faults_.stop_failures : faults_.start_failures)[intent.guest];
         const bool was_stopped = stopped.count(intent.guest) != 0;
         const bool has_room = !was_stopped || incoming_.erase(intent.guest) != 0;
-        if (failures > 0 || (!stops && (!hosts.at(at).up || !has_room))) {
+        if (failures > 0 || (!stops && (!answers(at) || !has_room))) {
           failures -= std::min(failures, 1U);
           outcome.ok = false;
           outcome.detail = "QEMU does not answer";
@@ -170,6 +171,17 @@ bool Cluster::begin(std::uint64_t epoch, const Run& run, const Intent& intent, b
       break;
   }
   return true;
+}
+
+bool Cluster::answers(const std::string& host) const {
+  return hosts.at(host).up && now_ms_ >= hosts.at(host).deaf_until_ms;
+}
+
+// An agent that is to start a guest is asked for as long as that.
+TimeMs Cluster::unanswered_ms(const Intent& intent) const {
+  const SimHost& host = hosts.at(intent.to.empty() ? intent.host : intent.to);
+  if (intent.kind != ActionKind::kStartGuest || !host.up) return 0;
+  return std::clamp<TimeMs>(host.deaf_until_ms - now_ms_, 0, kSilenceMs);
 }
 
 void Cluster::migrate(const Intent& intent, const std::string& key) {

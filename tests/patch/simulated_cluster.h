@@ -137,6 +137,8 @@ class Cluster {
   };
   void after(TimeMs delay_ms, std::function<void()> happen);
   void tell(Outcome outcome);
+  [[nodiscard]] bool answers(const std::string& host) const;
+  [[nodiscard]] TimeMs unanswered_ms(const Intent& intent) const;
   void migrate(const Intent& intent, const std::string& key);
   [[nodiscard]] std::uint32_t qemu_of(const SimHost& host) const;
   void silence(const std::string& host);
