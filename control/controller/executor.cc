@@ -8,8 +8,6 @@
 #include <spdlog/spdlog.h>
 #include <utility>
 
-#include "drivers/guest/definition.h"
-
 namespace sluice::controller {
 namespace {
 
@@ -20,30 +18,6 @@ using patch::Outcome;
 constexpr std::chrono::milliseconds kRetry{500};
 constexpr std::chrono::seconds kPathPause{2};
 constexpr int kBusyTries = 20;
-
-bool runs(const std::optional<std::string>& state) {
-  return state && (*state == "running" || *state == "paused");
-}
-
-bool is_absent(const std::optional<std::string>& state) {
-  return state && (state->empty() || *state == "gone");
-}
-
-// As far as a host that does not answer is known: not at all, or as one that had it, if only as a
-// twin.
-bool may_have(const HostView& view, const std::string& guest) {
-  return view.info.name().empty() ||
-         std::any_of(view.guests.begin(), view.guests.end(),
-                     [&](const v1::GuestInfo& info) { return info.name() == guest; });
-}
-
-// A canary takes its plan's definition under a name of its own.
-Expected<std::string> rename(const std::string& definition, const std::string& name) {
-  auto parsed = guest::parse_definition(definition, "guest " + name);
-  if (!parsed) return tl::unexpected<Error>(parsed.error());
-  parsed->name = name;
-  return guest::to_toml(*parsed);
-}
 
 // What an agent says of a hook that it has not begun. Other failures may be those of the answer.
 bool refuses_hook(ErrorKind kind) {
@@ -152,14 +126,32 @@ Outcome Executor::perform(const Task& task, const std::stop_token& stop) {
   }
 }
 
+bool Executor::runs(const GuestState& state) {
+  return state && (*state == "running" || *state == "paused");
+}
+
+bool Executor::is_absent(const GuestState& state) {
+  return state && (state->empty() || *state == "gone");
+}
+
 Executor::GuestState Executor::state_at(const std::string& host, const std::string& guest) const {
   const auto hosts = inventory_.hosts();
   const auto view = hosts.find(host);
-  if (view == hosts.end() || !view->second.reachable) return std::nullopt;
-  for (const auto& info : view->second.guests) {
+  return view == hosts.end() ? std::nullopt : state_in(view->second, guest);
+}
+
+Executor::GuestState Executor::state_in(const HostView& view, const std::string& guest) {
+  if (!view.reachable) return std::nullopt;
+  for (const auto& info : view.guests) {
     if (info.name() == guest) return info.state();
   }
   return "";
+}
+
+void Executor::refresh_all() {
+  std::vector<std::string> names;
+  for (const auto& [name, agent] : agents_) names.push_back(name);
+  inventory_.refresh(names);
 }
 
 std::string Executor::say(const std::string& host, const GuestState& state) const {
@@ -404,65 +396,6 @@ Expected<std::string> Executor::insist(const Task& task,
     note(task, answer.error().message);
     std::this_thread::sleep_for(kRetry);
   }
-}
-
-Outcome Executor::bring_about(
-    const Task& task, const std::string& host,
-    const std::function<Expected<v1::GuestInfo>(client::AgentClient& agent)>& ask,
-    bool (*is_so)(const GuestState& state), const std::stop_token& stop) {
-  const auto asked = agent(host);
-  if (!asked) return failed(task, asked.error());
-  const auto done = insist(
-      task,
-      [&]() -> Expected<std::string> {
-        const auto answer = ask(**asked);
-        inventory_.refresh({host});
-        if (answer) return "";
-        if (is_so(state_at(host, task.intent.guest))) return "it was so already";
-        return tl::unexpected<Error>(answer.error());
-      },
-      stop);
-  if (!done) return failed(task, done.error());
-  return {task.intent.id, true, *done};
-}
-
-Outcome Executor::start_guest(const Task& task, const std::stop_token& stop) {
-  const Intent& intent = task.intent;
-  const auto definition = rename(task.definition, intent.guest);
-  if (!definition) return failed(task, definition.error());
-  const std::string& host = intent.to.empty() ? intent.host : intent.to;
-  const auto start = [&](client::AgentClient& agent) {
-    return agent.start_guest(*definition, "guest " + intent.guest);
-  };
-  return bring_about(task, host, start, runs, stop);
-}
-
-Outcome Executor::stop_guest(const Task& task, const std::stop_token& stop) {
-  const Intent& intent = task.intent;
-  std::vector<std::string> names;
-  for (const auto& [name, agent] : agents_) names.push_back(name);
-  inventory_.refresh(names);
-  const auto hosts = inventory_.hosts();
-  const auto placed = place_guests(hosts);
-  const auto found = placed.find(intent.guest);
-  if (found == placed.end()) {
-    const auto where_unknown = [&](const std::string& why) {
-      return Outcome{intent.id, false,
-                     fmt::format("where {} runs is not known: {}", intent.guest, why)};
-    };
-    if (const auto own = agent(intent.host); !own) return where_unknown(own.error().message);
-    const auto silent = std::find_if(hosts.begin(), hosts.end(), [&](const auto& host) {
-      return !host.second.reachable && may_have(host.second, intent.guest);
-    });
-    if (silent == hosts.end()) return {intent.id, true, "it is not there"};
-    return where_unknown(silent->first + " does not answer");
-  }
-  const std::string& host = found->second.host();
-  // Somebody started or moved it while nobody was looking: that is theirs to stop.
-  if (host != intent.host && !task.of_canary)
-    return {intent.id, false, fmt::format("{} is on {} by now", intent.guest, host)};
-  const auto end = [&](client::AgentClient& agent) { return agent.stop_guest(intent.guest); };
-  return bring_about(task, host, end, is_absent, stop);
 }
 
 }  // namespace sluice::controller

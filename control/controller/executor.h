@@ -79,15 +79,20 @@ class Executor final : public patch::Actions {
                                                       const std::string& to,
                                                       const std::stop_token& stop);
   using GuestState = std::optional<std::string>;  // see state_at()
+  [[nodiscard]] static bool runs(const GuestState& state);
+  [[nodiscard]] static bool is_absent(const GuestState& state);
   // Asks an agent until it has done what it is asked for, or refuses, or was busy or silent for
   // silence_max_. It may be busy at an earlier controller's word, and an answer may have been lost.
   [[nodiscard]] Expected<std::string> insist(const Task& task,
                                              const std::function<Expected<std::string>()>& ask,
                                              const std::stop_token& stop);
+  // What became of a guest that is to be started on `target`: that it runs elsewhere, for people,
+  // or nothing. kBusy while another host may have it.
+  [[nodiscard]] Expected<std::string> found_elsewhere(const Task& task, const std::string& target);
   // As insist(), of something that `host` does to the guest, unless that is so already.
   [[nodiscard]] patch::Outcome bring_about(
       const Task& task, const std::string& host,
-      const std::function<Expected<v1::GuestInfo>(client::AgentClient& agent)>& ask,
+      const std::function<Expected<std::string>(client::AgentClient& agent)>& ask,
       bool (*is_so)(const GuestState& state), const std::stop_token& stop);
   [[nodiscard]] patch::Outcome start_guest(const Task& task, const std::stop_token& stop);
   [[nodiscard]] patch::Outcome stop_guest(const Task& task, const std::stop_token& stop);
@@ -98,6 +103,10 @@ class Executor final : public patch::Actions {
   [[nodiscard]] GuestState state_at(const std::string& host, const std::string& guest) const;
   // The same for people.
   [[nodiscard]] std::string say(const std::string& host, const GuestState& state) const;
+  // The same of what it has said.
+  [[nodiscard]] static GuestState state_in(const HostView& view, const std::string& guest);
+  // Asks every host.
+  void refresh_all();
   void note(const Task& task, const std::string& waits_for);
   [[nodiscard]] patch::Outcome failed(const Task& task, const Error& error) const;
 

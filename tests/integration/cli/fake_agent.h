@@ -10,6 +10,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -151,17 +152,18 @@ class FakeAgent final : public v1::Agent::Service {
                           v1::GuestInfo* reply) override {
     started = *request;
     const std::string& text = request->definition_toml();
-    const auto begin = text.find("name = \"");
+    constexpr std::string_view kName = "name = ";
+    const auto begin = text.find(kName);
     if (begin == std::string::npos)
       return {grpc::StatusCode::INVALID_ARGUMENT, request->file_name() + ":1:1: no name"};
-    const auto end = text.find('"', begin + 8);
+    const auto quote = begin + kName.size();
+    const std::string guest = text.substr(quote + 1, text.find(text[quote], quote + 1) - quote - 1);
     if (on_start_or_stop) {
-      if (const auto answer = on_start_or_stop(text.substr(begin + 8, end - begin - 8)))
-        return *answer;
+      if (const auto answer = on_start_or_stop(guest)) return *answer;
     }
-    add_guest(text.substr(begin + 8, end - begin - 8));
+    add_guest(guest);
     const std::scoped_lock lock(mutex_);
-    *reply = guests_[text.substr(begin + 8, end - begin - 8)];
+    *reply = guests_[guest];
     return grpc::Status::OK;
   }
   grpc::Status StopGuest(grpc::ServerContext*, const v1::StopGuestRequest* request,

@@ -51,7 +51,7 @@ class ExecutorTest : public testing::Test {
         config_, *credentials, {journal_id, 1}, inventory,
         [&end](const std::string&, const Outcome& outcome) { end.set_value(outcome); },
         [](const std::string& message) { ADD_FAILURE() << message; }, silence_max);
-    executor.begin(patch::Run("r1"), intent, again);
+    executor.begin(run_, intent, again);
     auto ended = end.get_future();
     while (ended.wait_for(std::chrono::milliseconds(5)) != std::future_status::ready) {
       const auto waiting = executor.waiting("r1");
@@ -85,6 +85,7 @@ class ExecutorTest : public testing::Test {
   }();
   test::TestPki pki_{directory_};
   Config config_;
+  patch::Run run_{"r1"};
   std::function<void(const std::string& for_what)> on_waiting_;
 };
 
@@ -315,6 +316,73 @@ TEST_F(ExecutorTest, AGuestThatSomebodyStartedElsewhereIsNotStoppedThere) {
   EXPECT_FALSE(end.ok);
   EXPECT_EQ(end.detail, "g1 is on h2 by now");
   EXPECT_EQ(h2->guest_count(), 1U);
+}
+
+// Of a guest that its run has shut down on h1.
+class RestartTest : public ExecutorTest {
+ protected:
+  RestartTest() {
+    patch::Intent stop{1, patch::ActionKind::kStopGuest, "shutdown:g1", "h1", "g1"};
+    stop.definition = "name = \"g1\"\ndriver = \"memory\"\nmemory = \"64M\"\n";
+    const patch::Created created{"name = 'p'\nhosts = ['h1']\ndrain_only = true\n"};
+    using Body = decltype(patch::Record::body);
+    for (const Body& body : {Body(created), Body(stop)}) {
+      const auto applied = run_.apply({1, body});
+      EXPECT_TRUE(applied) << applied.error().message;
+    }
+  }
+  Outcome start(bool again, std::chrono::milliseconds silence_max = std::chrono::hours(1)) {
+    const patch::Intent intent{1, patch::ActionKind::kStartGuest, "start:g1", "h1", "g1"};
+    return perform(intent, again, silence_max);
+  }
+};
+
+// As by hand, when no controller was there to see it.
+TEST_F(RestartTest, AGuestThatRunsElsewhereByNowIsNotStartedAgain) {
+  const auto h1 = agent("h1");
+  const auto h2 = agent("h2");
+  for (const char* state : {"running", "moving"}) {
+    h2->add_guest("g1", state);
+    const Outcome end = start(/*again=*/true);
+    EXPECT_TRUE(end.ok) << end.detail;
+    EXPECT_EQ(end.detail, "it runs on h2 by now");
+  }
+  EXPECT_EQ(h1->guest_count(), 0U);
+}
+
+TEST_F(RestartTest, AGuestThatASilentHostMayHaveIsNotStarted) {
+  const auto h1 = agent("h1");
+  const Outcome end = start(/*again=*/true, std::chrono::milliseconds(1));
+  EXPECT_FALSE(end.ok);
+  EXPECT_EQ(end.detail, "where g1 runs is not known: h2 does not answer");
+  std::unique_ptr<FakeAgent> h2;
+  on_waiting_ = [&](const std::string&) {
+    h2 = agent("h2");
+    h2->add_guest("g1");
+  };
+  EXPECT_EQ(start(/*again=*/true).detail, "it runs on h2 by now");
+  EXPECT_EQ(h1->guest_count(), 0U);
+}
+
+TEST_F(RestartTest, AGuestThatIsNeitherHereNorThereIsNotStarted) {
+  const auto h1 = agent("h1");
+  const auto h2 = agent("h2");
+  for (const char* state : {"incoming", "forgotten", "silent"}) {
+    h2->add_guest("g1", state);
+    const Outcome end = start(/*again=*/false, std::chrono::milliseconds(1));
+    EXPECT_FALSE(end.ok) << state;
+    EXPECT_EQ(end.detail.find("where g1 runs is not known: "), 0U) << end.detail;
+  }
+  h2->remove_guest("g1");
+  EXPECT_TRUE(start(/*again=*/false).ok);
+  EXPECT_EQ(h1->guest_count(), 1U);
+}
+
+// Who has watched all the time knows that nobody has it.
+TEST_F(RestartTest, ASilentHostKeepsNoGuestDownThatThisControllerHasShutDown) {
+  const auto h1 = agent("h1");
+  EXPECT_TRUE(start(/*again=*/false).ok);
+  EXPECT_EQ(h1->guest_count(), 1U);
 }
 
 TEST_F(ExecutorTest, ARebootIsAskedForAgainWhenTheQuestionWasLost) {
