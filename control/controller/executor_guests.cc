@@ -117,6 +117,13 @@ Outcome Executor::stop_guest(const Task& task, const std::stop_token& stop) {
   // Somebody started or moved it while nobody was looking: that is theirs to stop.
   if (host != intent.host && !task.of_canary)
     return {intent.id, false, fmt::format("{} is on {} by now", intent.guest, host)};
+  if (found->second.state() == "forgotten") {
+    Outcome outcome{intent.id, false,
+                    fmt::format("where {} runs is not known: {}", intent.guest,
+                                say(host, found->second.state()))};
+    outcome.unsettled = !task.of_canary;
+    return outcome;
+  }
   const auto end = [&](client::AgentClient& agent) { return done(agent.stop_guest(intent.guest)); };
   return bring_about(task, host, end, is_absent, stop);
 }

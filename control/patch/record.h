@@ -98,8 +98,8 @@ struct Outcome {
   double seconds = 0;
   double downtime_ms = 0;   // kMigrate
   double goodput_gbps = 0;  // kMigrate
-  // kMigrate, not ok: on which host the guest runs could not be found out. Nobody may touch it any
-  // more but its agents and an operator.
+  // kMigrate and kStopGuest, not ok: on which host the guest runs could not be found out. Nobody
+  // may touch it any more but its agents and an operator.
   bool unsettled = false;
   double lost_share = 0;   // kMigrate: of the frames sent
   bool not_begun = false;  // kHook, not ok: its command has not run

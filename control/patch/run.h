@@ -362,7 +362,8 @@ class Run {
 
   // ---- guests that were shut down; see run_restart.cc ----
   bool started_again(Decision& decision, const std::string& name, std::string& failure) const;
-  // And not started again, by this run: those that run all the same are in the facts.
+  // And not started again, by this run: those that run all the same are in the facts. Not those
+  // that it left to an operator.
   [[nodiscard]] std::vector<std::string> shut_down_at(const std::string& host) const;
   [[nodiscard]] bool is_in_doubt(const std::string& host, const std::string& guest,
                                  const Facts& facts) const;
@@ -459,7 +460,7 @@ class Run {
   // Guest: the host that it comes back to. Of two hosts that are patched at once the first that had
   // it, though the other one may have taken it in when it began.
   std::map<std::string, std::string> home_;
-  std::map<std::string, std::uint64_t> unsettled_;              // guest: intent of its last move
+  std::map<std::string, std::uint64_t> unsettled_;  // guest: intent of its last move, or stop
   std::map<std::string, std::vector<std::uint64_t>> arrivals_;  // host: intents of moves to it
   std::map<std::pair<std::string, std::string>, std::uint64_t> latest_;  // host, purpose: intent
 };

@@ -53,7 +53,8 @@ std::vector<std::string> Run::shut_down_at(const std::string& host) const {
        ++at) {
     const std::string& stop = at->first.second;
     const std::string guest = stop.substr(prefix.size());
-    if (state_of(host, stop) != TaskState::kOpen &&
+    const Task stopped = task(at->second);
+    if (stopped.outcome != nullptr && !stopped.outcome->unsettled &&
         state_since(host, "start:" + guest, stop) != TaskState::kOk &&
         state_of(host, "start-elsewhere:" + guest) != TaskState::kOk)
       guests.push_back(guest);

@@ -142,6 +142,24 @@ TEST(GuestsShutDown, AreNamedWhileNobodyKnowsWhetherTheyWere) {
             "see there whether it runs before you start it by hand");
 }
 
+// It was not this run that ended it.
+TEST(GuestsShutDown, AreLeftToAnOperatorWhoMustDecide) {
+  Scenario scenario;
+  scenario.plan.insert(0, "failures = 1\n");
+  scenario.policies = {{"g1", GuestPolicy::kShutdown}};
+  scenario.faults.waits_for_operator = "g1";
+  const std::string host = home_of("g1");
+  scenario.by_hand = [&](const patch::Run& run, Cluster& cluster) {
+    if (run.host(host).state != HostState::kSkipped || cluster.guests.count("g1") == 0) return;
+    cluster.stopped["g1"] = cluster.guests.at("g1");
+    cluster.guests.erase("g1");
+  };
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"run done", host + " skipped"});
+  EXPECT_EQ(end.cluster.guests.count("g1"), 0U) << end.text;
+  EXPECT_NE(end.text.find("g1 waits for an operator"), std::string::npos) << end.text;
+}
+
 TEST(NoReboot, PatchesHostsAsTheyRun) {
   Scenario scenario;
   scenario.plan += "[reboot]\nneeded = false\n";

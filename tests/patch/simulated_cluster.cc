@@ -141,7 +141,11 @@ bool Cluster::begin(std::uint64_t epoch, const Run& run, const Intent& intent, b
         auto& failures = (stops ? faults_.stop_failures : faults_.start_failures)[intent.guest];
         const bool was_stopped = stopped.count(intent.guest) != 0;
         const bool has_room = !was_stopped || incoming_.erase(intent.guest) != 0;
-        if (failures > 0 || (!stops && (!answers(at) || !has_room))) {
+        if (stops && intent.guest == faults_.waits_for_operator) {
+          outcome.ok = false;
+          outcome.unsettled = true;
+          outcome.detail = intent.guest + " waits for an operator";
+        } else if (failures > 0 || (!stops && (!answers(at) || !has_room))) {
           failures -= std::min(failures, 1U);
           outcome.ok = false;
           outcome.detail = "QEMU does not answer";

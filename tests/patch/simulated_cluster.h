@@ -43,6 +43,7 @@ struct Faults {
   std::set<std::string> moves_back_failures{};  // guests that leave their host, and never return
   std::map<std::string, std::uint32_t> start_failures{};  // guest: the same of starting it again
   std::map<std::string, std::uint32_t> stop_failures{};   // the same of stopping it
+  std::string waits_for_operator{};  // a guest that its agent stops at no controller's word
   // A guest whose host's agent stops it once and is silent for so long before it can say so.
   std::string unheard_stop_of{};
   TimeMs unheard_ms = 100'000;

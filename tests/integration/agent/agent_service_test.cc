@@ -106,6 +106,36 @@ TEST_F(AgentServiceTest, AnEpochCountsFromAControllersCertificateAlone) {
             std::string::npos);
 }
 
+// It may be all that is left of it.
+TEST_F(AgentServiceTest, AGuestThatWaitsForAnOperatorIsEndedAtNoControllersWord) {
+  TemporaryDirectory directory;
+  const auto fate = std::make_shared<FakeFate>(guest::Phase::kHandedOver);
+  std::filesystem::create_directories(directory.path() + "/handover");
+  std::ofstream(directory.path() + "/handover/0000000000000007.json") << R"({"guest": "d)";
+  FakeHost host(directory.path(), "unix:/nobody", {{"db", fate}});
+  EXPECT_TRUE(hooks::HookRunner::prepare(directory.path() + "/state"));
+  AgentService service(host.agent(), kBoot, {});
+  auto& pki = SharedDataPlane::get().pki;
+  const std::string address = "unix:" + directory.path() + "/agent.sock";
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort(address, pki.credentials("h1")->for_server([](const std::string&) {}));
+  builder.RegisterService(&service);
+  const auto server = builder.BuildAndStart();
+  ASSERT_TRUE(server);
+  const auto credentials = pki.credentials("c1", security::Role::kController);
+  client::AgentClient controller({"h1", address}, *credentials, model::ControllerIdentity{"", 1});
+  const auto refused = controller.stop_guest("db");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kBusy);
+  EXPECT_NE(refused.error().message.find("see sluice guest resume and sluice guest stop"),
+            std::string::npos)
+      << refused.error().message;
+  EXPECT_EQ(fate->phase(), guest::Phase::kHandedOver);
+  const auto as_operator = pki.credentials("anna", security::Role::kOperator);
+  EXPECT_TRUE(client::AgentClient({"h1", address}, *as_operator).stop_guest("db"));
+  EXPECT_EQ(fate->phase(), guest::Phase::kGone);
+}
+
 TEST_F(AgentServiceTest, AHostWithGuestsIsNotRebootedAndTakesMore) {
   const auto guest = bring("db");
   ASSERT_TRUE(guest) << guest.error().message;

@@ -318,6 +318,25 @@ TEST_F(ExecutorTest, AGuestThatSomebodyStartedElsewhereIsNotStoppedThere) {
   EXPECT_EQ(h2->guest_count(), 1U);
 }
 
+TEST_F(ExecutorTest, AGuestThatWaitsForAnOperatorIsNotStopped) {
+  const auto h1 = agent("h1");
+  const auto h2 = agent("h2");
+  h1->add_guest("g1", "forgotten");
+  const Outcome end = perform(stop_g1());
+  EXPECT_FALSE(end.ok);
+  EXPECT_TRUE(end.unsettled);
+  EXPECT_EQ(end.detail,
+            "where g1 runs is not known: on h1 it waits for an operator: see sluice guest resume "
+            "and sluice guest stop");
+  EXPECT_EQ(h1->guest_count(), 1U);
+  // A run's own, which nobody needs to look at, is not its hosts' trouble.
+  patch::Intent stop_canary = stop_g1();
+  stop_canary.guest = "canary-r1-h1";
+  h1->add_guest(stop_canary.guest, "forgotten");
+  EXPECT_FALSE(perform(stop_canary).unsettled);
+  EXPECT_EQ(h1->guest_count(), 2U);
+}
+
 // Of a guest that its run has shut down on h1.
 class RestartTest : public ExecutorTest {
  protected:
