@@ -417,6 +417,33 @@ MoveQuery query_to_empty(const Plan& plan, const Facts& facts, const std::string
   return query;
 }
 
+namespace {
+
+// What a drain shuts down is started elsewhere, and needs a place there like what moves.
+Expected<void> admit_places(const Plan& plan, const Facts& facts, const Mover& mover,
+                            const std::string& host) {
+  MoveQuery query = query_to_empty(plan, facts, host);
+  const auto is_down = [&](const std::string& guest) {
+    const auto about = facts.guests.find(guest);
+    return plan.drain_only && about != facts.guests.end() && about->second.host == host &&
+           about->second.policy != GuestPolicy::kNever;
+  };
+  std::erase_if(query.resting, is_down);
+  const auto answer = mover.propose(query);
+  if (answer.stuck.empty()) return {};
+  const auto& [guest, why] = *answer.stuck.begin();
+  const bool stops =
+      plan.shut_down_guests || facts.guests.at(guest).policy == GuestPolicy::kShutdown;
+  return fail(ErrorKind::kNoCapacity,
+              fmt::format("{}: {} cannot be emptied: {}{}", plan.name, host, why,
+                          stops ? fmt::format(" (it would be shut down, and stay so; if it may, "
+                                              "`sluice guest stop {}` first)",
+                                              guest)
+                                : ""));
+}
+
+}  // namespace
+
 Expected<void> admit(const Plan& plan, const Facts& facts, const Mover& mover) {
   if (!plan.window.opens_ms(facts.wall_ms())) {
     const auto& last_ms = plan.window.not_after_ms;
@@ -454,6 +481,12 @@ Expected<void> admit(const Plan& plan, const Facts& facts, const Mover& mover) {
       return fail(ErrorKind::kUnreachable,
                   fmt::format("{}: the agent of {} does not answer", plan.name, name));
     }
+    if (host->second.quarantined) {
+      return fail(ErrorKind::kInvalid,
+                  fmt::format("{}: {} is in quarantine; look at it and `sluice uncordon {}`, or "
+                              "leave it out",
+                              plan.name, name, name));
+    }
     for (const auto* hook :
          {&plan.silence, &plan.before, &plan.guest_before, &plan.patch, &plan.after,
           &plan.guest_after, &plan.rollback, &plan.version, &plan.unsilence}) {
@@ -467,11 +500,7 @@ Expected<void> admit(const Plan& plan, const Facts& facts, const Mover& mover) {
                                 plan.name, guest, name, name));
       }
     }
-    const auto answer = mover.propose(query_to_empty(plan, facts, name));
-    if (!answer.stuck.empty()) {
-      return fail(ErrorKind::kNoCapacity, fmt::format("{}: {} cannot be emptied: {}", plan.name,
-                                                      name, answer.stuck.begin()->second));
-    }
+    if (auto placed = admit_places(plan, facts, mover, name); !placed) return placed;
   }
   return admit_qemu(plan, facts);
 }
