@@ -207,9 +207,10 @@ void run_of(std::uint64_t seed, bool with_silences) {
   for (const auto& [name, guest] : scenario.cluster->guests) hands->guests.insert(name);
   if (with_silences) hands->silences.emplace(seed + 2);
   scenario.by_hand = [hands](const patch::Run& run, Cluster& cluster) {
+    // Before anything happens that the run cannot have known when it decided.
+    look(*hands, run, cluster);
     if (hands->dice.chance(2) && hands->deeds < 6) start_or_stop_something(*hands, cluster);
     fall_silent(*hands, cluster);
-    look(*hands, run, cluster);
   };
   scenario.commands = [hands](Driver& driver, const Cluster& cluster) {
     return say_something(*hands, driver, cluster);
