@@ -13,10 +13,14 @@ constexpr std::uint32_t kStopsMax = 8;
 
 }  // namespace
 
-// Where the canary goes out to: a host in service, or if none has room one that is being proven
-// too.
+// Where the canary goes out to: a host that this run has patched, else another in service, or if
+// none has room one that is being proven too.
 std::string Run::canary_target(const Decision& decision, const std::string& name) const {
   MoveQuery query = query_for(decision);
+  query.rank.clear();
+  for (const auto& [other, host] : hosts_) {
+    if (host.state == HostState::kDone) query.rank[other] = TargetRank::kPatched;
+  }
   std::string target = decision.mover.target_for(canary_name(name), query);
   if (!target.empty()) return target;
   for (const auto& [other, host] : hosts_) {

@@ -212,32 +212,6 @@ TEST(Quarantine, AHostThatIsMendedLeavesItWhileTheRunGoesOn) {
   EXPECT_FALSE(end.cluster.hosts.at("h2").quarantined);
 }
 
-TEST(Canary, IsStoppedAgainUntilItEnds) {
-  Scenario scenario;
-  scenario.faults.stop_failures = {{"canary-r1-h1", 4}};
-  const End end = run_to_end(scenario);
-  expect_hosts(end, {"run done\nbecause every host went well\n"});
-  EXPECT_EQ(end.cluster.guests.size(), 8U) << end.text;
-}
-
-// It comes back to h1 or stays on another host, which it keeps from being emptied.
-TEST(Canary, ThatNobodyCanStopIsNamedAndNeverRebootedWithItsHost) {
-  for (const bool stays_out : {false, true}) {
-    Scenario scenario;
-    scenario.plan = "failures = 4\nparallel = 2\n" + scenario.plan;
-    scenario.faults.stop_failures = {{"canary-r1-h1", 1000}};
-    if (stays_out) scenario.faults.moves_back_failures = {"canary-r1-h1"};
-    const End end = run_to_end(scenario);
-    ASSERT_EQ(end.cluster.guests.count("canary-r1-h1"), 1U) << end.text;
-    const std::string& at = end.cluster.guests.at("canary-r1-h1").host;
-    EXPECT_EQ(at == "h1", !stays_out);
-    expect_hosts(end, {fmt::format("canary-r1-h1 on {} could not be stopped in 8 attempts: QEMU "
-                                   "does not answer; `sluice guest stop canary-r1-h1`\nh1",
-                                   at),
-                       at == "h1" ? "h1 quarantined" : at + " skipped"});
-  }
-}
-
 TEST(PatchRun, PausesBetweenTheAttemptsOfAMove) {
   constexpr TimeMs kMoveMs = 16'000;
   Scenario scenario;

@@ -230,6 +230,8 @@ void Cluster::migrate(const Intent& intent, const std::string& key) {
       moved.host = intent.to;
       if (moved.qemu_series != 0) moved.qemu_series = qemu_of(hosts.at(intent.to));
       ++migrations[intent.guest];
+      moves.push_back(
+          {intent.guest, intent.from, intent.to, hosts.at(intent.from).patched, patched});
       if (faults_.silent_after_first_move_from == intent.from) silence(intent.from);
     }
     begun_[key] = outcome;

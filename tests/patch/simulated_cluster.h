@@ -82,6 +82,15 @@ struct SimGuest {
   std::uint32_t qemu_series = 0;  // that it runs on; 0: none
 };
 
+// A move that has ended well, and whether its hosts had come back from their patch by then.
+struct MoveSeen {
+  std::string guest;
+  std::string from;
+  std::string to;
+  bool from_patched = false;
+  bool to_patched = false;
+};
+
 class Cluster {
  public:
   explicit Cluster(Faults faults = {}, Durations durations = {})
@@ -127,6 +136,7 @@ class Cluster {
   std::map<std::string, std::map<std::string, std::string>> hook_environments;  // the last one's
   std::map<std::string, std::uint32_t> reboots;                                 // host
   std::map<std::string, std::uint32_t> migrations;         // guest: completed moves
+  std::vector<MoveSeen> moves;                             // in the order in which they ended
   std::map<std::string, std::vector<TimeMs>> attempts_ms;  // guest: when its moves began
   std::vector<std::string> violations;
 
