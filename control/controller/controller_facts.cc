@@ -46,6 +46,7 @@ patch::Facts Controller::facts(const Hosts& hosts, const std::string& run) const
     auto& out = facts.guests[name];
     out.host = guest.host();
     out.cpu_level = guest.cpu_level();
+    out.cpu_level_from_host = guest.cpu_level_from_host();
     if (policy != config_.policies.end()) out.policy = policy->second;
     if (out.policy == patch::GuestPolicy::kShutdown || shutting_down.count(out.host) != 0) {
       const auto& definitions = *hosts.at(out.host).definitions;

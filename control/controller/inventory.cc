@@ -193,8 +193,11 @@ planner::Cluster make_cluster(const Hosts& hosts, const Config& config,
     const auto definition = guest::parse_definition(guest.definition, "guest " + guest.name);
     // It may run by now.
     if (!definition || host_of.count(guest.host) == 0 || guests.count(guest.name) != 0) continue;
-    guests[guest.name].set_host(guest.host);
-    guests[guest.name].set_memory_bytes(definition->memory_bytes);
+    auto& out = guests[guest.name];
+    out.set_host(guest.host);
+    out.set_memory_bytes(definition->memory_bytes);
+    out.set_cpu_level(guest.cpu_level);
+    out.set_cpu_level_from_host(guest.cpu_level_from_host);
   }
   for (const auto& [name, guest] : guests) {
     planner::Guest out;

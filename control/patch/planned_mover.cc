@@ -48,7 +48,9 @@ class PlannedMover::Proposal {
     const auto guest = std::find_if(cluster_.guests.begin(), cluster_.guests.end(),
                                     [&](const auto& other) { return other.name == name; });
     if (guest == cluster_.guests.end()) return {};
-    guest->policy = planner::Policy::kLive;
+    // One that is down is not moved but starts there, on that host's CPU.
+    const bool runs = query_.facts->guests.count(name) != 0;
+    guest->policy = runs ? planner::Policy::kLive : planner::Policy::kShutdown;
     const auto id = static_cast<GuestId>(guest - cluster_.guests.begin());
     std::vector<HostId> hosts(cluster_.hosts.size());
     std::iota(hosts.begin(), hosts.end(), 0U);

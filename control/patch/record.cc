@@ -95,6 +95,8 @@ Json to_json(const Intent& intent) {
   if (intent.kind == ActionKind::kReboot || !intent.boot_id.empty())
     json["boot_id"] = intent.boot_id;
   if (!intent.definition.empty()) json["definition"] = intent.definition;
+  if (intent.cpu_level != 0) json["cpu_level"] = intent.cpu_level;
+  if (intent.cpu_level_from_host) json["cpu_level_from_host"] = true;
   if (intent.expected_seconds != 0) json["expected_s"] = intent.expected_seconds;
   return json;
 }
@@ -171,6 +173,8 @@ Intent intent_of(const Json& json) {
   intent.reason = json.at("reason");
   intent.guest = json.value("guest", "");
   intent.definition = json.value("definition", "");
+  if (json.contains("cpu_level")) intent.cpu_level = whole<std::uint32_t>(json.at("cpu_level"));
+  intent.cpu_level_from_host = json.value("cpu_level_from_host", false);
   intent.expected_seconds = json.value("expected_s", 0.0);
   if (intent.kind == ActionKind::kMigrate) {
     intent.from = json.at("from");

@@ -86,6 +86,9 @@ struct Intent {
   // kStopGuest, if the guest is to be started again: as what. Noted before it is stopped, since
   // nobody can be asked afterwards.
   std::string definition{};
+  // kStopGuest, with the definition: as in planner::Guest; 0 and false in old journals.
+  std::uint32_t cpu_level = 0;
+  bool cpu_level_from_host = false;
   std::uint32_t attempt = 1;
   std::string reason{};
   double expected_seconds = 0;  // kMigrate; 0: nobody said

@@ -39,8 +39,9 @@ enum class GuestPolicy : std::uint8_t {
 struct GuestFacts {
   std::string host;  // where it runs, or was last seen
   GuestPolicy policy = GuestPolicy::kLive;
-  std::string definition{};     // of one that may be shut down: what starts it again
-  std::uint32_t cpu_level = 0;  // that hosts must have for it; 0: any will do
+  std::string definition{};          // of one that may be shut down: what starts it again
+  std::uint32_t cpu_level = 0;       // that hosts must have for it; 0: any will do
+  bool cpu_level_from_host = false;  // as in planner::Guest
 };
 
 struct HostFacts {
@@ -187,8 +188,10 @@ struct Task {
 // One that the run has shut down, or tried to, and not started again.
 struct DownGuest {
   std::string name;
-  std::string host;        // where it ran
-  std::string definition;  // the text of its guest file
+  std::string host;             // where it ran
+  std::string definition;       // the text of its guest file
+  std::uint32_t cpu_level = 0;  // of these two what it had, as in planner::Guest
+  bool cpu_level_from_host = false;
 };
 
 class Run {

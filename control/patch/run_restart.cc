@@ -65,8 +65,10 @@ std::vector<std::string> Run::shut_down_at(const std::string& host) const {
 std::vector<DownGuest> Run::down_guests() const {
   std::vector<DownGuest> down;
   for (const auto& host : plan_.hosts) {
-    for (const auto& guest : shut_down_at(host))
-      down.push_back({guest, host, latest(host, "shutdown:" + guest).intent->definition});
+    for (const auto& guest : shut_down_at(host)) {
+      const Intent& stop = *latest(host, "shutdown:" + guest).intent;
+      down.push_back({guest, host, stop.definition, stop.cpu_level, stop.cpu_level_from_host});
+    }
   }
   return down;
 }

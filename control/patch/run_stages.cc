@@ -249,7 +249,10 @@ bool Run::shut_down(Decision& decision, const std::string& name, const std::stri
     }
   }
   intent.reason = "its policy is to be shut down";
-  intent.definition = decision.facts.guests.at(guest).definition;
+  const GuestFacts& facts = decision.facts.guests.at(guest);
+  intent.definition = facts.definition;
+  intent.cpu_level = facts.cpu_level;
+  intent.cpu_level_from_host = facts.cpu_level_from_host;
   decision.intend(std::move(intent));
   return false;
 }

@@ -187,6 +187,32 @@ TEST(Drain, StartsGuestsElsewhereThatItHasShutDown) {
   EXPECT_NE(end.cluster.guests.at("g1").host, "h1");
 }
 
+// What a guest needs is remembered with its stop, since nobody can be asked afterwards.
+TEST(Drain, StartsNoGuestOnAnOlderCpuNorWhereItCouldNotComeBackFrom) {
+  for (const std::uint32_t level : {4U, 3U}) {
+    Scenario scenario;
+    scenario.plan = "name = 'drain'\nhosts = ['h2']\ndrain_only = true\n";
+    scenario.policies = {{"g2", GuestPolicy::kShutdown}};
+    scenario.cluster = make_cluster(scenario);
+    for (const char* host : {"h2", "h4"}) scenario.cluster->hosts.at(host).cpu_level = level;
+    for (const char* host : {"h1", "h3"}) scenario.cluster->hosts.at(host).cpu_level = 7 - level;
+    scenario.cluster->guests.at("g2").cpu_level = level;
+    scenario.cluster->guests.at("g2").cpu_level_from_host = true;
+    std::size_t seen_down = 0;
+    scenario.by_hand = [&](const patch::Run& run, const Cluster&) {
+      for (const DownGuest& guest : run.down_guests()) {
+        ++seen_down;
+        EXPECT_EQ(guest.cpu_level, level);
+        EXPECT_TRUE(guest.cpu_level_from_host);
+      }
+    };
+    const End end = run_to_end(scenario);
+    EXPECT_GT(seen_down, 0U);
+    ASSERT_EQ(end.cluster.guests.count("g2"), 1U) << end.text;
+    EXPECT_EQ(end.cluster.guests.at("g2").host, "h4") << "of level " << level;
+  }
+}
+
 TEST(Quarantine, AHostThatIsMendedLeavesItWhileTheRunGoesOn) {
   Scenario scenario;
   scenario.plan = "failures = 1\n" + scenario.plan;

@@ -30,7 +30,7 @@ Facts Cluster::facts() const {
     out.cordoned_by = host.cordoned_by;
     out.quarantined = host.quarantined;
     out.told_out_of_service = host.quarantined || !host.cordoned_by.empty();
-    out.cpu_level = host.patched && faults_.older_cpu_after_patch == name ? 3 : 4;
+    out.cpu_level = cpu_level_of(name);
     out.qemu_series = qemu_of(host);
     out.waited_share = host.patched && faults_.busy_after_patch == name ? 0.45 : 0.1;
     out.hooks = {"patch", "version", "rollback", "before", "after"};
@@ -39,7 +39,8 @@ Facts Cluster::facts() const {
     if (guest.host.empty()) continue;  // nobody knows
     if (const auto move = moved_by_hand_.find(name); move != moved_by_hand_.end())
       facts.moves_by_hand.push_back({name, guest.host, move->second, ""});
-    facts.guests[name] = {guest.host, guest.policy, "definition of " + name, guest.cpu_level};
+    facts.guests[name] = {guest.host, guest.policy, "definition of " + name, guest.cpu_level,
+                          guest.cpu_level_from_host};
   }
   for (const auto& [name, guest] : last_seen_) {
     if (!facts.hosts.at(guest.host).reachable)
@@ -160,11 +161,7 @@ bool Cluster::begin(std::uint64_t epoch, const Run& run, const Intent& intent, b
           outcome.ok = false;
           outcome.detail = "the guest does not start";
         } else {
-          const auto before = stopped.find(intent.guest);
-          guests[intent.guest] = before == stopped.end() ? SimGuest{at, 1} : before->second;
-          guests[intent.guest].host = at;
-          guests[intent.guest].qemu_series = qemu_of(hosts.at(at));
-          stopped.erase(intent.guest);
+          note_start(intent.guest, at);
           check_room(at);
         }
         begun_[key] = outcome;
@@ -194,6 +191,7 @@ void Cluster::migrate(const Intent& intent, const std::string& key) {
   const std::uint32_t target = qemu_of(hosts.at(intent.to));
   if (guest != guests.end() && target != 0 && target < guest->second.qemu_series)
     violations.push_back(intent.guest + " is sent to an older QEMU on " + intent.to);
+  if (guest != guests.end()) check_cpu(intent.guest, guest->second.cpu_level, intent.to);
   const bool possible = guest != guests.end() && guest->second.host == intent.from &&
                         moving_.count(intent.guest) == 0 && hosts.at(intent.to).up;
   if (!possible) {
@@ -367,6 +365,31 @@ void Cluster::reboot(const Intent& intent, const std::string& key) {
   after(1, [this, outcome = *begun_[key]] { tell(outcome); });
 }
 
+std::uint32_t Cluster::cpu_level_of(const std::string& host) const {
+  const SimHost& about = hosts.at(host);
+  return about.patched && faults_.older_cpu_after_patch == host ? 3 : about.cpu_level;
+}
+
+void Cluster::check_cpu(const std::string& guest, std::uint32_t needed, const std::string& host) {
+  if (cpu_level_of(host) < needed) violations.push_back(guest + " lacks the CPU of " + host);
+}
+
+// One of its host's level takes that of the host where it starts.
+void Cluster::note_start(const std::string& guest, const std::string& host) {
+  SimGuest started{host, 1};
+  if (const auto before = stopped.find(guest); before != stopped.end()) {
+    started = before->second;
+    check_cpu(guest, started.cpu_level, host);
+    if (started.cpu_level_from_host && cpu_level_of(host) > cpu_level_of(started.host))
+      violations.push_back(guest + " has no way back from " + host);
+    if (started.cpu_level_from_host) started.cpu_level = cpu_level_of(host);
+    stopped.erase(before);
+  }
+  started.host = host;
+  started.qemu_series = qemu_of(hosts.at(host));
+  guests[guest] = started;
+}
+
 std::int64_t Cluster::free_gib(const std::string& host) const {
   std::uint64_t used = 0;
   for (const auto* known : {&guests, &stopped}) {
@@ -399,13 +422,15 @@ void Cluster::check_room(const std::string& host) {
 PlannedMover make_mover(const Cluster& cluster) {
   constexpr std::uint64_t kGib = 1ULL << 30;
   constexpr std::uint64_t kLinkBytesPerSecond = kGib / 4;
+  const Facts facts = cluster.facts();
   planner::Cluster view;
   for (const auto& [name, host] : cluster.hosts) {
     planner::Host out;
     out.name = name;
     out.memory_bytes = host.memory_gib * kGib;
     out.cores = 64;
-    out.qemu_series = cluster.facts().hosts.at(name).qemu_series;
+    out.qemu_series = facts.hosts.at(name).qemu_series;
+    out.cpu_level = facts.hosts.at(name).cpu_level;
     for (auto* link : {&out.transmit, &out.receive}) {
       *link = static_cast<planner::LinkId>(view.links.size());
       view.links.push_back({name + (link == &out.transmit ? " out" : " in"), kLinkBytesPerSecond});
@@ -425,10 +450,15 @@ PlannedMover make_mover(const Cluster& cluster) {
     out.populated_bytes = out.memory_bytes;
     out.cores = 1;
     out.qemu_series = guest.qemu_series;
+    out.cpu_level = guest.cpu_level;
+    out.cpu_level_from_host = guest.cpu_level_from_host;
     view.guests.push_back(out);
   }
   return {view, [](const planner::Guest& guest, std::uint64_t bytes_per_second) {
-            return std::max<std::uint64_t>(1, guest.populated_bytes * 1000 / bytes_per_second);
+            const bool restarts = guest.policy == planner::Policy::kShutdown;
+            const std::uint64_t ms =
+                restarts ? kSecondMs : guest.populated_bytes * 1000 / bytes_per_second;
+            return std::max<std::uint64_t>(1, ms);
           }};
 }
 

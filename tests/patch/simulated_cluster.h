@@ -72,6 +72,7 @@ struct SimHost {
   std::string cordoned_by{};
   bool quarantined = false;
   std::uint32_t qemu_series = 0;
+  std::uint32_t cpu_level = 4;
 };
 
 struct SimGuest {
@@ -80,6 +81,7 @@ struct SimGuest {
   GuestPolicy policy = GuestPolicy::kLive;
   std::uint32_t cpu_level = 0;
   std::uint32_t qemu_series = 0;  // that it runs on; 0: none
+  bool cpu_level_from_host = false;
 };
 
 // A move that has ended well, and whether its hosts had come back from their patch by then.
@@ -158,6 +160,9 @@ class Cluster {
   void run_hook(const Intent& intent, const std::string& key);
   void reboot(const Intent& intent, const std::string& key);
   void check_room(const std::string& host);
+  void check_cpu(const std::string& guest, std::uint32_t needed, const std::string& host);
+  void note_start(const std::string& guest, const std::string& host);
+  [[nodiscard]] std::uint32_t cpu_level_of(const std::string& host) const;
   [[nodiscard]] Outcome hook_result(const Intent& intent);
 
   Faults faults_;

@@ -95,7 +95,7 @@ TEST_F(InventoryTest, QemusSeriesReachThePlannerForGuestsOfTheUsualBinary) {
 TEST_F(InventoryTest, GuestsThatAreDownReachThePlannerWhereTheyWere) {
   config_.groups.push_back({{.name = "db"}, {"vm", "down"}});
   const std::string definition = "name = 'down'\ndriver = 'memory'\nmemory = '4G'\n";
-  const std::vector<patch::DownGuest> down = {{"down", "h2", definition},
+  const std::vector<patch::DownGuest> down = {{"down", "h2", definition, 3, true},
                                               {"vm", "h2", definition},        // runs by now
                                               {"lost", "h7", definition},      // no such host
                                               {"odd", "h2", "memory = 'x'"}};  // nobody can tell
@@ -106,6 +106,8 @@ TEST_F(InventoryTest, GuestsThatAreDownReachThePlannerWhereTheyWere) {
   EXPECT_EQ(cluster.hosts[guest.host].name, "h2");
   EXPECT_EQ(guest.memory_bytes, 4 * kGib);
   EXPECT_EQ(guest.groups, std::vector<planner::GroupId>{0});
+  EXPECT_EQ(guest.cpu_level, 3U);
+  EXPECT_TRUE(guest.cpu_level_from_host);
   EXPECT_EQ(cluster.guests[1].name, "vm");
   EXPECT_EQ(cluster.hosts[cluster.guests[1].host].name, "h1");
 }

@@ -49,7 +49,8 @@ class PlannedMoverTest : public testing::Test {
   }
   [[nodiscard]] PlannedMover mover() const {
     return {cluster_, [](const planner::Guest& guest, std::uint64_t bytes_per_second) {
-              return guest.populated_bytes * 1000 / bytes_per_second;
+              const bool restarts = guest.policy == planner::Policy::kShutdown;
+              return restarts ? 60'000 : guest.populated_bytes * 1000 / bytes_per_second;
             }};
   }
   // "g1 h1 h2", one of each move that may begin.
@@ -220,6 +221,27 @@ TEST_F(PlannedMoverTest, ACanaryNeedsRoomAtThisMoment) {
   facts_.guests["g1"].host = "h3";
   query_.under_way.clear();
   EXPECT_EQ(mover().target_for("canary", query_), "h2");
+}
+
+TEST_F(PlannedMoverTest, AGuestThatIsDownStartsWhereItsCpuIsAndFromWhereItCouldComeBack) {
+  add_guest("g1", "h1");
+  facts_.guests.clear();
+  query_.down["g1"] = {"h1"};
+  query_.resting = {"g1"};
+  cluster_.guests[0].cpu_level = 3;
+  for (auto& host : cluster_.hosts) host.cpu_level = 3;
+  cluster_.hosts[1].cpu_level = 2;
+  EXPECT_EQ(mover().target_for("g1", query_), "h3");
+  cluster_.hosts[1].cpu_level = 4;
+  EXPECT_EQ(mover().target_for("g1", query_), "h2") << "its definition says what it starts with";
+  cluster_.guests[0].cpu_level_from_host = true;
+  EXPECT_EQ(mover().target_for("g1", query_), "h3");
+  cluster_.hosts[2].cpu_level = 4;
+  EXPECT_EQ(mover().target_for("g1", query_), "");
+  // The canary runs, and keeps its level wherever it goes.
+  query_.down.clear();
+  facts_.guests["g1"] = {"h1"};
+  EXPECT_EQ(mover().target_for("g1", query_), "h2");
 }
 
 TEST_F(PlannedMoverTest, NothingComesHomeFromAHostThatDoesNotAnswer) {

@@ -54,6 +54,9 @@ TEST(Records, EveryKindReadsBackAsItWasWritten) {
   stop.host = "h1";
   stop.guest = "g1";
   stop.definition = "name = 'g1'\n";
+  Intent stop_of_level = stop;
+  stop_of_level.cpu_level = 4;
+  stop_of_level.cpu_level_from_host = true;
   Intent start;
   start.id = 4;
   start.kind = ActionKind::kStartGuest;
@@ -79,6 +82,7 @@ TEST(Records, EveryKindReadsBackAsItWasWritten) {
       {5, patch},
       {6, reboot},
       {6, stop},
+      {6, stop_of_level},
       {6, start},
       {7, Outcome{7, true, "said \"yes\"\n", 1.5, 11.25, 8.5}},
       {7, Outcome{7, false, "where g1 runs is not known", 0, 0, 0, true}},
@@ -97,6 +101,16 @@ TEST(Records, EveryKindReadsBackAsItWasWritten) {
     EXPECT_EQ(read->body.index(), record.body.index());
     EXPECT_EQ(encode(*read), json);
   }
+}
+
+// As earlier versions wrote it.
+TEST(Records, AStopWithoutALevelIsRead) {
+  const auto read = decode(
+      R"({"action":"stop-guest","at_ms":6,"attempt":1,"definition":"name = 'g1'\n","guest":"g1",)"
+      R"("host":"h1","id":3,"purpose":"shutdown:g1","reason":"","type":"intent"})");
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(std::get<Intent>(read->body).cpu_level, 0U);
+  EXPECT_FALSE(std::get<Intent>(read->body).cpu_level_from_host);
 }
 
 TEST(Records, WhatAHookPrintedNeedNotBeText) {
