@@ -221,16 +221,36 @@ std::size_t Run::coming_to(const std::string& host) const {
   }));
 }
 
+std::set<std::string> Run::brings_home() const {
+  std::set<std::string> guests;
+  if (rolling() || plan_.drain_only || patch::is_final(state_)) return guests;
+  for (const auto& [guest, home] : home_) {
+    if (!patch::is_final(hosts_.at(home).state)) guests.insert(guest);
+  }
+  return guests;
+}
+
+std::set<std::string> Run::canaries_out() const {
+  std::set<std::string> canaries;
+  for (const auto& [host, about] : hosts_) {
+    if (!canary_is_over(host)) canaries.insert(canary_name(host));
+  }
+  return canaries;
+}
+
 bool Run::is_visited(const std::string& host, const Facts& facts) const {
   const auto comes = [&](const Move& move) { return move.to == host; };
   const auto about = facts.hosts.find(host);
+  const auto is_here = [&](const std::string& canary) {
+    const auto guest = facts.guests.find(canary);
+    return guest != facts.guests.end() && guest->second.host == host;
+  };
   return coming_to(host) != 0 || (about != facts.hosts.end() && !about->second.incoming.empty()) ||
          std::any_of(facts.moves_of_others.begin(), facts.moves_of_others.end(), comes) ||
          std::any_of(facts.moves_by_hand.begin(), facts.moves_by_hand.end(), comes) ||
+         std::any_of(facts.canaries_of_others.begin(), facts.canaries_of_others.end(), is_here) ||
          std::any_of(plan_.hosts.begin(), plan_.hosts.end(), [&](const std::string& owner) {
-           const auto canary = facts.guests.find(canary_name(owner));
-           return owner != host && canary != facts.guests.end() && canary->second.host == host &&
-                  !canary_is_given_up(owner);
+           return owner != host && is_here(canary_name(owner)) && !canary_is_given_up(owner);
          });
 }
 
@@ -256,7 +276,10 @@ void note_moves(Facts& facts, const std::string& run, const std::vector<const Ru
       if (other->id() != run && about != facts.hosts.end() && other->returns_by_itself(host))
         about->second.returns_to_others = true;
     }
-    if (other->id() != run) facts.down_of_others.merge(other->awaited());
+    if (other->id() == run) continue;
+    facts.down_of_others.merge(other->awaited());
+    facts.guests_of_others.merge(other->brings_home());
+    facts.canaries_of_others.merge(other->canaries_out());
   }
   for (const Move& move : moving) {
     if (known.count(move.guest) == 0) facts.moves_by_hand.push_back(move);
@@ -291,8 +314,16 @@ std::string Run::canary_name(const std::string& host) const {
 
 bool Run::is_canary(const std::string& guest) const { return canaries_.count(guest) != 0; }
 
+bool Run::is_lost(const std::string& guest) const {
+  const auto found = unsettled_.find(guest);
+  if (found == unsettled_.end()) return false;
+  const std::string& owner = intents_.at(found->second).host;
+  return !is_canary(guest) || state_of(owner, "canary-stop") != TaskState::kOk;
+}
+
 std::string Run::unsettled_at(const std::string& host) const {
   for (const auto& [guest, id] : unsettled_) {
+    if (!is_lost(guest)) continue;
     const Intent& move = intents_.at(id);
     if (move.host == host || move.from == host || move.to == host) return outcomes_.at(id).detail;
   }

@@ -102,6 +102,9 @@ struct Facts {
   std::vector<Move> moves_of_others;
   std::vector<Move> moves_by_hand;
   std::map<std::string, Down> down_of_others;  // by guest
+  // Guests that other runs have moved, or will, and bring home; and their canaries, which they end.
+  std::set<std::string> guests_of_others;
+  std::set<std::string> canaries_of_others;
 };
 
 // For how long what would fail a host has been so. Kept beside the journal: a controller that
@@ -248,6 +251,10 @@ class Run {
   [[nodiscard]] bool returns_by_itself(const std::string& host) const;
   // Those of them that it will start where they were, and those that are being started: by guest.
   [[nodiscard]] std::map<std::string, Down> awaited() const;
+  // Guests whose home it is emptying, or has emptied, and that it will bring back there.
+  [[nodiscard]] std::set<std::string> brings_home() const;
+  // Its canaries that were started, and that it will end.
+  [[nodiscard]] std::set<std::string> canaries_out() const;
   // The canary guest of a host.
   [[nodiscard]] std::string canary_name(const std::string& host) const;
   // What the hook of `intent` is told by its environment.
@@ -295,13 +302,15 @@ class Run {
                                             std::uint32_t attempts_max);
   [[nodiscard]] static bool is_given_up(const Task& last, std::uint32_t attempts_max);
   [[nodiscard]] bool is_canary(const std::string& guest) const;
+  // Where its last move went is not known, and matters: a canary that was ended since does not.
+  [[nodiscard]] bool is_lost(const std::string& guest) const;
   // Why nobody may take it for empty: a guest is, or may be, here of which nobody knows where it
   // runs. Empty: there is none.
   [[nodiscard]] std::string unsettled_at(const std::string& host) const;
   // Guests on their way to it.
   [[nodiscard]] std::size_t coming_to(const std::string& host) const;
-  // A guest is on its way to it, whoever sent it, or another host's canary is there that will be
-  // ended.
+  // A guest is on its way to it, whoever sent it, or another host's canary, or another run's, is
+  // there that will be ended.
   [[nodiscard]] bool is_visited(const std::string& host, const Facts& facts) const;
 
   // ---- what keeps a host; see run_waits.cc ----
@@ -328,6 +337,11 @@ class Run {
   void open_filling(const Decision& decision, MoveQuery& query) const;
   [[nodiscard]] Filling taken_in(const Decision& decision, const std::string& name) const;
   Filling brought_home(Decision& decision, const std::string& name) const;
+  [[nodiscard]] bool is_last_step(const HostRun& host) const {
+    return host.refill_step + 1 >= plan_.refill_percent.size();
+  }
+  // Its guests that nobody has brought home, since their host did not answer.
+  [[nodiscard]] std::string stays_away(const std::string& name, const Facts& facts) const;
 
   // ---- what must not be worse than before; see run_regression.cc ----
   // That went well and were measured.
@@ -351,6 +365,10 @@ class Run {
 
   // ---- canary; see run_canary.cc ----
   void canary(Decision& decision, const std::string& name) const;
+  // Of its start and its moves: what comes next is the following one, nothing yet, or its end.
+  enum class CanaryStep : std::uint8_t { kDone = 1, kUnderWay, kLast };
+  CanaryStep canary_step(Decision& decision, const std::string& name, const char* purpose) const;
+  bool canary_may_go(Decision& decision, const std::string& name, const Intent& move) const;
   [[nodiscard]] std::string canary_target(const Decision& decision, const std::string& name) const;
   [[nodiscard]] bool canary_is_over(const std::string& name) const;
   [[nodiscard]] bool canary_is_given_up(const std::string& name) const;

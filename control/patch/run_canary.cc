@@ -34,48 +34,69 @@ std::string Run::canary_target(const Decision& decision, const std::string& name
 void Run::canary(Decision& decision, const std::string& name) const {
   if (plan_.canary_definition.empty())
     return decision.step(name, HostEvent::kCanaryPassed, "the plan has no canary");
-  const std::string guest = canary_name(name);
-  // Out to another host, a patched one if there is one with room, and back.
-  const Task out = latest(name, "canary-out");
-  std::string partner = out.intent == nullptr ? "" : out.intent->to;
-  for (const char* purpose : {"canary-start", "canary-out", "canary-in"}) {
-    const TaskState state = state_of(name, purpose);
-    if (state == TaskState::kOk) continue;
-    if (state == TaskState::kNone && latest(name, "canary-stop").intent != nullptr) break;
-    if (state == TaskState::kOpen) return;
-    if (state == TaskState::kFailed) {
-      return decision.fail(
-          name, fmt::format("{} failed: {}", purpose, latest(name, purpose).outcome->detail));
+  if (latest(name, "canary-stop").intent == nullptr) {
+    for (const char* purpose : {"canary-start", "canary-out", "canary-in"}) {
+      const CanaryStep step = canary_step(decision, name, purpose);
+      if (step == CanaryStep::kUnderWay) return;
+      if (step == CanaryStep::kLast) break;
     }
-    Intent intent{0, ActionKind::kMigrate, purpose, name, guest};
-    if (intent.purpose == "canary-start") {
-      intent.kind = ActionKind::kStartGuest;
-    } else if (intent.purpose == "canary-in") {
-      intent.from = partner;
-      intent.to = name;
-    } else {
-      intent.from = name;
-      intent.to = canary_target(decision, name);
-      const std::string what = "canary of " + name;
-      const bool waits = intent.to.empty();
-      if (waits && is_first_with_its_qemu(decision, name)) break;
-      if (!waits || room_may_come(decision, name)) {
-        decision.patience.renew(what);
-      } else if (decision.patience.is_over(what, decision.facts)) {
-        decision.fail(name, "no other host has room for the canary");
-      }
-      if (waits) return;
-    }
-    return decision.intend(std::move(intent));
   }
+  // It ends before its host fails, which must not fail again because nobody knows where it is.
   if (!canary_is_over(name)) return end_canary(decision, name);
-  if (canary_is_given_up(name)) {
+  for (const char* purpose : {"canary-start", "canary-out", "canary-in", "canary-stop"}) {
+    if (state_of(name, purpose) != TaskState::kFailed) continue;
     return decision.fail(
-        name, "the canary could not be stopped: " + latest(name, "canary-stop").outcome->detail);
+        name, fmt::format("{} failed: {}", purpose, latest(name, purpose).outcome->detail));
   }
+  const Task out = latest(name, "canary-out");
   decision.step(name, HostEvent::kCanaryPassed,
-                partner.empty() ? "it ran, and no other host has so new a QEMU that it could go to"
-                                : "to " + partner + " and back");
+                out.intent == nullptr
+                    ? "it ran, and no other host has so new a QEMU that it could go to"
+                    : "to " + out.intent->to + " and back");
+}
+
+// A move is tried again like any other guest's: the host at its other end may have been silent for
+// a moment. A start is not: whether the guest comes up on the patched host is what it is to show.
+Run::CanaryStep Run::canary_step(Decision& decision, const std::string& name,
+                                 const char* purpose) const {
+  const Task before = latest(name, purpose);
+  const bool is_failed = state_of(name, purpose) == TaskState::kFailed;
+  Intent intent{0, ActionKind::kMigrate, purpose, name, canary_name(name)};
+  if (intent.purpose == "canary-start") intent.kind = ActionKind::kStartGuest;
+  const bool starts = intent.kind == ActionKind::kStartGuest;
+  if (state_of(name, purpose) == TaskState::kOk) return CanaryStep::kDone;
+  if (is_failed && (starts || before.outcome->unsettled)) return CanaryStep::kLast;
+  const Attempt attempt = next_attempt(decision.facts, before, plan_.attempts);
+  if (attempt.next == Attempt::Next::kGiveUp) return CanaryStep::kLast;
+  if (attempt.next == Attempt::Next::kWait) return CanaryStep::kUnderWay;
+  intent.attempt = attempt.number;
+  if (!starts) {
+    const bool out = intent.purpose == "canary-out";
+    intent.from = out ? name : latest(name, "canary-out").intent->to;
+    intent.to = out ? canary_target(decision, name) : name;
+    if (intent.to.empty() && is_first_with_its_qemu(decision, name)) return CanaryStep::kLast;
+    if (!canary_may_go(decision, name, intent)) return CanaryStep::kUnderWay;
+  }
+  decision.intend(std::move(intent));
+  return CanaryStep::kUnderWay;
+}
+
+// Else waits, or fails the host.
+bool Run::canary_may_go(Decision& decision, const std::string& name, const Intent& move) const {
+  const std::string what = "canary of " + name;
+  if (!move.to.empty() || room_may_come(decision, name)) {
+    decision.patience.renew(what);
+  } else if (decision.patience.is_over(what, decision.facts)) {
+    decision.fail(name, "no other host has room for the canary");
+  }
+  if (move.to.empty()) return false;
+  for (const auto& host : {move.from, move.to}) {
+    if (decision.reachable(host)) continue;
+    if (decision.silent_for(host, reboot_timeout_ms()))
+      decision.fail(name, fmt::format("{}: the agent of {} stopped answering", move.purpose, host));
+    return false;
+  }
+  return true;
 }
 
 // Ended, or given up.
@@ -119,7 +140,8 @@ std::string Run::canary_left_on(const std::string& name, const Facts& facts) con
 std::string Run::left_over(const std::string& name, const Facts& facts) const {
   const std::string guest = canary_name(name);
   const auto canary = facts.guests.find(guest);
-  std::vector<std::string> lines = {stays_silenced(name), stays_down(name, facts)};
+  std::vector<std::string> lines = {stays_silenced(name), stays_down(name, facts),
+                                    stays_away(name, facts)};
   if (canary != facts.guests.end() && canary_is_given_up(name)) {
     lines.insert(
         lines.begin(),

@@ -40,7 +40,8 @@ std::vector<Record> Run::decide(const Facts& facts, const Mover& mover, Patience
 // The plan asks for it, whatever their own policy; but for those that must never be disturbed.
 Facts Run::with_guests_down(Facts facts) const {
   for (auto& [name, guest] : facts.guests) {
-    if (hosts_.count(guest.host) != 0 && !is_canary(name) && guest.policy != GuestPolicy::kNever)
+    if (hosts_.count(guest.host) != 0 && !is_canary(name) &&
+        facts.canaries_of_others.count(name) == 0 && guest.policy != GuestPolicy::kNever)
       guest.policy = GuestPolicy::kShutdown;
   }
   return facts;
@@ -54,7 +55,8 @@ std::vector<Record> Run::decide_for(const Facts& facts, const Mover& mover,
   if (state_ == RunState::kAdmitted) return {{facts.now_ms, RunStep{RunEvent::kStart, ""}}};
   Decision decision{facts, mover, patience, intents_.size() + 1};
   for (const auto& [name, guest] : facts.guests) {
-    if (!is_canary(name)) decision.guests_by_host[guest.host].push_back(name);
+    if (!is_canary(name) && facts.canaries_of_others.count(name) == 0)
+      decision.guests_by_host[guest.host].push_back(name);
   }
   for (const auto& name : plan_.hosts) {
     decide_host(decision, name);
@@ -252,8 +254,11 @@ MoveQuery Run::query_for(const Decision& decision) const {
   for (const auto& [name, guest] : decision.facts.guests) {
     if (is_canary(name) || !is_moved(guest.policy)) query.resting.insert(name);
   }
+  query.resting.insert(decision.facts.canaries_of_others.begin(),
+                       decision.facts.canaries_of_others.end());
   add_down(query, awaited());
   for (const auto& [guest, id] : unsettled_) {
+    if (!is_lost(guest)) continue;
     query.resting.insert(guest);
     const Intent& move = intents_.at(id);
     if (!is_seen_again(decision.facts, move))
@@ -413,6 +418,7 @@ MoveQuery query_to_empty(const Plan& plan, const Facts& facts, const std::string
   for (const auto& [guest, about] : facts.guests) {
     if (!is_moved(about.policy) || plan.shut_down_guests) query.resting.insert(guest);
   }
+  query.resting.insert(facts.canaries_of_others.begin(), facts.canaries_of_others.end());
   add_down(query, {});
   return query;
 }
@@ -440,6 +446,23 @@ Expected<void> admit_places(const Plan& plan, const Facts& facts, const Mover& m
                                               "`sluice guest stop {}` first)",
                                               guest)
                                 : ""));
+}
+
+// Its canary goes out to another host and back.
+Expected<void> admit_canary(const Plan& plan, const Facts& facts, const std::string& host) {
+  const bool has_partner =
+      std::any_of(facts.hosts.begin(), facts.hosts.end(), [&](const auto& other) {
+        const HostFacts& about = other.second;
+        const bool is_ours =
+            std::find(plan.hosts.begin(), plan.hosts.end(), other.first) != plan.hosts.end();
+        return other.first != host && !about.quarantined &&
+               (is_ours || about.cordoned_by.empty() || about.returns_to_others);
+      });
+  if (plan.drain_only || plan.canary_definition.empty() || has_partner) return {};
+  return fail(ErrorKind::kNoCapacity,
+              fmt::format("{}: there is no host in service but {} that its canary could go to: "
+                          "leave [canary] out, or uncordon another host",
+                          plan.name, host));
 }
 
 }  // namespace
@@ -500,6 +523,7 @@ Expected<void> admit(const Plan& plan, const Facts& facts, const Mover& mover) {
                                 plan.name, guest, name, name));
       }
     }
+    if (auto canary = admit_canary(plan, facts, name); !canary) return canary;
     if (auto placed = admit_places(plan, facts, mover, name); !placed) return placed;
   }
   return admit_qemu(plan, facts);

@@ -1,6 +1,7 @@
 // Guests for patched hosts: their own again, or, of a rolling refill, those of the next hosts.
 #include <algorithm>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <iterator>
 
 #include "control/patch/run_decide.h"
@@ -116,7 +117,7 @@ void Run::open_filling(const Decision& decision, MoveQuery& query) const {
     if (host.state == HostState::kSoak) open(name, TargetRank::kPatched);
     if (host.state != HostState::kRefill) continue;
     open(name, TargetRank::kFilling);
-    if (host.refill_step + 1 >= plan_.refill_percent.size()) continue;
+    if (is_last_step(host)) continue;
     const std::size_t has = decision.guests_on(name).size() + coming_to(name);
     const std::size_t may_have = share_of(name, host.refill_step);
     query.arrivals_max[name] = may_have > has ? may_have - has : 0;
@@ -133,15 +134,18 @@ Run::Filling Run::taken_in(const Decision& decision, const std::string& name) co
 }
 
 // Those that can come: not what has ended, not what another host's drain has lost sight of, and not
-// what is on a host that nobody has heard of for long.
+// what is on a host that nobody has heard of for long. The last step waits for those as long as a
+// reboot may take.
 std::vector<std::string> Run::home_guests(const std::string& name, const Facts& facts) const {
+  const TimeMs silence_ms_max =
+      is_last_step(hosts_.at(name)) ? std::max(kSilenceMsMax, reboot_timeout_ms()) : kSilenceMsMax;
   const auto can_come = [&](const std::string& guest) {
     const auto about = facts.guests.find(guest);
     if (about == facts.guests.end() || !is_moved(about->second.policy)) return false;
     if (home_.at(guest) != name || unsettled_.count(guest) != 0) return false;
     const auto host = facts.hosts.find(about->second.host);
     return host != facts.hosts.end() &&
-           (host->second.reachable || host->second.silent_ms <= kSilenceMsMax);
+           (host->second.reachable || host->second.silent_ms <= silence_ms_max);
   };
   std::vector<std::string> guests;
   std::copy_if(hosts_.at(name).baseline->guests.begin(), hosts_.at(name).baseline->guests.end(),
@@ -158,16 +162,34 @@ Run::Filling Run::brought_home(Decision& decision, const std::string& name) cons
   }
   const auto guests = home_guests(name, decision.facts);
   const std::size_t wanted = share(guests.size(), hosts_.at(name).refill_step);
+  Filling filling = Filling::kFull;
   for (std::size_t i = 0; i < wanted; ++i) {
     if (decision.facts.guests.at(guests[i]).host == name) continue;
+    filling = Filling::kWaits;
     const Task moved = latest(name, "refill:" + guests[i]);
-    if (is_given_up(moved, plan_.attempts)) {
-      decision.fail(name, fmt::format("{} could not be moved home in {} attempts: {}", guests[i],
-                                      plan_.attempts, moved.outcome->detail));
-    }
-    return Filling::kWaits;
+    if (!is_given_up(moved, plan_.attempts)) continue;
+    decision.fail(name, fmt::format("{} could not be moved home in {} attempts: {}", guests[i],
+                                    plan_.attempts, moved.outcome->detail));
+    break;
   }
-  return Filling::kFull;
+  return filling;
+}
+
+std::string Run::stays_away(const std::string& name, const Facts& facts) const {
+  const HostRun& host = hosts_.at(name);
+  if (rolling() || plan_.drain_only || host.state != HostState::kDone || !host.baseline) return {};
+  std::vector<std::string> lines;
+  for (const auto& guest : host.baseline->guests) {
+    const auto about = facts.guests.find(guest);
+    if (about == facts.guests.end() || !is_moved(about->second.policy)) continue;
+    const bool came = state_of(name, "refill:" + guest) == TaskState::kOk;
+    if (came || about->second.host == name || home_.at(guest) != name) continue;
+    lines.push_back(
+        fmt::format("{} was not brought home from {}, which did not answer: `sluice migrate {} "
+                    "--to {}`",
+                    guest, about->second.host, guest, name));
+  }
+  return fmt::format("{}", fmt::join(lines, "; "));
 }
 
 // A host that falters while it takes its load.
@@ -196,8 +218,7 @@ void Run::refill(Decision& decision, const std::string& name) const {
   const Filling filling = rolling() ? taken_in(decision, name) : brought_home(decision, name);
   if (filling == Filling::kWaits) return;
   const HostRun& host = hosts_.at(name);
-  const bool last =
-      filling == Filling::kNoMoreCome || host.refill_step + 1 >= plan_.refill_percent.size();
+  const bool last = filling == Filling::kNoMoreCome || is_last_step(host);
   // They come back with the last step.
   std::string failure;
   if (last && !started_again(decision, name, failure)) return;

@@ -159,13 +159,18 @@ void Run::precheck(Decision& decision, const std::string& name) const {
   const HostRun& host = hosts_.at(name);
   const auto& guests = decision.guests_on(name);
   if (refuses_to_leave(decision, name)) return;
+  // Another run's that it will bring home are not this one's to bring here.
+  std::vector<std::string> own;
+  std::copy_if(
+      guests.begin(), guests.end(), std::back_inserter(own),
+      [&](const std::string& guest) { return decision.facts.guests_of_others.count(guest) == 0; });
   if (!plan_.drain_only && !hook_done(decision, name, plan_.version, "version-before")) return;
   if (!paths_known(decision, name)) return;
   if (!host.baseline) {
     const Task version = latest(name, "version-before");
     return decision.add(Baseline{name, facts.boot_id,
                                  version.outcome == nullptr ? "" : trimmed(version.outcome->detail),
-                                 facts.kernel, guests, facts.link_bits_per_second, facts.cpu_level,
+                                 facts.kernel, own, facts.link_bits_per_second, facts.cpu_level,
                                  facts.waited_share, facts.qemu_series});
   }
   // What an operator cordoned is not this run's to give back.

@@ -101,7 +101,7 @@ TEST(Canary, ThatCannotMoveFailsItsHostBeforeAGuestComes) {
       if (returns) {
         scenario.faults.moves_back_failures = {"canary-r1-h2"};
       } else {
-        scenario.faults.migration_failures = {{"canary-r1-h2", 1}};
+        scenario.faults.migration_failures = {{"canary-r1-h2", 3}};
       }
       const End end = run_to_end(scenario);
       expect_hosts(end, {"run paused\n", "h1 done version 2",
@@ -114,6 +114,50 @@ TEST(Canary, ThatCannotMoveFailsItsHostBeforeAGuestComes) {
       EXPECT_EQ(end.cluster.hook_runs.count("patch@h3"), 0U);
     }
   }
+}
+
+TEST(Canary, IsMovedAgainWhenItsLinkWasQuietForAMoment) {
+  Scenario scenario;
+  scenario.faults.migration_failures = {{"canary-r1-h1", 2}};
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"because every host went well", "h1 done version 2"});
+  EXPECT_EQ(end.cluster.attempts_ms.at("canary-r1-h1").size(), 4U)
+      << "out in three attempts, and back";
+}
+
+TEST(Canary, IsNotAskedForFromAHostThatIsSilent) {
+  constexpr TimeMs kQuietMs = 90'000;
+  Scenario scenario;
+  TimeMs silent_since_ms = 0;
+  scenario.known = [&](Facts& facts) {
+    const auto out = facts.guests.find("canary-r1-h1");
+    if (out == facts.guests.end() || out->second.host == "h1") return;
+    if (silent_since_ms == 0) silent_since_ms = facts.now_ms;
+    if (facts.now_ms < silent_since_ms + kQuietMs)
+      fall_silent(facts.hosts.at(out->second.host), facts.now_ms - silent_since_ms);
+  };
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"because every host went well", "h1 done version 2"});
+  ASSERT_NE(silent_since_ms, 0);
+  EXPECT_GE(end.cluster.attempts_ms.at("canary-r1-h1").back(), silent_since_ms + kQuietMs);
+}
+
+TEST(Canary, IsRefusedWhereNoOtherHostCouldTakeIt) {
+  const auto plan = parse_plan(
+      "name = 'a'\nhosts = ['h1']\nhooks.patch = 'patch'\ncanary.definition = \"name = 'c'\"\n",
+      "plan.toml");
+  ASSERT_TRUE(plan) << plan.error().message;
+  Cluster cluster;
+  for (const char* host : {"h1", "h2"}) cluster.hosts[host] = {};
+  Facts facts = cluster.facts();
+  for (auto& [name, host] : facts.hosts) host.hooks = {"patch"};
+  EXPECT_TRUE(admit(*plan, facts, make_mover(cluster)));
+  facts.hosts.at("h2").cordoned_by = "operator";
+  const auto refused = admit(*plan, facts, make_mover(cluster));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().message,
+            "a: there is no host in service but h1 that its canary could go to: leave [canary] "
+            "out, or uncordon another host");
 }
 
 }  // namespace

@@ -278,6 +278,11 @@ void expect_hosts(const End& end, const std::vector<std::string>& lines) {
     EXPECT_NE(end.text.find(line), std::string::npos) << line << " in\n" << end.text;
 }
 
+void fall_silent(HostFacts& host, TimeMs silent_ms) {
+  host.reachable = false;
+  host.silent_ms = silent_ms;
+}
+
 Scenario with_a_lost_guest() {
   Scenario scenario;
   scenario.faults.lost_on = "drain:g1";

@@ -74,6 +74,9 @@ struct Scenario {
 // A guest of which nobody can say where it runs.
 [[nodiscard]] Scenario with_a_lost_guest();
 
+// As a controller sees a host whose agent does not answer.
+void fall_silent(HostFacts& host, TimeMs silent_ms);
+
 // What is the same however often the controller was killed.
 struct End {
   std::string text;

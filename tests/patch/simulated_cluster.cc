@@ -218,7 +218,7 @@ void Cluster::migrate(const Intent& intent, const std::string& key) {
     if (patched && faults_.lossy_after_patch == intent.to) outcome.lost_share = 0.05;
     auto& failures = faults_.migration_failures[intent.guest];
     const bool returns =
-        intent.purpose == "canary-in" && faults_.moves_back_failures.count(intent.guest) != 0;
+        intent.host == intent.to && faults_.moves_back_failures.count(intent.guest) != 0;
     if (failures > 0 || returns) {
       failures -= std::min(failures, 1U);
       outcome.ok = false;
