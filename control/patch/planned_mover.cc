@@ -279,18 +279,15 @@ class PlannedMover::Proposal {
       answer_.stuck[cluster_.guests[destination.guest].name] = why;
   }
 
-  // Those that the plan has no move for, each with the planner's line about it, or its first one.
+  // Those that the plan has no move for, each with the planner's line about it.
   void explain(const std::vector<GuestId>& wanted, const planner::Plan& plan) {
     std::vector<bool> moves(cluster_.guests.size(), false);
     for (const auto& move : plan.moves) moves[move.guest] = true;
     for (const GuestId guest : wanted) {
       if (moves[guest]) continue;
-      const std::string& name = cluster_.guests[guest].name;
-      std::string& why = answer_.stuck[name];
-      why = name + " cannot be placed";
-      for (auto line = plan.obstacles.rbegin(); line != plan.obstacles.rend(); ++line) {
-        if (line == plan.obstacles.rend() - 1 || line->find(name) != std::string::npos) why = *line;
-      }
+      std::string& why = answer_.stuck[cluster_.guests[guest].name];
+      if (!plan.shortage.empty()) why = plan.shortage + "; ";
+      why += plan.obstacle_of.at(guest);
     }
   }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <tuple>
 
 #include "control/planner/explain.h"
@@ -155,8 +156,7 @@ class Attempt {
 
 struct Departure {
   std::vector<Unit> units;
-  std::vector<GuestId> bound;          // guests that may not move
-  std::vector<std::string> obstacles;  // why
+  std::map<GuestId, std::string> bound;  // guests that may not move: why
 };
 
 Departure departing(const Cluster& cluster, const std::vector<HostId>& hosts) {
@@ -190,50 +190,53 @@ Departure departing(const Cluster& cluster, const std::vector<HostId>& hosts) {
     }
     const std::string& anchor = cluster.guests[never->second].name;
     for (const GuestId guest : unit.guests) {
-      departure.bound.push_back(guest);
-      departure.obstacles.push_back(
-          "guest " + cluster.guests[guest].name + " cannot leave " + cluster.hosts[unit.from].name +
-          ": " +
-          (guest == never->second
-               ? std::string("its policy is never; shut it down or change its policy")
-               : "it is tied to " + anchor + ", whose policy is never"));
+      departure.bound.emplace(
+          guest, "guest " + cluster.guests[guest].name + " cannot leave " +
+                     cluster.hosts[unit.from].name + ": " +
+                     (guest == never->second
+                          ? std::string("its policy is never; shut it down or change its policy")
+                          : "it is tied to " + anchor + ", whose policy is never"));
     }
   }
   return departure;
 }
 
-constexpr std::size_t kExplained = 20;
+std::string explain_unit(const Situation& now, const Unit& unit) {
+  const GuestId first = unit.guests.front();
+  if (unit.guests.size() > 1) {
+    return "guests " + now.cluster.guests[first].name + " and " +
+           std::to_string(unit.guests.size() - 1) + " more must stay together (" +
+           memory_text(unit.memory_bytes) +
+           "), and no host takes them all; make room on one or take them out of their group";
+  }
+  if (unit.mates_on != kNone)
+    return explain_refused(now, first, unit.mates_on) + " (its group is there)";
+  return explain_unplaced(now, first);
+}
 
-std::vector<std::string> explain(const Cluster& cluster, const Attempt& attempt,
-                                 const std::vector<const Unit*>& unplaced,
-                                 std::uint64_t leaving_bytes) {
-  std::vector<std::string> lines;
+// Of many guests like each other the first lines say enough.
+void explain(const Attempt& attempt, const std::vector<Unit>& unplaced, std::uint64_t leaving_bytes,
+             Placement& placement) {
+  constexpr std::size_t kLinesMax = 20;
+  const Situation now = attempt.situation();
   // What is placed already has its room; the sum is about the start.
-  const Occupancy at_start(cluster);
-  Situation start = attempt.situation();
-  const Situation before{start.cluster, at_start, start.location, start.closed};
-  if (std::string shortage = explain_shortage(before, leaving_bytes); !shortage.empty())
-    lines.push_back(std::move(shortage));
-  for (const Unit* const unit : unplaced) {
-    if (lines.size() >= kExplained) {
-      lines.push_back("and more guests like these: " + std::to_string(unplaced.size()) + " in all");
-      break;
-    }
-    const Situation now = attempt.situation();
-    const std::string& first = cluster.guests[unit->guests.front()].name;
-    if (unit->guests.size() > 1) {
-      lines.push_back(
-          "guests " + first + " and " + std::to_string(unit->guests.size() - 1) +
-          " more must stay together (" + memory_text(unit->memory_bytes) +
-          "), and no host takes them all; make room on one or take them out of their group");
-    } else if (unit->mates_on != kNone) {
-      lines.push_back(explain_refused(now, unit->guests.front(), unit->mates_on) +
-                      " (its group is there)");
+  const Occupancy at_start(now.cluster);
+  placement.shortage =
+      explain_shortage({now.cluster, at_start, now.location, now.closed}, leaving_bytes);
+  auto& lines = placement.obstacles;
+  if (!placement.shortage.empty()) lines.push_back(placement.shortage);
+  std::size_t left_out = 0;
+  for (const Unit& unit : unplaced) {
+    const std::string line = explain_unit(now, unit);
+    for (const GuestId guest : unit.guests) placement.obstacle_of[guest] = line;
+    if (lines.size() < kLinesMax) {
+      lines.push_back(line);
     } else {
-      lines.push_back(explain_unplaced(now, unit->guests.front()));
+      ++left_out;
     }
   }
-  return lines;
+  if (left_out > 0)
+    lines.push_back("and more guests like these: " + std::to_string(unplaced.size()) + " in all");
 }
 
 }  // namespace
@@ -248,33 +251,38 @@ Placement place_guests(const Cluster& cluster, const std::vector<HostId>& hosts,
                        cluster.hosts[cluster.guests[guest].host].guest_overhead_bytes;
     }
   }
-  Placement best;
-  std::size_t fewest = departure.units.size() + 1;
-  for (std::uint32_t attempts = 0; attempts < options.attempts_max && fewest > 0; ++attempts) {
+  std::unique_ptr<Attempt> best;
+  std::vector<Unit> unplaced;  // by the best one
+  for (std::uint32_t attempts = 0;
+       attempts < options.attempts_max && (best == nullptr || !unplaced.empty()); ++attempts) {
     std::stable_sort(
         departure.units.begin(), departure.units.end(), [](const Unit& a, const Unit& b) {
           return std::tuple(b.failures, b.memory_bytes) < std::tuple(a.failures, a.memory_bytes);
         });
-    Attempt attempt(cluster, options,
-                    attempts % 2 == 0 ? Attempt::Packing::kSpread : Attempt::Packing::kTight);
-    std::vector<const Unit*> unplaced;
+    auto attempt = std::make_unique<Attempt>(
+        cluster, options, attempts % 2 == 0 ? Attempt::Packing::kSpread : Attempt::Packing::kTight);
+    std::vector<Unit> without_place;
     for (Unit& unit : departure.units) {
-      if (attempt.place(unit)) continue;
-      unplaced.push_back(&unit);
+      if (attempt->place(unit)) continue;
       ++unit.failures;
+      without_place.push_back(unit);
     }
-    if (unplaced.size() >= fewest) continue;
-    fewest = unplaced.size();
-    best.obstacles.clear();
-    best.unplaced = departure.bound;
-    for (const Unit* const unit : unplaced)
-      best.unplaced.insert(best.unplaced.end(), unit->guests.begin(), unit->guests.end());
-    if (fewest > 0) best.obstacles = explain(cluster, attempt, unplaced, leaving_bytes);
-    best.jobs = std::move(attempt.jobs());
+    if (best != nullptr && without_place.size() >= unplaced.size()) continue;
+    best = std::move(attempt);
+    unplaced = std::move(without_place);
   }
-  best.obstacles.insert(best.obstacles.begin(), departure.obstacles.begin(),
-                        departure.obstacles.end());
-  return best;
+  Placement placement;
+  if (best == nullptr) return placement;
+  for (const auto& [guest, why] : departure.bound) {
+    placement.unplaced.push_back(guest);
+    placement.obstacles.push_back(why);
+  }
+  placement.obstacle_of = std::move(departure.bound);
+  for (const Unit& unit : unplaced)
+    placement.unplaced.insert(placement.unplaced.end(), unit.guests.begin(), unit.guests.end());
+  if (!unplaced.empty()) explain(*best, unplaced, leaving_bytes, placement);
+  placement.jobs = std::move(best->jobs());
+  return placement;
 }
 
 }  // namespace sluice::planner

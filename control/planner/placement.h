@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,9 @@ struct Placement {
   std::vector<Job> jobs;
   std::vector<GuestId> unplaced;
   std::vector<std::string> obstacles;  // why they have no place, a line each
+  // Of these as in planner.h's Plan.
+  std::map<GuestId, std::string> obstacle_of;
+  std::string shortage;
 };
 
 // Largest guests first, each to the host that is free soonest to receive it; guests that found no

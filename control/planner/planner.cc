@@ -75,7 +75,13 @@ void finish(const Cluster& cluster, std::vector<Job> jobs, const PlanOptions& op
       found = std::move(better);
     found.schedules_tried = tried;
   }
-  if (!found.stuck.empty()) plan.obstacles.push_back(explain_stuck(cluster, closed, found, jobs));
+  if (!found.stuck.empty()) {
+    plan.obstacles.push_back(explain_stuck(cluster, closed, found, jobs));
+    for (const std::uint32_t job : found.stuck) {
+      for (const Job::Passenger& passenger : jobs[job].passengers)
+        plan.obstacle_of[passenger.guest] = plan.obstacles.back();
+    }
+  }
   plan.moves = moves_of(jobs, found);
   plan.makespan_ms = found.makespan_ms;
   plan.schedules_tried = found.schedules_tried;
@@ -115,8 +121,7 @@ class JobMaker {
       location_[guest] = cluster.guests[guest].host;
   }
 
-  std::vector<Job> make(const std::vector<Destination>& destinations,
-                        std::vector<std::string>& obstacles) {
+  std::vector<Job> make(const std::vector<Destination>& destinations, Plan& plan) {
     const std::vector<std::uint32_t> component = components(cluster_);
     std::vector<std::uint32_t> moving(cluster_.guests.size(), 0);
     std::vector<std::uint32_t> members(cluster_.guests.size(), 0);
@@ -144,12 +149,13 @@ class JobMaker {
     for (const auto& [way, guests] : ordered) {
       const auto& [number, from, to] = way;
       if (split(number, component, destinations, members[number] > guests.size(), from, to)) {
-        obstacles.push_back("guest " + cluster_.guests[guests.front()].name + " cannot go to " +
-                            cluster_.hosts[to].name +
-                            " without the guests that its group ties it to; move them too");
-        stay(guests, to);
+        stay(guests, to,
+             "guest " + cluster_.guests[guests.front()].name + " cannot go to " +
+                 cluster_.hosts[to].name +
+                 " without the guests that its group ties it to; move them too",
+             plan);
       } else {
-        admit(guests, from, to, jobs, obstacles);
+        admit(guests, from, to, jobs, plan);
       }
     }
     return jobs;
@@ -175,24 +181,27 @@ class JobMaker {
     return apart_then && !apart_now;
   }
 
-  void stay(const std::vector<GuestId>& guests, HostId to) {
+  void stay(const std::vector<GuestId>& guests, HostId to, const std::string& why, Plan& plan) {
+    plan.obstacles.push_back(why);
     for (const GuestId guest : guests) {
+      plan.obstacle_of[guest] = why;
       const Guest& facts = cluster_.guests[guest];
       occupancy_.arrive(guest, to, facts.host, facts.numa_node);
     }
   }
 
   void admit(const std::vector<GuestId>& guests, HostId from, HostId to, std::vector<Job>& jobs,
-             std::vector<std::string>& obstacles) {
+             Plan& plan) {
     std::vector<Job::Passenger> passengers;
     for (const GuestId guest : guests) {
       const Guest& facts = cluster_.guests[guest];
       const Situation situation{cluster_, occupancy_, location_, closed_};
+      std::string why;
       if (facts.policy == Policy::kNever) {
-        obstacles.push_back("guest " + facts.name + " cannot leave " + cluster_.hosts[from].name +
-                            ": its policy is never; shut it down or change its policy");
+        why = "guest " + facts.name + " cannot leave " + cluster_.hosts[from].name +
+              ": its policy is never; shut it down or change its policy";
       } else if (closed_[to] || !occupancy_.fits(guest, from, to)) {
-        obstacles.push_back(explain_refused(situation, guest, to));
+        why = explain_refused(situation, guest, to);
       } else {
         const std::uint32_t node = occupancy_.numa_node_for(guest, to);
         occupancy_.arrive(guest, from, to, node);
@@ -205,7 +214,7 @@ class JobMaker {
         occupancy_.leave(boarded.guest, to, boarded.to_node, from);
         location_[boarded.guest] = from;
       }
-      stay(guests, to);
+      stay(guests, to, why, plan);
       return;
     }
     jobs.push_back(make_job(cluster_, options_.move_time, std::move(passengers), from, to));
@@ -237,6 +246,8 @@ Expected<Plan> plan_drain(const Cluster& cluster, const std::vector<HostId>& hos
   Plan plan;
   plan.bound = drain_bound(cluster, hosts, options.move_time);
   plan.obstacles = std::move(placement.obstacles);
+  plan.obstacle_of = std::move(placement.obstacle_of);
+  plan.shortage = std::move(placement.shortage);
   finish(cluster, std::move(placement.jobs), options, placement_options.closed, plan);
   return plan;
 }
@@ -250,7 +261,7 @@ Expected<Plan> plan_moves(const Cluster& cluster, const std::vector<Destination>
     return tl::unexpected(valid.error());
   const std::vector<bool> closed = closed_hosts(cluster, options);
   Plan plan;
-  std::vector<Job> jobs = JobMaker(cluster, options, closed).make(destinations, plan.obstacles);
+  std::vector<Job> jobs = JobMaker(cluster, options, closed).make(destinations, plan);
   plan.bound = lower_bound(cluster, jobs);
   finish(cluster, std::move(jobs), options, closed, plan);
   return plan;

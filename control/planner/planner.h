@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,10 @@ struct Plan {
   std::uint32_t stops =
       0;  // guests that go by an intermediate host, because others wait for their room
   std::vector<std::string> obstacles;  // why the plan is not complete, a line each; empty: it is
+  // Of each guest that the plan does not bring where it should: the line about it, also where
+  // `obstacles` leaves it out for being one of many.
+  std::map<GuestId, std::string> obstacle_of;
+  std::string shortage;  // the one of them that is about the memory of all; empty: there is enough
   std::uint32_t schedules_tried = 0;
 
   [[nodiscard]] bool complete() const { return obstacles.empty(); }

@@ -212,6 +212,22 @@ TEST_F(PlannedMoverTest, AHostThatIsFilledToItsLimitCanBeEmptiedByOtherMeans) {
   EXPECT_EQ(begun(), Moves{"g5 h3 h2"});
 }
 
+TEST_F(PlannedMoverTest, WhoIsStuckHasItsOwnReasonAndWhatIsMissingInAll) {
+  query_.closed = {"h3"};
+  for (const char* name : {"g1", "g10"}) add_guest(name, "h1");
+  for (const char* name : {"x", "y", "z"}) add_guest(name, "h2");
+  empty("h1");
+  cluster_.hosts[1].memory_bytes = 14 * kGib;
+  const auto stuck = mover().propose(query_).stuck;
+  ASSERT_EQ(stuck.size(), 2U);
+  for (const auto& [guest, why] : stuck) {
+    EXPECT_EQ(why.rfind("6 GiB of memory are missing", 0), 0U) << why;
+    EXPECT_NE(why.find("; guest " + guest + " (4 GiB) fits no host: h2 lacks 2 GiB;"),
+              std::string::npos)
+        << why;
+  }
+}
+
 TEST_F(PlannedMoverTest, ACanaryNeedsRoomAtThisMoment) {
   for (const char* name : {"g1", "g2", "g3", "g4"}) add_guest(name, "h2");
   add_guest("canary", "h1");

@@ -343,6 +343,29 @@ TEST_F(PlannerTest, ClusterWithoutRoomSaysHowMuchIsMissingAndWhere) {
             "6 GiB, h3 1 GiB); empty fewer "
             "hosts at once, or add memory");
   EXPECT_EQ(plan.moves.size(), 1) << "what can move is planned all the same";
+  EXPECT_EQ(plan.shortage, plan.obstacles[0]);
+}
+
+// Also of those for which a plan for people has no line any more.
+TEST_F(PlannerTest, EveryGuestThatStaysHasItsOwnReason) {
+  const HostId h1 = builder.host("h1", 64);
+  const HostId h2 = builder.host("h2", 64);
+  builder.cluster.hosts[h2].cpu_level = 2;
+  for (int i = 1; i <= 30; ++i) builder.guest("g" + std::to_string(i), h1, 1);
+  builder.cluster.guests[4].policy = Policy::kNever;
+  const Plan plan = drain({h1});
+  EXPECT_LT(plan.obstacles.size(), 30);
+  ASSERT_EQ(plan.obstacle_of.size(), 30);
+  for (const auto& [guest, why] : plan.obstacle_of)
+    EXPECT_THAT(why, testing::StartsWith("guest " + builder.cluster.guests[guest].name + " "));
+  // With fixed destinations too, and where they wait for each other.
+  const HostId h3 = builder.host("h3", 30);
+  EXPECT_THAT(bring({{0, h2}, {1, h3}}).obstacle_of,
+              ElementsAre(testing::Pair(0, HasSubstr("guest g1 (1 GiB) cannot go to h2"))));
+  const GuestId full = builder.guest("full", h3, 30);
+  builder.cluster.hosts[h1].memory_bytes = 30 * kGib;
+  const Plan exchange = bring({{1, h3}, {full, h1}});
+  EXPECT_EQ(exchange.obstacle_of.size(), 2) << exchange.obstacles.front();
 }
 
 TEST_F(PlannerTest, LargeGuestsTakeTheLargeRoomFirst) {
