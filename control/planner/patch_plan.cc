@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
+#include <utility>
 
 #include "control/planner/occupancy.h"
 #include "control/planner/placement.h"
@@ -24,17 +25,19 @@ class PatchRun {
     for (const HostId host : hosts) unpatched_[host] = true;
     list_guests();
     for (const HostId host : hosts) plan_.guests += guests_on_[host].size();
-    plan_.bound = patch_bound(cluster, hosts, options);
   }
 
   Expected<PatchPlan> run() {
     while (!waiting_.empty()) {
       const std::vector<HostId> hosts = choose_wave();
-      if (hosts.empty()) {
-        skip_waiting();
-        break;
+      if (!hosts.empty()) {
+        if (auto done = add_wave(hosts); !done) return tl::unexpected(done.error());
       }
-      if (auto done = add_wave(hosts); !done) return tl::unexpected(done.error());
+      if (!waiting_.empty()) continue;
+      waiting_ = std::exchange(set_aside_, {});
+      // There may be room for them now that others were patched.
+      if (plan_.waves.size() == waves_tried_) skip_waiting();
+      waves_tried_ = plan_.waves.size();
     }
     for (HostId host = 0; host < cluster_.hosts.size(); ++host) {
       if (guests_on_[host].empty() && !cluster_.hosts[host].maintenance)
@@ -90,20 +93,37 @@ class PatchRun {
     std::vector<HostId> hosts = largest_wave(waiting_.size());
     if (!hosts.empty()) return hosts;
     to_unpatched_ = true;
-    return largest_wave(affordable());
+    const std::size_t count = affordable();
+    if (count == 0) return {};
+    hosts = largest_wave(count);
+    if (hosts.empty()) hosts = {waiting_.front()};
+    return hosts;
   }
 
   // How many of the waiting hosts, in order, can be emptied within what is left of the extra moves;
-  // at least one.
-  [[nodiscard]] std::size_t affordable() const {
+  // at least one, unless none is left. Those that cannot be emptied at all are set aside.
+  std::size_t affordable() {
     const double allowed = options_.extra_moves_share_max * static_cast<double>(plan_.guests);
     double extra = static_cast<double>(extra_moves_);
     std::size_t count = 0;
-    for (; count < waiting_.size(); ++count) {
-      extra += static_cast<double>(guests_on_[waiting_[count]].size());
+    while (count < waiting_.size()) {
+      const HostId host = waiting_[count];
+      if (!place_alone(host).unplaced.empty()) {
+        set_aside_.push_back(host);
+        waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(count));
+        continue;
+      }
+      extra += static_cast<double>(guests_on_[host].size());
       if (count > 0 && extra > allowed) break;
+      ++count;
     }
     return count;
+  }
+
+  [[nodiscard]] Placement place_alone(HostId host) const {
+    PlacementOptions placement_options = this->placement_options(true);
+    placement_options.closed[host] = true;
+    return place_guests(cluster_, {host}, placement_options);
   }
 
   // Drops hosts whose guests find no place until the others' all do.
@@ -211,10 +231,8 @@ class PatchRun {
 
   // Not one of the waiting hosts can be emptied: says of each why.
   void skip_waiting() {
-    for (const HostId host : std::vector<HostId>(waiting_)) {
-      PlacementOptions placement_options = this->placement_options(true);
-      placement_options.closed[host] = true;
-      const Placement placement = place_guests(cluster_, {host}, placement_options);
+    for (const HostId host : waiting_) {
+      const Placement placement = place_alone(host);
       plan_.obstacles.insert(plan_.obstacles.end(), placement.obstacles.begin(),
                              placement.obstacles.end());
     }
@@ -224,6 +242,8 @@ class PatchRun {
   Cluster cluster_;  // as it is after the waves so far
   const PatchOptions& options_;
   std::vector<HostId> waiting_;
+  std::vector<HostId> set_aside_;  // waiting hosts that could not be emptied when it was tried
+  std::size_t waves_tried_ = 0;    // there were so many when all that waited had been tried
   std::vector<bool> unpatched_;
   std::vector<std::vector<GuestId>> guests_on_;
   bool to_unpatched_ = false;
@@ -263,7 +283,13 @@ Expected<PatchPlan> plan_patch(const Cluster& cluster, const std::vector<HostId>
       return fail(ErrorKind::kInvalid, "a host to patch does not exist or is named twice");
     named[host] = true;
   }
-  return PatchRun(cluster, hosts, options).run();
+  auto plan = PatchRun(cluster, hosts, options).run();
+  if (!plan) return plan;
+  std::vector<HostId> patched;
+  for (const PatchWave& wave : plan->waves)
+    patched.insert(patched.end(), wave.hosts.begin(), wave.hosts.end());
+  plan->bound = patch_bound(cluster, patched, options);
+  return plan;
 }
 
 Bound patch_bound(const Cluster& cluster, const std::vector<HostId>& hosts,

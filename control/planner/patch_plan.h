@@ -32,7 +32,7 @@ struct PatchWave {
 struct PatchPlan {
   std::vector<PatchWave> waves;
   std::uint64_t total_ms = 0;
-  Bound bound;
+  Bound bound;               // of those that are not skipped
   std::uint64_t guests = 0;  // on the hosts to patch, at the outset
   std::uint64_t moves = 0;
   std::uint64_t bytes = 0;             // that travel, unique ones: each move's populated memory

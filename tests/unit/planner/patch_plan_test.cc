@@ -135,19 +135,56 @@ TEST(PatchPlanTest, ExtraMovesLimitTheFirstWave) {
 }
 
 TEST(PatchPlanTest, HostThatCannotBeEmptiedIsNamedAndTheOthersArePatched) {
+  for (const GuestId bound : {0U, 2U}) {
+    Builder builder;
+    for (int id = 0; id < 4; ++id)
+      builder.guest("g" + std::to_string(id), builder.host("h" + std::to_string(id), 8), 1);
+    builder.cluster.guests[bound].policy = Policy::kNever;
+    const auto plan = plan_patch(builder.cluster, all_hosts(builder.cluster), patch_options());
+    ASSERT_TRUE(plan);
+    check_waves(builder.cluster, *plan);
+    EXPECT_THAT(plan->skipped, ElementsAre(bound));
+    const std::string number = std::to_string(bound);
+    EXPECT_THAT(plan->obstacles, ElementsAre(HasSubstr("guest g" + number + " cannot leave h" +
+                                                       number + ": its policy is never")));
+    std::size_t hosts = 0;
+    for (const PatchWave& wave : plan->waves) hosts += wave.hosts.size();
+    EXPECT_EQ(hosts, 3);
+    EXPECT_LE(plan->bound.ms, plan->total_ms);
+  }
+}
+
+TEST(PatchPlanTest, TheBoundIsThatOfTheHostsThatArePatched) {
   Builder builder;
-  for (int id = 0; id < 4; ++id)
+  PatchOptions options = patch_options();
+  options.hosts_at_once_max = 1;
+  for (int id = 0; id < 4; ++id) {
     builder.guest("g" + std::to_string(id), builder.host("h" + std::to_string(id), 8), 1);
-  builder.cluster.guests[2].policy = Policy::kNever;
+    if (id > 0) builder.cluster.guests[id].policy = Policy::kNever;
+  }
+  const auto plan = plan_patch(builder.cluster, all_hosts(builder.cluster), options);
+  ASSERT_TRUE(plan);
+  EXPECT_EQ(plan->skipped.size(), 3);
+  EXPECT_EQ(plan->bound.ms, options.patch_ms + 1000);
+  EXPECT_EQ(plan->total_ms, plan->bound.ms);
+}
+
+// Its guest fits where the others have made room, and nowhere before that.
+TEST(PatchPlanTest, AHostThatCannotBeEmptiedAtFirstIsTriedAgain) {
+  Builder builder;
+  const HostId h1 = builder.host("h1", 5);
+  const HostId h2 = builder.host("h2", 6);
+  const HostId h3 = builder.host("h3", 6);
+  builder.guest("large", h1, 3);
+  for (const HostId host : {h2, h3}) {
+    for (int id = 0; id < 4; ++id)
+      builder.guest("small" + std::to_string(host) + std::to_string(id), host, 1);
+  }
   const auto plan = plan_patch(builder.cluster, all_hosts(builder.cluster), patch_options());
   ASSERT_TRUE(plan);
   check_waves(builder.cluster, *plan);
-  EXPECT_THAT(plan->skipped, ElementsAre(2));
-  EXPECT_THAT(plan->obstacles,
-              ElementsAre(HasSubstr("guest g2 cannot leave h2: its policy is never")));
-  std::size_t hosts = 0;
-  for (const PatchWave& wave : plan->waves) hosts += wave.hosts.size();
-  EXPECT_EQ(hosts, 3);
+  EXPECT_THAT(plan->obstacles, IsEmpty());
+  EXPECT_THAT(plan->skipped, IsEmpty());
 }
 
 TEST(PatchPlanTest, FullClusterSaysWhatIsMissing) {
