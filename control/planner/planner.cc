@@ -277,7 +277,7 @@ Bound drain_bound(const Cluster& cluster, const std::vector<HostId>& hosts,
       into_rest += static_cast<double>(cluster.links[cluster.hosts[host].receive].bytes_per_second);
   }
   std::vector<double> load_ms(cluster.hosts.size(), 0.0);
-  double bytes_ms = 0;
+  double bytes = 0;
   Bound bound;
   for (const Guest& guest : cluster.guests) {
     if (!leaving[guest.host] || guest.policy == Policy::kNever) continue;
@@ -288,9 +288,10 @@ Bound drain_bound(const Cluster& cluster, const std::vector<HostId>& hosts,
     const std::uint64_t duration_ms = move_time(guest, rate);
     if (duration_ms > bound.ms) bound = {duration_ms, "the move of " + guest.name};
     if (guest.policy == Policy::kShutdown) continue;
-    const double rate_ms = static_cast<double>(duration_ms) * static_cast<double>(rate);
-    load_ms[guest.host] += rate_ms / static_cast<double>(link_rate);
-    bytes_ms += rate_ms;
+    // What else a migration takes it may take at a lower rate, which leaves the link to others.
+    load_ms[guest.host] +=
+        static_cast<double>(guest.populated_bytes) * 1000.0 / static_cast<double>(link_rate);
+    bytes += static_cast<double>(guest.populated_bytes);
   }
   const auto consider = [&](double ms, const std::string& reason) {
     const auto whole_ms = static_cast<std::uint64_t>(std::ceil(ms - 1e-3));
@@ -298,7 +299,7 @@ Bound drain_bound(const Cluster& cluster, const std::vector<HostId>& hosts,
   };
   for (const HostId host : hosts)
     consider(load_ms[host], "link " + cluster.links[cluster.hosts[host].transmit].name);
-  if (into_rest > 0) consider(bytes_ms / into_rest, "the links into the other hosts");
+  if (into_rest > 0) consider(bytes * 1000.0 / into_rest, "the links into the other hosts");
   return bound;
 }
 

@@ -66,8 +66,9 @@ struct Destination {
                                         const std::vector<Destination>& destinations,
                                         const PlanOptions& options);
 
-// What nobody can beat who empties `hosts`, wherever the guests go: each host's link, the links
-// into the rest of the cluster all together, the longest single migration.
+// What nobody can beat who empties `hosts`, wherever the guests go: the memory that has to travel
+// by each host's link, and by the links into the rest of the cluster all together; the longest
+// single migration.
 [[nodiscard]] Bound drain_bound(const Cluster& cluster, const std::vector<HostId>& hosts,
                                 const MoveTime& move_time);
 

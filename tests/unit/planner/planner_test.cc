@@ -59,6 +59,23 @@ TEST_F(PlannerTest, OneMigrationAtATimeFillsTheLinkAndMeetsTheBound) {
     EXPECT_EQ(plan.moves[i].start_ms, plan.moves[i - 1].end_ms);
 }
 
+// A migration to a slower link than its host's leaves most of that to others, also for as long as
+// it does nothing but begin.
+TEST_F(PlannerTest, NoPlanIsBetterThanTheBoundOfUnequalLinks) {
+  const HostId h1 = builder.host("h1", 16, 10 * kLinkRate);
+  builder.host("h2", 16);
+  builder.host("h3", 16);
+  for (int i = 0; i < 10; ++i) builder.guest("g" + std::to_string(i), h1, 1);
+  PlanOptions options = simple_options();
+  options.move_time = [](const Guest& guest, std::uint64_t rate) {
+    return 500 + guest.populated_bytes * 1000 / rate;
+  };
+  const Plan plan = drain({h1}, options);
+  EXPECT_EQ(plan.makespan_ms, 7'500);
+  EXPECT_EQ(plan.bound.ms, 5'000);
+  EXPECT_EQ(plan.bound.reason, "the links into the other hosts");
+}
+
 TEST_F(PlannerTest, AsManyAtOnceAsFillALinkThatNoSessionFills) {
   const HostId h1 = builder.host("h1", 16, 4 * kLinkRate);
   builder.host("h2", 16, 4 * kLinkRate);
