@@ -288,14 +288,19 @@ void note_moves(Facts& facts, const std::string& run, const std::vector<const Ru
 
 bool Run::at_rest(const Facts& facts) const {
   if (!unreadable_.empty()) return true;
-  const auto held_hosts = held();
   return open_.empty() && std::all_of(hosts_.begin(), hosts_.end(), [&](const auto& entry) {
            const HostState state = entry.second.state;
            if (is_final(state) && !is_tidied(entry.first, facts)) return false;
-           const bool waits = state_ == RunState::kPaused &&
-                              (state == HostState::kEmpty || held_hosts.count(entry.first) != 0);
-           return state == HostState::kPending || is_final(state) || waits;
+           return state == HostState::kPending || is_final(state) ||
+                  rests_paused(entry.first, facts);
          });
+}
+
+bool Run::rests_paused(const std::string& host, const Facts& facts) const {
+  if (state_ != RunState::kPaused) return false;
+  const HostState state = hosts_.at(host).state;
+  return state == HostState::kEmpty || held().count(host) != 0 ||
+         (state == HostState::kDraining && has_only_guests_to_shut_down(host, facts));
 }
 
 bool Run::is_tidied(const std::string& host, const Facts& facts) const {

@@ -381,7 +381,12 @@ class Run {
   void end_silence(Decision& decision, const std::string& name) const;
   [[nodiscard]] std::string stays_silenced(const std::string& name) const;
 
-  // ---- guests that were shut down; see run_restart.cc ----
+  // ---- guests that are shut down; see run_restart.cc ----
+  [[nodiscard]] bool is_to_be_shut_down(const GuestFacts& guest) const;
+  [[nodiscard]] bool has_only_guests_to_shut_down(const std::string& host,
+                                                  const Facts& facts) const;
+  [[nodiscard]] bool may_shut_down(const Decision& decision, const std::string& name) const;
+  bool shut_down(Decision& decision, const std::string& name, const std::string& guest) const;
   bool started_again(Decision& decision, const std::string& name, std::string& failure) const;
   // And not started again, by this run: those that run all the same are in the facts. Not those
   // that it left to an operator.
@@ -417,13 +422,14 @@ class Run {
   [[nodiscard]] bool room_may_come(const Decision& decision, const std::string& host) const;
   void decide_host(Decision& decision, const std::string& name) const;
   void tidy(Decision& decision, const std::string& name) const;
+  // It waits for the run to be resumed.
+  [[nodiscard]] bool rests_paused(const std::string& host, const Facts& facts) const;
   // Nothing is under way there, and nothing will be.
   [[nodiscard]] bool is_tidied(const std::string& host, const Facts& facts) const;
   bool refuses_to_leave(Decision& decision, const std::string& name) const;
   void precheck(Decision& decision, const std::string& name) const;
   void cordoned(Decision& decision, const std::string& name) const;
   void draining(Decision& decision, const std::string& name) const;
-  bool shut_down(Decision& decision, const std::string& name, const std::string& guest) const;
   [[nodiscard]] bool is_known_empty(const Decision& decision, const std::string& name) const;
   void undrain(Decision& decision, const std::string& name) const;
   void empty(Decision& decision, const std::string& name) const;

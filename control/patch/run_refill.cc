@@ -70,13 +70,14 @@ bool Run::may_patch(const std::string& name) const {
          }) == 0;
 }
 
-// From hosts that are emptied, or may be now.
+// From hosts that are emptied, or may be now; but for guests that do not move.
 bool Run::more_may_come(const Decision& decision) const {
   const auto held_hosts = held();
   const bool emptying = std::any_of(hosts_.begin(), hosts_.end(), [&](const auto& entry) {
     const HostState state = entry.second.state;
     return state == HostState::kPrecheck || state == HostState::kCordoned ||
-           (state == HostState::kDraining && held_hosts.count(entry.first) == 0);
+           (state == HostState::kDraining && held_hosts.count(entry.first) == 0 &&
+            !has_only_guests_to_shut_down(entry.first, decision.facts));
   });
   return emptying || !next_to_begin(decision).empty();
 }

@@ -1,4 +1,5 @@
-// Guests of policy `shutdown` run again: on their host or, if that has come to nothing, elsewhere.
+// Guests of policy `shutdown`: they are stopped last, and run again on their host or, if that has
+// come to nothing, elsewhere.
 //
 // That a stop failed says little: its agent may have stopped the guest and fallen silent before it
 // could say so. Where a guest is that was to be stopped is seen when its host answers.
@@ -8,6 +9,60 @@
 #include "control/patch/run_decide.h"
 
 namespace sluice::patch {
+
+bool Run::is_to_be_shut_down(const GuestFacts& guest) const {
+  return guest.policy == GuestPolicy::kShutdown ||
+         (plan_.shut_down_guests && guest.policy != GuestPolicy::kNever);
+}
+
+// Its other guests have left it.
+bool Run::has_only_guests_to_shut_down(const std::string& host, const Facts& facts) const {
+  std::size_t guests = 0;
+  for (const auto& [name, guest] : facts.guests) {
+    if (guest.host != host || is_canary(name) || facts.canaries_of_others.count(name) != 0)
+      continue;
+    if (!is_to_be_shut_down(guest)) return false;
+    ++guests;
+  }
+  return guests != 0;
+}
+
+// Who is down waits for all that its host waits for. So nobody is stopped while a guest of the host
+// may yet turn out not to leave it, nor for a patch that does not follow at once.
+bool Run::may_shut_down(const Decision& decision, const std::string& name) const {
+  if (!has_only_guests_to_shut_down(name, decision.facts)) return false;
+  return hosts_.at(name).state == HostState::kRedrain || may_patch(name);
+}
+
+// False where nothing more is to be decided for the host now. A guest that is there again after it
+// was shut down was started by somebody, who may do so once more.
+bool Run::shut_down(Decision& decision, const std::string& name, const std::string& guest) const {
+  const std::string purpose = "shutdown:" + guest;
+  const TaskState state = state_since(name, purpose, "start:" + guest);
+  if (state == TaskState::kOpen) return true;
+  Intent intent{0, ActionKind::kStopGuest, purpose, name, guest};
+  if (state == TaskState::kFailed) {
+    decision.fail(name, fmt::format("{} could not be shut down: {}", guest,
+                                    latest(name, purpose).outcome->detail));
+    return false;
+  }
+  if (state == TaskState::kOk) {
+    intent.attempt = latest(name, purpose).intent->attempt + 1;
+    if (intent.attempt > plan_.attempts) {
+      decision.fail(name, fmt::format("{} was shut down {} times, and somebody started it again",
+                                      guest, plan_.attempts));
+      return false;
+    }
+  }
+  if (!may_shut_down(decision, name)) return true;
+  intent.reason = "its policy is to be shut down";
+  const GuestFacts& facts = decision.facts.guests.at(guest);
+  intent.definition = facts.definition;
+  intent.cpu_level = facts.cpu_level;
+  intent.cpu_level_from_host = facts.cpu_level_from_host;
+  decision.intend(std::move(intent));
+  return false;
+}
 
 // Those that were shut down here: true once each runs, or has refused to so often that nobody will
 // try again, or its host has been silent for as long as a reboot may take. Those are in `failure`.
@@ -146,10 +201,8 @@ void Run::start_elsewhere(Decision& decision, const std::string& host) const {
 
 std::string Run::stays_down(const std::string& host, const Facts& facts) const {
   std::string lines;
-  const HostState state = hosts_.at(host).state;
-  const bool waits =
-      state_ == RunState::kPaused && (state == HostState::kEmpty || held().count(host) != 0);
-  if (!is_final(state) && !waits) return lines;
+  const bool waits = rests_paused(host, facts);
+  if (!is_final(hosts_.at(host).state) && !waits) return lines;
   for (const auto& guest : shut_down_at(host)) {
     const bool in_doubt = is_in_doubt(host, guest, facts);
     if (facts.guests.count(guest) != 0 && !in_doubt) continue;

@@ -233,35 +233,6 @@ void Run::draining(Decision& decision, const std::string& name) const {
   }
 }
 
-// False where nothing more is to be decided for the host now. A guest that is there again after it
-// was shut down was started by somebody, who may do so once more.
-bool Run::shut_down(Decision& decision, const std::string& name, const std::string& guest) const {
-  const std::string purpose = "shutdown:" + guest;
-  const TaskState state = state_since(name, purpose, "start:" + guest);
-  if (state == TaskState::kOpen) return true;
-  Intent intent{0, ActionKind::kStopGuest, purpose, name, guest};
-  if (state == TaskState::kFailed) {
-    decision.fail(name, fmt::format("{} could not be shut down: {}", guest,
-                                    latest(name, purpose).outcome->detail));
-    return false;
-  }
-  if (state == TaskState::kOk) {
-    intent.attempt = latest(name, purpose).intent->attempt + 1;
-    if (intent.attempt > plan_.attempts) {
-      decision.fail(name, fmt::format("{} was shut down {} times, and somebody started it again",
-                                      guest, plan_.attempts));
-      return false;
-    }
-  }
-  intent.reason = "its policy is to be shut down";
-  const GuestFacts& facts = decision.facts.guests.at(guest);
-  intent.definition = facts.definition;
-  intent.cpu_level = facts.cpu_level;
-  intent.cpu_level_from_host = facts.cpu_level_from_host;
-  decision.intend(std::move(intent));
-  return false;
-}
-
 // Given back as it was, or as near to that as can be.
 void Run::undrain(Decision& decision, const std::string& name) const {
   std::string failure;

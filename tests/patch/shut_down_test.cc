@@ -1,6 +1,8 @@
 // Guests of policy `shutdown`, and those that a plan shuts down: when they are stopped, and that
 // they run again.
+#include <functional>
 #include <gtest/gtest.h>
+#include <set>
 #include <string>
 
 #include "tests/patch/scenario.h"
@@ -44,6 +46,77 @@ TEST(SilentHost, AGuestThatItHasShutDownRunsThereAgainWhenItAnswers) {
   const End end = run_to_end(scenario);
   expect_hosts(end, {"run paused\nh1 skipped version 1"});
   EXPECT_EQ(end.cluster.guests.size(), 8U) << end.text << end.left_over;
+}
+
+// Whoever of them was down at any time while `when` held of the run.
+std::set<std::string> stopped_while(Scenario scenario,
+                                    const std::function<bool(const patch::Run& run)>& when,
+                                    End* end) {
+  std::set<std::string> stopped;
+  scenario.by_hand = [&](const patch::Run& run, Cluster& cluster) {
+    if (!when(run)) return;
+    for (const auto& [name, guest] : cluster.stopped) {
+      if (!name.starts_with("canary")) stopped.insert(name);
+    }
+  };
+  *end = run_to_end(scenario);
+  return stopped;
+}
+
+TEST(GuestsShutDown, AreNotStoppedForAHostThatAnotherGuestDoesNotLeave) {
+  Scenario scenario;
+  scenario.policies = {{"g1", GuestPolicy::kShutdown}};
+  scenario.faults.migration_failures = {{"g5", 100}};
+  End end;
+  const auto always = [](const patch::Run&) { return true; };
+  EXPECT_EQ(stopped_while(scenario, always, &end), std::set<std::string>{});
+  expect_hosts(end, {"run paused\nh1 skipped version 1"});
+}
+
+// The host before it takes the other guests in and fails, or does well.
+TEST(GuestsShutDown, AreNotStoppedBeforeTheirHostMayBePatched) {
+  for (const bool fails : {true, false}) {
+    Scenario scenario = rolling();
+    scenario.policies = {{"g2", GuestPolicy::kShutdown}, {"g6", GuestPolicy::kLive}};
+    if (fails) scenario.faults.slow_after_patch = "h1";
+    End end;
+    const auto h1_is_not_proven = [](const patch::Run& run) {
+      return run.host("h1").state != HostState::kDone;
+    };
+    EXPECT_EQ(stopped_while(scenario, h1_is_not_proven, &end), std::set<std::string>{});
+    if (fails) {
+      expect_hosts(end, {"run paused\nh1 done-old version 1", "h2 draining"});
+    } else {
+      expect_hosts(end, {"run done\n", "h1 done", "h2 done version 2", "h4 done"});
+      EXPECT_EQ(end.cluster.guests.size(), 8U);
+    }
+  }
+}
+
+// The pause comes while hook before has its time.
+TEST(GuestsShutDown, AreNotStoppedWhileTheRunIsPaused) {
+  for (Scenario scenario : {Scenario{}, rolling()}) {
+    scenario.plan.replace(scenario.plan.find("rollback ="), 0, "before = \"before\"\n");
+    scenario.policies = {{"g1", GuestPolicy::kShutdown}};
+    scenario.durations.hook_ms = {{"before", 100'000}};
+    std::string waits;
+    scenario.commands = [&waits](Driver& driver, Cluster& cluster) {
+      const patch::Run& run = driver.run();
+      const bool before =
+          run.host("h1").state == HostState::kCordoned && cluster.hook_runs.count("before@h1") != 0;
+      if (before && run.state() == RunState::kRunning)
+        return driver.command(RunEvent::kPause, "told to", "", cluster.now_ms()).has_value();
+      if (run.state() != RunState::kPaused || !run.at_rest(cluster.facts())) return false;
+      waits = run.keeps("h1", cluster.facts());
+      return driver.command(RunEvent::kResume, "told to", "", cluster.now_ms()).has_value();
+    };
+    End end;
+    const auto is_paused = [](const patch::Run& run) { return run.state() == RunState::kPaused; };
+    EXPECT_EQ(stopped_while(scenario, is_paused, &end), std::set<std::string>{});
+    EXPECT_EQ(waits, "not patched while the run is paused");
+    expect_hosts(end, {"run done\n", "h1 done version 2"});
+    EXPECT_EQ(end.cluster.guests.size(), 8U);
+  }
 }
 
 }  // namespace
