@@ -385,7 +385,8 @@ class Run {
   [[nodiscard]] bool is_to_be_shut_down(const GuestFacts& guest) const;
   [[nodiscard]] bool has_only_guests_to_shut_down(const std::string& host,
                                                   const Facts& facts) const;
-  [[nodiscard]] bool may_shut_down(const Decision& decision, const std::string& name) const;
+  bool may_shut_down(Decision& decision, const std::string& name) const;
+  bool run_elsewhere_once_down(Decision& decision, const std::string& name) const;
   bool shut_down(Decision& decision, const std::string& name, const std::string& guest) const;
   bool started_again(Decision& decision, const std::string& name, std::string& failure) const;
   // And not started again, by this run: those that run all the same are in the facts. Not those

@@ -29,9 +29,29 @@ bool Run::has_only_guests_to_shut_down(const std::string& host, const Facts& fac
 
 // Who is down waits for all that its host waits for. So nobody is stopped while a guest of the host
 // may yet turn out not to leave it, nor for a patch that does not follow at once.
-bool Run::may_shut_down(const Decision& decision, const std::string& name) const {
+bool Run::may_shut_down(Decision& decision, const std::string& name) const {
   if (!has_only_guests_to_shut_down(name, decision.facts)) return false;
-  return hosts_.at(name).state == HostState::kRedrain || may_patch(name);
+  if (hosts_.at(name).state != HostState::kRedrain) return may_patch(name);
+  return plan_.rollback || run_elsewhere_once_down(decision, name);
+}
+
+// Without a rollback their host ends in quarantine. Else they run on there: this waits, or fails
+// the host.
+bool Run::run_elsewhere_once_down(Decision& decision, const std::string& name) const {
+  MoveQuery query = query_for(decision);
+  query.emptying = {name};
+  for (const auto& guest : decision.guests_on(name)) query.resting.erase(guest);
+  for (const auto& guest : shut_down_at(name)) query.resting.erase(guest);
+  const bool have_room = decision.mover.has_room(query);
+  const std::string what = "restarts of " + name;
+  if (have_room || room_may_come(decision, name)) {
+    decision.patience.renew(what);
+  } else if (decision.patience.is_over(what, decision.facts)) {
+    decision.fail(name,
+                  "no other host has room for its guests, which would stay down if they were "
+                  "shut down, since the plan has no rollback hook");
+  }
+  return have_room;
 }
 
 // False where nothing more is to be decided for the host now. A guest that is there again after it
@@ -54,7 +74,7 @@ bool Run::shut_down(Decision& decision, const std::string& name, const std::stri
       return false;
     }
   }
-  if (!may_shut_down(decision, name)) return true;
+  if (!may_shut_down(decision, name)) return decision.records.empty();
   intent.reason = "its policy is to be shut down";
   const GuestFacts& facts = decision.facts.guests.at(guest);
   intent.definition = facts.definition;

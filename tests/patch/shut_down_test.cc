@@ -119,5 +119,27 @@ TEST(GuestsShutDown, AreNotStoppedWhileTheRunIsPaused) {
   }
 }
 
+// A component of theirs fails on the patched host, which cannot be rolled back. Others have room
+// for both of its guests, or only for one.
+TEST(GuestsShutDown, RunOnInQuarantineWhereNobodyElseHasRoom) {
+  for (const bool have_room : {true, false}) {
+    Scenario scenario;
+    scenario.plan = "shut_down_guests = true\n" + scenario.plan + R"([hooks.guest_after]
+name = "component"
+on = "controller"
+)";
+    scenario.plan.erase(scenario.plan.find("rollback ="), 22);
+    scenario.faults.component_fails_for = "g1";
+    scenario.memory_gib = 8;
+    scenario.cluster = make_cluster(scenario);
+    scenario.cluster->hosts.at("h4").memory_gib = have_room ? 16 : 12;
+    const End end = run_to_end(scenario);
+    expect_hosts(end, {"run paused\nh1 quarantined version 2"});
+    ASSERT_EQ(end.cluster.guests.size(), 8U) << end.text << end.left_over;
+    for (const char* guest : {"g1", "g5"})
+      EXPECT_EQ(end.cluster.guests.at(guest).host, have_room ? "h4" : "h1") << guest;
+  }
+}
+
 }  // namespace
 }  // namespace sluice::patch::sim
