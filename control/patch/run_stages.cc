@@ -246,6 +246,9 @@ void Run::empty(Decision& decision, const std::string& name) const {
   if (plan_.drain_only) return decision.step(name, HostEvent::kDrainOnly);
   if (!decision.guests_on(name).empty())
     return decision.step(name, HostEvent::kReopened, "it took guests back from a host that failed");
+  // Its turn may be far away, and it may be rebooting.
+  if (decision.silent_for(name, reboot_timeout_ms()))
+    return decision.fail(name, "its agent stopped answering");
   // Its agent may have been started again, and know of no cordon; and which of its boots the patch
   // begins in must be known.
   const HostFacts* facts = decision.host(name);

@@ -52,6 +52,7 @@ constexpr std::array kHost = {
     Transition<S, E>{S::kDraining, E::kAbort, S::kUndrain},
     Transition<S, E>{S::kDraining, E::kFailure, S::kUndrain},
     Transition<S, E>{S::kEmpty, E::kAbort, S::kUndrain},
+    Transition<S, E>{S::kEmpty, E::kFailure, S::kUndrain},
     Transition<S, E>{S::kUndrain, E::kGivenBack, S::kSkipped},
     // After it.
     Transition<S, E>{S::kPatching, E::kFailure, S::kRedrain},

@@ -105,5 +105,21 @@ TEST(ThirdHost, IsKnownToReturnWhenItsRunPatchesIt) {
   EXPECT_TRUE(facts.hosts.at("h1").returns_to_others);
 }
 
+// In its turn; h1 is being proven.
+TEST(EmptyHost, ThatDiesIsGivenBackAndTheRunGoesOn) {
+  Scenario scenario = rolling();
+  scenario.plan.insert(0, "failures = 1\n");
+  scenario.plan.replace(scenario.plan.find("seconds = 5"), 11, "seconds = 60");
+  scenario.by_hand = [](const patch::Run& run, Cluster& cluster) {
+    if (run.host("h2").state == HostState::kEmpty && cluster.hosts.at("h2").deaf_until_ms == 0)
+      cluster.deafen("h2", 100 * kHourMs);
+  };
+  expect_hosts(run_to_end(scenario),
+               {"run done\n", "h1 done version 2",
+                "h2 skipped version 1 up true cordoned false quarantined false its agent stopped "
+                "answering",
+                "h3 done version 2", "h4 done version 2"});
+}
+
 }  // namespace
 }  // namespace sluice::patch::sim

@@ -38,6 +38,7 @@ const std::map<std::pair<S, E>, S> legal_host_steps = {
     {{S::kEmpty, E::kReopened}, S::kDraining},
     {{S::kEmpty, E::kPatchStarted}, S::kPatching},
     {{S::kEmpty, E::kAbort}, S::kUndrain},
+    {{S::kEmpty, E::kFailure}, S::kUndrain},
     {{S::kPatching, E::kPatched}, S::kRebooting},
     {{S::kPatching, E::kPatchedLive}, S::kVerifying},
     {{S::kPatching, E::kFailure}, S::kRedrain},
