@@ -1,5 +1,6 @@
 // Which controller this host obeys: of the journal whose controllers it has known first, or an
-// operator has given it to since, the one with the highest epoch it has ever seen.
+// operator has given it to since, the one with the highest epoch it has ever seen, and of several
+// with that epoch the first.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +17,9 @@ class ControllerFence {
  public:
   struct Obeyed {
     std::uint64_t epoch = 0;
-    std::string journal{};  // empty: no controller has said one yet, and the epoch alone counts
+    std::string journal{};   // empty: no controller has said one yet, and the epoch alone counts
+    std::string instance{};  // empty: it has not said one, and the journal and epoch alone count
+    friend bool operator==(const Obeyed&, const Obeyed&) = default;
   };
 
   // Without the file no controller has been seen yet. kInvalid names a file that holds something
@@ -25,8 +28,9 @@ class ControllerFence {
   ControllerFence(std::string state_directory, Obeyed obeyed)
       : state_directory_(std::move(state_directory)), obeyed_(std::move(obeyed)) {}
 
-  // kPermission for a lower epoch, or another journal that does not replace the one that is obeyed;
-  // what is obeyed is on disk when this returns. The directory must exist.
+  // kPermission for a lower epoch, another instance with the same epoch, or another journal that
+  // does not replace the one that is obeyed; what is obeyed is on disk when this returns. The
+  // directory must exist.
   [[nodiscard]] Expected<void> admit(const model::ControllerIdentity& controller);
   [[nodiscard]] Obeyed obeyed() const;
 

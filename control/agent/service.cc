@@ -61,6 +61,7 @@ std::optional<model::ControllerIdentity> controller_of(const grpc::ServerContext
   if (epoch.empty() || status != std::errc{} || rest != epoch.data() + epoch.size())
     return std::nullopt;
   controller.journal = metadata_of(call, model::kJournalMetadata);
+  controller.instance = metadata_of(call, model::kInstanceMetadata);
   std::istringstream replaced{std::string(metadata_of(call, model::kReplacedMetadata))};
   for (std::string journal; std::getline(replaced, journal, ',');)
     controller.replaced.push_back(std::move(journal));
@@ -155,6 +156,7 @@ grpc::Status AgentService::GetHost(grpc::ServerContext* call, const v1::GetHostR
   auto obeyed = fence_.obeyed();
   reply->set_controller_epoch(obeyed.epoch);
   reply->set_controller_journal(std::move(obeyed.journal));
+  reply->set_controller_instance(std::move(obeyed.instance));
   reply->set_cores(std::thread::hardware_concurrency());
   reply->set_cpu_level(context.config.cpu_level);
   reply->set_package_version(first_line_of(context.config.version_file));

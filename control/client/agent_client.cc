@@ -42,6 +42,7 @@ void AgentClient::prepare(grpc::ClientContext& context, std::optional<seconds> t
   if (controller_) {
     context.AddMetadata(model::kEpochMetadata, std::to_string(controller_->epoch));
     context.AddMetadata(model::kJournalMetadata, controller_->journal);
+    context.AddMetadata(model::kInstanceMetadata, controller_->instance);
     if (!controller_->replaced.empty()) {
       context.AddMetadata(model::kReplacedMetadata,
                           fmt::format("{}", fmt::join(controller_->replaced, ",")));

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <fmt/format.h>
-#include <future>
 #include <utility>
 
 #include "control/controller/lease_keeper.h"
+#include "control/controller/obedience.h"
 #include "control/patch/driver.h"
 
 namespace sluice::controller {
@@ -28,21 +28,6 @@ Expected<void> refuse_runs_that_go_on(store::Journal& journal) {
   return {};
 }
 
-std::vector<Expected<v1::HostInfo>> ask(const Config& config,
-                                        const security::Credentials& credentials) {
-  std::vector<std::future<Expected<v1::HostInfo>>> questions;
-  questions.reserve(config.hosts.size());
-  for (const auto& host : config.hosts) {
-    questions.push_back(std::async(std::launch::async, [&host, &credentials] {
-      return client::AgentClient(host, credentials).get_host();
-    }));
-  }
-  std::vector<Expected<v1::HostInfo>> answers;
-  answers.reserve(questions.size());
-  for (auto& question : questions) answers.push_back(question.get());
-  return answers;
-}
-
 }  // namespace
 
 Expected<std::vector<std::string>> adopt_agents(const Config& config,
@@ -55,7 +40,7 @@ Expected<std::vector<std::string>> adopt_agents(const Config& config,
   std::vector<std::string> replaced;
   std::uint64_t epoch = *lease;
   std::vector<std::string> lines;
-  const auto answers = ask(config, credentials);
+  const auto answers = ask_unnamed(config, credentials);
   for (std::size_t i = 0; i < answers.size(); ++i) {
     const std::string& host = config.hosts[i].name;
     if (!answers[i]) {

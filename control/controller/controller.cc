@@ -4,15 +4,22 @@
 #include <chrono>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <random>
 #include <spdlog/spdlog.h>
 
 #include "control/controller/estimate.h"
+#include "control/controller/obedience.h"
 
 namespace sluice::controller {
 namespace {
 
 constexpr std::int64_t kLookAroundMs = 2'000;
 constexpr std::chrono::milliseconds kTick{200};
+
+std::string random_id() {
+  std::random_device random;
+  return fmt::format("{:08x}{:08x}", random(), random());
+}
 
 // Its hooks are begun once for a key as long as the directory that remembers them is the same.
 Expected<void> share_state(const Config& config, store::Journal& journal) {
@@ -57,8 +64,8 @@ Expected<std::unique_ptr<Controller>> Controller::start(const Config& config,
   spdlog::info("controller {} leads with epoch {}", config.name, *epoch);
   std::unique_ptr<Controller> controller(
       new Controller(config, credentials, journal,
-                     {std::move(identity->id), *epoch, std::move(identity->replaced)}, taken_ms,
-                     std::move(on_fatal)));
+                     {std::move(identity->id), *epoch, std::move(identity->replaced), random_id()},
+                     taken_ms, std::move(on_fatal)));
   if (auto restored = controller->decide([&] { return controller->restore(); }); !restored)
     return tl::unexpected<Error>(restored.error());
   return controller;
@@ -68,6 +75,7 @@ Controller::Controller(const Config& config, const security::Credentials& creden
                        store::Journal& journal, model::ControllerIdentity self,
                        patch::TimeMs lease_taken_ms, OnFatal on_fatal)
     : config_(config),
+      credentials_(credentials),
       journal_(journal),
       self_(std::move(self)),
       on_fatal_(std::move(on_fatal)),
@@ -158,27 +166,20 @@ void Controller::look_around() {
   if (auto obeyed = is_obeyed(); !obeyed) fatal(obeyed.error().message);
 }
 
-Expected<void> Controller::is_obeyed() const {
-  for (const auto& [name, host] : inventory_.hosts()) {
-    const std::string& journal = host.info.controller_journal();
-    if (!journal.empty() && journal != self_.journal) {
-      return fail(
-          ErrorKind::kPermission,
-          fmt::format("{} obeys the controllers of the journal {} (epoch {}), and {} is {}: "
-                      "if those lead, or may yet, this one must not (a standby needs their "
-                      "journal); only if they are gone for good, take their hosts over by "
-                      "sluice-controller --adopt-agents, then start it again",
-                      name, journal, host.info.controller_epoch(), config_.journal, self_.journal));
-    }
-    if (host.info.controller_epoch() <= self_.epoch) continue;
-    return fail(
-        ErrorKind::kPermission,
-        fmt::format("{} obeys a controller of epoch {}, and this one has epoch {}: another one has "
-                    "taken over, or {} is a copy from a backup, and then it takes its hosts by "
-                    "sluice-controller --adopt-agents",
-                    name, host.info.controller_epoch(), self_.epoch, config_.journal));
+Expected<void> Controller::is_obeyed() {
+  std::map<std::string, v1::HostInfo> infos;
+  for (auto& [name, host] : inventory_.hosts()) infos[name] = host.info;
+  return check_obeyed(infos, self_, config_.journal, journal_);
+}
+
+// As one of whom no agent has heard yet.
+Expected<void> Controller::may_lead() {
+  std::map<std::string, v1::HostInfo> infos;
+  const auto answers = ask_unnamed(config_, credentials_);
+  for (std::size_t i = 0; i < answers.size(); ++i) {
+    if (answers[i]) infos[config_.hosts[i].name] = *answers[i];
   }
-  return {};
+  return check_obeyed(infos, self_, config_.journal, journal_);
 }
 
 void Controller::step_runs() {
@@ -216,6 +217,8 @@ Expected<void> Controller::restore() {
   if (!runs) return tl::unexpected<Error>(runs.error());
   const auto newest_ms = restore_marks(*runs);
   if (!newest_ms) return tl::unexpected<Error>(newest_ms.error());
+  if (auto lead = may_lead(); !lead) return lead;
+  if (auto kept = keep_leader(journal_, self_); !kept) return kept;
   // Before anything is taken up again, every host has been asked once.
   ask_all_hosts();
   if (auto obeyed = is_obeyed(); !obeyed) return obeyed;

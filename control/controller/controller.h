@@ -105,7 +105,8 @@ class Controller {
   void ask_all_hosts();
   void look_around();
   // kPermission, with the remedy, where an agent obeys another controller.
-  [[nodiscard]] Expected<void> is_obeyed() const;
+  [[nodiscard]] Expected<void> is_obeyed();
+  [[nodiscard]] Expected<void> may_lead();
   void step_runs();
   void finish(const std::string& run, const patch::Outcome& outcome);
   [[nodiscard]] v1::RunStatus status_of(const patch::Run& run) const;
@@ -144,6 +145,7 @@ class Controller {
   void watch_from(patch::TimeMs at_ms);
 
   const Config& config_;
+  const security::Credentials& credentials_;
   store::Journal& journal_;
   const model::ControllerIdentity self_;
   const OnFatal on_fatal_;

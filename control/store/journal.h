@@ -34,6 +34,8 @@ class Journal {
   // What was first kept under this name with this id: `value`, if nothing was.
   [[nodiscard]] virtual Expected<std::string> keep(const std::string& name,
                                                    const std::string& value) = 0;
+  // Empty: nothing was.
+  [[nodiscard]] virtual Expected<std::string> kept(const std::string& name) = 0;
 
   // Makes `holder` the one controller for `ttl_ms` and returns its epoch, greater than every
   // earlier one. kBusy, naming the holder, while somebody else's lease has not run out.

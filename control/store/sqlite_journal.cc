@@ -45,7 +45,7 @@ tl::unexpected<Error> superseded(std::uint64_t epoch) {
 }
 
 // Empty if nothing is kept under it.
-std::string kept_value(SQLite::Database& database, const char* name) {
+std::string kept_value(SQLite::Database& database, const std::string& name) {
   SQLite::Statement select(database, "SELECT value FROM kept WHERE name = ?");
   select.bind(1, name);
   return select.executeStep() ? select.getColumn(0).getString() : "";
@@ -190,6 +190,10 @@ Expected<std::string> SqliteJournal::keep(const std::string& name, const std::st
     select.executeStep();
     return select.getColumn(0).getString();
   });
+}
+
+Expected<std::string> SqliteJournal::kept(const std::string& name) {
+  return guarded([&]() -> Expected<std::string> { return kept_value(database_, name); });
 }
 
 Expected<std::uint64_t> SqliteJournal::take_lease(const std::string& holder, TimeMs now_ms,

@@ -22,6 +22,7 @@ class SqliteJournal final : public Journal {
   [[nodiscard]] Expected<Identity> identity() override;
   [[nodiscard]] Expected<std::string> keep(const std::string& name,
                                            const std::string& value) override;
+  [[nodiscard]] Expected<std::string> kept(const std::string& name) override;
   [[nodiscard]] Expected<std::uint64_t> take_lease(const std::string& holder, TimeMs now_ms,
                                                    TimeMs ttl_ms) override;
   [[nodiscard]] Expected<void> renew_lease(std::uint64_t epoch, TimeMs now_ms,

@@ -19,6 +19,7 @@ class MortalJournal final : public store::Journal {
   Expected<std::string> keep(const std::string& name, const std::string& value) override {
     return inner_.keep(name, value);
   }
+  Expected<std::string> kept(const std::string& name) override { return inner_.kept(name); }
   Expected<std::uint64_t> take_lease(const std::string& holder, TimeMs now_ms,
                                      TimeMs ttl_ms) override {
     return inner_.take_lease(holder, now_ms, ttl_ms);

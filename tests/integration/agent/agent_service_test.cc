@@ -91,9 +91,11 @@ TEST_F(AgentServiceTest, AnEpochCountsFromAControllersCertificateAlone) {
   builder.RegisterService(&service_);
   const auto server = builder.BuildAndStart();
   ASSERT_TRUE(server);
-  const auto refusal = [&](security::Role role, std::uint64_t epoch) {
+  const auto refusal = [&](security::Role role, std::uint64_t epoch,
+                           const std::string& instance = "") {
     const auto credentials = pki.credentials(fmt::format("c{}", static_cast<int>(role)), role);
-    client::AgentClient client({"h1", address}, *credentials, model::ControllerIdentity{"", epoch});
+    client::AgentClient client({"h1", address}, *credentials,
+                               model::ControllerIdentity{"aa", epoch, {}, instance});
     return client.stop_guest("nobody").error();
   };
   const Error error = refusal(security::Role::kOperator, 9);
@@ -104,6 +106,13 @@ TEST_F(AgentServiceTest, AnEpochCountsFromAControllersCertificateAlone) {
       << "nobody has fenced it off";
   EXPECT_NE(refusal(security::Role::kController, 2).message.find("epoch 3 has taken over"),
             std::string::npos);
+  EXPECT_EQ(refusal(security::Role::kController, 4, "1a").kind, ErrorKind::kNotFound);
+  EXPECT_NE(refusal(security::Role::kController, 4, "2b").message.find("of the same epoch 4"),
+            std::string::npos);
+  grpc::ClientContext context;
+  v1::HostInfo info;
+  ASSERT_TRUE(agent_->GetHost(&context, {}, &info).ok());
+  EXPECT_EQ(info.controller_instance(), "1a");
 }
 
 // It may be all that is left of it.

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <gtest/gtest.h>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 
@@ -26,6 +27,7 @@ class WatchedJournal final : public store::Journal {
   Expected<std::string> keep(const std::string& name, const std::string& value) override {
     return inner_.keep(name, value);
   }
+  Expected<std::string> kept(const std::string& name) override { return inner_.kept(name); }
   Expected<std::uint64_t> take_lease(const std::string& holder, store::TimeMs now_ms,
                                      store::TimeMs ttl_ms) override {
     return inner_.take_lease(holder, now_ms, ttl_ms);
@@ -237,6 +239,60 @@ TEST_F(ControllerStartTest, AgentsOfAnotherJournalAreTakenOverByAnOperatorsWordA
   ASSERT_TRUE(controller) << controller.error().message;
   EXPECT_GT((*controller)->cluster().epoch(), 17U);
   EXPECT_TRUE(told);
+}
+
+// Started again and again, a copy would come to the highest epoch.
+TEST_F(ControllerStartTest,
+       ACopyOfTheJournalThatAgentsObeyIsNotLedWhateverItsEpochAndNoneHearsOfIt) {
+  cli::FakeAgent h1("h1", directory_, *pki_.credentials("h1"));
+  config_.hosts = {{"h1", h1.address()}};
+  h1.more.set_controller_journal(journal_->identity()->id);
+  h1.more.set_controller_epoch(2);
+  h1.more.set_controller_instance("a2");
+  std::atomic<bool> told = false;
+  h1.on_get_host = [&](grpc::ServerContext& call) {
+    told = told || call.client_metadata().count(model::kEpochMetadata) != 0;
+  };
+  for (int epoch = 1; epoch <= 4; ++epoch) {
+    const auto refused = start(*journal_);
+    ASSERT_FALSE(refused) << epoch;
+    EXPECT_EQ(refused.error().kind, ErrorKind::kPermission);
+    for (const char* word : {"h1 obeys", "epoch 2", "cop", "--adopt-agents"})
+      EXPECT_NE(refused.error().message.find(word), std::string::npos) << refused.error().message;
+  }
+  EXPECT_FALSE(told) << "an agent obeys the higher epoch at once";
+}
+
+TEST_F(ControllerStartTest, TheJournalKnowsWhoHasLedWithIt) {
+  cli::FakeAgent h1("h1", directory_, *pki_.credentials("h1"));
+  config_.hosts = {{"h1", h1.address()}};
+  // As an agent does.
+  std::mutex mutex;
+  std::string epoch;
+  std::string instance;
+  h1.on_get_host = [&](grpc::ServerContext& call) {
+    const auto& metadata = call.client_metadata();
+    const std::lock_guard lock(mutex);
+    if (const auto found = metadata.find(model::kEpochMetadata); found != metadata.end())
+      epoch = std::string(found->second.data(), found->second.size());
+    if (const auto found = metadata.find(model::kInstanceMetadata); found != metadata.end())
+      instance = std::string(found->second.data(), found->second.size());
+  };
+  {
+    const auto first = start(*journal_);
+    ASSERT_TRUE(first) << first.error().message;
+    (*first)->resign();
+  }
+  h1.stop();
+  cli::FakeAgent again("h1", directory_, *pki_.credentials("h1"));
+  again.more.set_controller_journal(journal_->identity()->id);
+  again.more.set_controller_epoch(1);
+  EXPECT_EQ(epoch, "1");
+  EXPECT_EQ(instance.size(), 16U);
+  again.more.set_controller_instance(instance);
+  const auto second = start(*journal_);
+  ASSERT_TRUE(second) << second.error().message;
+  (*second)->resign();
 }
 
 TEST_F(ControllerStartTest, AnOldCopyWithARunThatGoesOnIsNotLed) {

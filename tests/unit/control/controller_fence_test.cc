@@ -53,6 +53,36 @@ TEST_F(ControllerFenceTest, AnotherJournalIsRefusedWhateverItsEpochUntilItReplac
   EXPECT_EQ(kept->epoch, 1U);
 }
 
+// Two that lead by copies of one journal count their epochs each for itself.
+TEST_F(ControllerFenceTest, OfTwoControllersWithOneEpochTheFirstIsObeyedAlsoAfterARestart) {
+  ControllerFence fence(directory_, {});
+  ASSERT_TRUE(fence.admit({"aa", 2, {}, "1a"}));
+  const auto refused = fence.admit({"aa", 2, {}, "2b"});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kPermission);
+  for (const char* word : {"same epoch 2", "--adopt-agents"})
+    EXPECT_NE(refused.error().message.find(word), std::string::npos) << refused.error().message;
+  EXPECT_TRUE(fence.admit({"aa", 2, {}, "1a"}));
+  EXPECT_TRUE(fence.admit({"aa", 2})) << "one of an earlier version says no instance";
+
+  const auto kept = ControllerFence::load(directory_);
+  ASSERT_TRUE(kept);
+  ControllerFence restarted(directory_, *kept);
+  EXPECT_EQ(restarted.admit({"aa", 2, {}, "2b"}).error().kind, ErrorKind::kPermission);
+  EXPECT_TRUE(restarted.admit({"aa", 3, {}, "3c"}));
+  EXPECT_EQ(restarted.obeyed().instance, "3c");
+  EXPECT_EQ(restarted.admit({"aa", 4, {}, "no such id"}).error().kind, ErrorKind::kInvalid);
+}
+
+TEST_F(ControllerFenceTest, WhoeverSaysItsInstanceFirstIsTakenForTheOneThatHasTheEpoch) {
+  std::ofstream(directory_ + "/controller-epoch") << "17 aa";
+  const auto kept = ControllerFence::load(directory_);
+  ASSERT_TRUE(kept) << kept.error().message;
+  ControllerFence fence(directory_, *kept);
+  EXPECT_TRUE(fence.admit({"aa", 17, {}, "1a"}));
+  EXPECT_EQ(fence.admit({"aa", 17, {}, "2b"}).error().kind, ErrorKind::kPermission);
+}
+
 TEST_F(ControllerFenceTest, WhatAnEarlierVersionKeptIsReadAndItsControllersAreObeyedByNumber) {
   std::ofstream(directory_ + "/controller-epoch") << "17";
   const auto kept = ControllerFence::load(directory_);

@@ -1,0 +1,85 @@
+#include "control/controller/obedience.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <future>
+
+#include "control/client/agent_client.h"
+
+namespace sluice::controller {
+namespace {
+
+std::string name_of_leader(std::uint64_t epoch) { return fmt::format("leader-{}", epoch); }
+
+bool is_own(const std::string& journal, const model::ControllerIdentity& self) {
+  return journal.empty() || journal == self.journal ||
+         std::find(self.replaced.begin(), self.replaced.end(), journal) != self.replaced.end();
+}
+
+}  // namespace
+
+std::vector<Expected<v1::HostInfo>> ask_unnamed(const Config& config,
+                                                const security::Credentials& credentials) {
+  std::vector<std::future<Expected<v1::HostInfo>>> questions;
+  questions.reserve(config.hosts.size());
+  for (const auto& host : config.hosts) {
+    questions.push_back(std::async(std::launch::async, [&host, &credentials] {
+      return client::AgentClient(host, credentials).get_host();
+    }));
+  }
+  std::vector<Expected<v1::HostInfo>> answers;
+  answers.reserve(questions.size());
+  for (auto& question : questions) answers.push_back(question.get());
+  return answers;
+}
+
+Expected<void> keep_leader(store::Journal& journal, const model::ControllerIdentity& self) {
+  const auto kept = journal.keep(name_of_leader(self.epoch), self.instance);
+  if (!kept) return tl::unexpected<Error>(kept.error());
+  return {};
+}
+
+Expected<void> check_obeyed(const std::map<std::string, v1::HostInfo>& hosts,
+                            const model::ControllerIdentity& self, const std::string& file,
+                            store::Journal& journal) {
+  for (const auto& [name, info] : hosts) {
+    if (!is_own(info.controller_journal(), self)) {
+      return fail(
+          ErrorKind::kPermission,
+          fmt::format("{} obeys the controllers of the journal {} (epoch {}), and {} is {}: "
+                      "if those lead, or may yet, this one must not (a standby needs their "
+                      "journal); only if they are gone for good, take their hosts over by "
+                      "sluice-controller --adopt-agents, then start it again",
+                      name, info.controller_journal(), info.controller_epoch(), file,
+                      self.journal));
+    }
+    const bool replaced =
+        !info.controller_journal().empty() && info.controller_journal() != self.journal;
+    if (replaced) continue;
+    if (info.controller_epoch() > self.epoch) {
+      return fail(
+          ErrorKind::kPermission,
+          fmt::format("{} obeys a controller of epoch {}, and this one has epoch {}: another one "
+                      "has taken over, or {} is a copy from a backup, and then it takes its hosts "
+                      "by sluice-controller --adopt-agents",
+                      name, info.controller_epoch(), self.epoch, file));
+    }
+    const std::string& leader = info.controller_instance();
+    if (leader.empty() || (info.controller_epoch() == self.epoch && leader == self.instance))
+      continue;
+    const auto kept = journal.kept(name_of_leader(info.controller_epoch()));
+    if (!kept) return tl::unexpected<Error>(kept.error());
+    if (*kept == leader) continue;
+    return fail(
+        ErrorKind::kPermission,
+        fmt::format(
+            "{} obeys a controller of epoch {} that has not led with {}, but with a copy of "
+            "it, or with what it is a copy of: if that one leads, or may yet, this one must "
+            "not; only if it is gone for good, take its hosts over by sluice-controller "
+            "--adopt-agents, then start this one again",
+            name, info.controller_epoch(), file));
+  }
+  return {};
+}
+
+}  // namespace sluice::controller
