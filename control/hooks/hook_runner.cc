@@ -132,6 +132,13 @@ bool is_given_up(const std::string& base) {
   return fence.valid() || !living_shell(base);
 }
 
+// Whose call it is: "1700000000000 patch"; earlier versions wrote the time alone.
+std::string begun_hook(const std::string& base) {
+  const auto text = read_file(base + ".begun").value_or("");
+  const auto space = text.find(' ');
+  return space == std::string::npos ? "" : text.substr(space + 1);
+}
+
 bool has_ended(const std::string& base) {
   return fs::exists(base + ".exit") || fs::exists(base + ".killed");
 }
@@ -280,6 +287,14 @@ Expected<End> HookRunner::run_alone(const Call& call) {
       if (auto started = begin(call, base); !started) return tl::unexpected<Error>(started.error());
       return wait(call, base);
     }
+    if (const auto other = begun_hook(base); !other.empty() && other != call.name) {
+      return fail(
+          ErrorKind::kInvalid,
+          fmt::format("hook {0} was not run: its key {1} was hook {2}'s, as where controllers "
+                      "lead by two copies of one journal; see to it that one of them ends "
+                      "for good",
+                      call.name, call.key, other));
+    }
     if (has_ended(base) || !is_given_up(base) || has_ended(base)) return wait(call, base);
     if (!call.idempotent)
       return End{false, "it was interrupted; whether it took effect is not known"};
@@ -295,9 +310,9 @@ Expected<void> HookRunner::begin(const Call& call, const std::string& base) cons
   const std::string begun = base + ".begun";
   // Another process may be about to begin it too.
   const FileDescriptor file(open(begun.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-  const std::string at_ms = std::to_string(now_ms());
-  const bool written = file.valid() && write(file.get(), at_ms.data(), at_ms.size()) ==
-                                           static_cast<ssize_t>(at_ms.size());
+  const std::string text = fmt::format("{} {}", now_ms(), call.name);
+  const bool written = file.valid() && write(file.get(), text.data(), text.size()) ==
+                                           static_cast<ssize_t>(text.size());
   if (!written || fsync(file.get()) != 0 || !sync_directory(state_directory_)) {
     if (file.valid()) fs::remove(begun);
     return fail(ErrorKind::kNoCapacity,

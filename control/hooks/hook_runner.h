@@ -53,7 +53,8 @@ class HookRunner {
   [[nodiscard]] std::set<std::string> names() const;
 
   // Runs the hook, or waits for the call of the same key that was begun before, or returns what
-  // became of it. kNotFound for an unknown name, kInvalid for a bad key, kFailed when nothing was
+  // became of it. kNotFound for an unknown name, kInvalid for a bad key or one that another
+  // hook was run under, kFailed when nothing was
   // run. A hook that outlives its timeout, counted from when it began, is killed with its process
   // group.
   [[nodiscard]] Expected<End> run(const Call& call);

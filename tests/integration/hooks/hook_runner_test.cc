@@ -236,6 +236,24 @@ TEST_F(HookRunnerTest, OneWhoseEndNobodyKnowsIsRunAgainOnlyIfThatDoesNoHarm) {
   EXPECT_EQ(times_run(), 1);
 }
 
+// Nobody gives a key twice, but for controllers with copies of one journal.
+TEST_F(HookRunnerTest, AHookIsNotTakenForAnotherOneOfTheSameKey) {
+  write_hook("before", "");
+  write_hook("patch", "");
+  auto here = runner();
+  ASSERT_TRUE(here.run(call_of("before"))->ok);
+  const auto refused = runner().run(call_of("patch"));
+  ASSERT_FALSE(refused) << refused->output;
+  EXPECT_EQ(refused.error().kind, ErrorKind::kInvalid);
+  EXPECT_NE(refused.error().message.find("its key r1-7 was hook before's"), std::string::npos)
+      << refused.error().message;
+  EXPECT_TRUE(runner().run(call_of("before"))->ok);
+  EXPECT_EQ(times_run(), 1);
+  // Earlier versions did not say which hook it was.
+  std::ofstream(state() + "/r1-7.begun") << "1700000000000";
+  EXPECT_TRUE(runner().run(call_of("patch"))->ok);
+}
+
 TEST_F(HookRunnerTest, UnknownNamesAndBadKeysAreRefused) {
   write_hook("patch", "");
   std::ofstream(directory_ / "hooks" / "notes.txt") << "not executable";
