@@ -13,6 +13,7 @@
 #include <spawn.h>
 #include <sstream>
 #include <string_view>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
@@ -30,6 +31,8 @@ using Clock = std::chrono::steady_clock;
 // Of a hook's output: the beginning says what it did, the end why it failed.
 constexpr std::size_t kHeadBytes = 16 * 1024;
 constexpr std::size_t kTailBytes = 48 * 1024;
+// A file larger than this loses what lies between them.
+constexpr std::int64_t kOutputOnDiskMax = std::int64_t{1} << 20;
 constexpr auto kPoll = std::chrono::milliseconds(20);
 constexpr auto kKillGrace = std::chrono::seconds(2);
 
@@ -113,6 +116,18 @@ std::string output_of(const std::string& base) {
   return printable(joined(read(0, kHeadBytes), read(size - kTailBytes, kTailBytes), size));
 }
 
+// What nobody will read takes no room on the disk, as long as somebody waits for the hook. A file
+// system that cannot do that keeps it all.
+void forget_middle(const std::string& base) {
+  constexpr int kHole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+  const FileDescriptor file(open((base + ".output").c_str(), O_WRONLY | O_CLOEXEC));
+  struct stat about {};
+  if (!file.valid() || fstat(file.get(), &about) != 0) return;
+  if (about.st_blocks * 512 <= kOutputOnDiskMax || about.st_size <= kOutputOnDiskMax) return;
+  fallocate(file.get(), kHole, kHeadBytes,
+            about.st_size - static_cast<off_t>(kHeadBytes + kTailBytes));
+}
+
 // The shell of this very call; its number may have been given to somebody else since.
 std::optional<pid_t> living_shell(const std::string& base) {
   const auto pid = read_number(base + ".pid");
@@ -149,20 +164,24 @@ std::int64_t now_ms() {
       .count();
 }
 
+// Children of ours are reaped by whoever waits for them.
+void reap(pid_t shell) { waitpid(shell, nullptr, WNOHANG); }
+
 End timed_out(const Call& call, const std::string& base, pid_t shell) {
-  // It leads a session of its own, which all its children are in unless they left it.
+  // It leads a session of its own, which all its children are in unless they left it. The shell
+  // itself ends at once; what it runs may have something to put in order.
   kill(-shell, SIGTERM);
   const auto deadline = Clock::now() + kKillGrace;
-  while (living_shell(base) && Clock::now() < deadline) std::this_thread::sleep_for(kPoll);
-  kill(-shell, SIGKILL);
+  while (kill(-shell, 0) == 0 && Clock::now() < deadline) {
+    std::this_thread::sleep_for(kPoll);
+    reap(shell);
+  }
+  if (kill(-shell, 0) == 0) kill(-shell, SIGKILL);
   const std::string why =
       fmt::format("it did not end within {} s and was killed\n", call.timeout_s);
   std::ofstream(base + ".killed") << why;
   return {false, why + output_of(base)};
 }
-
-// Children of ours are reaped by whoever waits for them.
-void reap(pid_t shell) { waitpid(shell, nullptr, WNOHANG); }
 
 std::vector<char*> pointers_to(std::vector<std::string>& texts) {
   std::vector<char*> pointers;
@@ -179,7 +198,13 @@ Expected<pid_t> start(std::vector<std::string> arguments, std::vector<std::strin
   sigset_t none;
   sigemptyset(&none);
   posix_spawnattr_setsigmask(&attributes, &none);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK);
+  // We ignore it; a program that writes to one that has ended should end.
+  sigset_t usual;
+  sigemptyset(&usual);
+  sigaddset(&usual, SIGPIPE);
+  posix_spawnattr_setsigdefault(&attributes, &usual);
+  posix_spawnattr_setflags(&attributes,
+                           POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
@@ -355,6 +380,7 @@ End HookRunner::wait(const Call& call, const std::string& base) const {
     if (const auto killed = read_file(base + ".killed")) return {false, *killed + output_of(base)};
     const auto status = read_number(base + ".exit");
     const auto shell = living_shell(base);
+    forget_middle(base);
     if (status) {
       if (shell) reap(*shell);
       return {*status == 0, *status == 0

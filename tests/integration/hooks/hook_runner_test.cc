@@ -8,6 +8,7 @@
 #include <fstream>
 #include <gtest/gtest.h>
 #include <sstream>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
@@ -130,6 +131,51 @@ TEST_F(HookRunnerTest, OneThatHangsIsKilledWithItsChildren) {
   EXPECT_EQ(end->output, "it did not end within 1 s and was killed\nbegun\n");
   EXPECT_EQ(here.run(call)->output, end->output);
   EXPECT_EQ(times_run(), 1);
+}
+
+TEST_F(HookRunnerTest, OneThatOutlivesItsTimeoutHasTimeToPutThingsInOrder) {
+  const std::string done = (directory_ / "done").string();
+  write_hook("patch", "trap 'sleep 0.5; echo put in order; touch " + done +
+                          "; exit' TERM\nsleep 1000 & wait\n");
+  auto call = call_of("patch");
+  call.timeout_s = 1;
+  const auto end = runner().run(call);
+  ASSERT_TRUE(end);
+  EXPECT_FALSE(end->ok);
+  EXPECT_TRUE(fs::exists(done));
+  EXPECT_EQ(end->output, "it did not end within 1 s and was killed\nput in order\n");
+}
+
+TEST_F(HookRunnerTest, OneThatDoesNotListenIsKilledAllTheSame) {
+  write_hook("patch", "trap '' TERM\nsleep 1000\n");
+  auto call = call_of("patch");
+  call.timeout_s = 1;
+  const auto begun = std::chrono::steady_clock::now();
+  const auto end = runner().run(call);
+  ASSERT_TRUE(end);
+  EXPECT_FALSE(end->ok);
+  EXPECT_LT(std::chrono::steady_clock::now(), begun + std::chrono::seconds(30));
+}
+
+// Agents and controllers ignore SIGPIPE.
+TEST_F(HookRunnerTest, WhoWritesToAProgramThatHasEndedEndsToo) {
+  const auto before = std::signal(SIGPIPE, SIG_IGN);
+  write_hook("patch", "sh -c 'kill -PIPE $$; echo goes on'\n[ $? = 141 ]\n");
+  const auto end = runner().run(call_of("patch"));
+  std::signal(SIGPIPE, before);
+  ASSERT_TRUE(end);
+  EXPECT_TRUE(end->ok) << end->output;
+}
+
+TEST_F(HookRunnerTest, OutputThatNobodyWillReadTakesNoRoom) {
+  write_hook("patch", "echo first; head -c 50000000 /dev/zero | tr '\\0' x; echo; echo last\n");
+  const auto end = runner().run(call_of("patch"));
+  ASSERT_TRUE(end);
+  EXPECT_TRUE(end->output.starts_with("first\n")) << end->output.substr(0, 40);
+  EXPECT_TRUE(end->output.ends_with("x\nlast\n"));
+  struct stat about {};
+  ASSERT_EQ(stat((state() + "/r1-7.output").c_str(), &about), 0);
+  EXPECT_LE(about.st_blocks * 512, std::int64_t{2} << 20);
 }
 
 // A process that is killed while its hook runs, and one that comes after it.
