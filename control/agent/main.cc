@@ -225,6 +225,7 @@ Expected<void> run_agent(const std::string& config_file) {
                config->host, config->data_plane.port, fmt::join(config->listen, ","));
   wait_for_signal(signals);
   agent.stop();
+  agent_service.stop();
   (*server)->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(1));
   (*server)->Wait();
   return {};

@@ -44,6 +44,10 @@ class AgentService final : public v1::Agent::Service {
   grpc::Status Reboot(grpc::ServerContext* context, const v1::RebootRequest* request,
                       v1::RebootResult* reply) override;
 
+  // Waits for hooks no more: they go on, and the next agent finds them. One of them may be what
+  // ends this agent, and waits for its end.
+  void stop() { hooks_.stop(); }
+
  private:
   [[nodiscard]] grpc::Status describe(const std::string& name, v1::GuestInfo* reply);
 

@@ -303,6 +303,8 @@ Expected<End> HookRunner::run(const Call& call) {
   return run_alone(call);
 }
 
+void HookRunner::stop() { stopping_ = true; }
+
 // Each try has files of its own: a shell of one that was given up finds its fence for ever.
 Expected<End> HookRunner::run_alone(const Call& call) {
   for (int attempt = 1;; ++attempt) {
@@ -372,27 +374,32 @@ Expected<void> HookRunner::spawn(const Call& call, const std::string& base) cons
   return {};
 }
 
-End HookRunner::wait(const Call& call, const std::string& base) const {
+Expected<End> HookRunner::wait(const Call& call, const std::string& base) const {
   // Since it began, whoever waited for it then.
   const std::int64_t deadline_ms =
       read_number(base + ".begun").value_or(now_ms()) + std::int64_t{call.timeout_s} * 1000;
   while (true) {
-    if (const auto killed = read_file(base + ".killed")) return {false, *killed + output_of(base)};
+    if (const auto killed = read_file(base + ".killed"))
+      return End{false, *killed + output_of(base)};
     const auto status = read_number(base + ".exit");
     const auto shell = living_shell(base);
     forget_middle(base);
     if (status) {
       if (shell) reap(*shell);
-      return {*status == 0, *status == 0
-                                ? output_of(base)
-                                : fmt::format("exit status {}: {}", *status, output_of(base))};
+      return End{*status == 0, *status == 0
+                                   ? output_of(base)
+                                   : fmt::format("exit status {}: {}", *status, output_of(base))};
     }
     if (!shell) {
       // It may have ended between the two looks.
       if (fs::exists(base + ".exit")) continue;
-      return {false, "it was killed from outside\n" + output_of(base)};
+      return End{false, "it was killed from outside\n" + output_of(base)};
     }
     reap(*shell);
+    if (stopping_) {
+      return fail(ErrorKind::kUnreachable,
+                  fmt::format("who waited for hook {} ends; the hook goes on", call.name));
+    }
     if (now_ms() >= deadline_ms) return timed_out(call, base, *shell);
     std::this_thread::sleep_for(kPoll);
   }

@@ -3,6 +3,7 @@
 // process and of the machine.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -59,11 +60,15 @@ class HookRunner {
   // group.
   [[nodiscard]] Expected<End> run(const Call& call);
 
+  // Whoever waits for a hook, or comes to, is told kUnreachable: the hook goes on without its
+  // caller, and what became of it is found by its key, also by the next process.
+  void stop();
+
  private:
   class Lock;
   [[nodiscard]] Expected<End> run_alone(const Call& call);
   [[nodiscard]] Expected<void> begin(const Call& call, const std::string& base) const;
-  [[nodiscard]] End wait(const Call& call, const std::string& base) const;
+  [[nodiscard]] Expected<End> wait(const Call& call, const std::string& base) const;
   [[nodiscard]] Expected<void> spawn(const Call& call, const std::string& base) const;
 
   std::string hook_directory_;
@@ -71,6 +76,7 @@ class HookRunner {
   std::mutex mutex_;
   std::condition_variable ended_;
   std::set<std::string> running_;  // keys
+  std::atomic<bool> stopping_ = false;
 };
 
 // Starts a program in a session of its own, of which nothing is heard but its end: the caller waits

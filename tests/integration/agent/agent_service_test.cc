@@ -166,6 +166,18 @@ TEST_F(AgentServiceTest, AHostThatRunsAHookIsNotRebooted) {
   EXPECT_TRUE(reboot().ok());
 }
 
+TEST_F(AgentServiceTest, AnAgentThatEndsWaitsForNoHook) {
+  const std::string go = directory_.path() + "/go";
+  write_hook("touch " + go + ".begun\nwhile [ ! -e " + go + " ]; do sleep 0.02; done\n");
+  grpc::Status ended;
+  std::thread hook([&] { ended = run_hook("r1-1"); });
+  EXPECT_TRUE(becomes_true([&] { return std::filesystem::exists(go + ".begun"); }));
+  service_.stop();
+  hook.join();
+  EXPECT_EQ(ended.error_code(), grpc::StatusCode::UNAVAILABLE) << "asked again, it is found";
+  std::ofstream(go) << "go";
+}
+
 TEST_F(AgentServiceTest, AHostWhoseRebootFailsTakesGuestsAndHooksAgain) {
   write_hook("true\n");
   host_.config().reboot_command = {"/bin/sh", "-c", "exit 3"};

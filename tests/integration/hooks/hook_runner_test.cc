@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <gtest/gtest.h>
 #include <sstream>
 #include <sys/stat.h>
@@ -195,6 +196,32 @@ TEST_F(HookRunnerTest, OneThatOutlivesItsCallerIsWaitedForAndNotRunAgain) {
   const auto end = here.run(call_of("patch"));
   ASSERT_TRUE(end);
   EXPECT_TRUE(end->ok) << end->output;
+  EXPECT_EQ(times_run(), 1);
+}
+
+// As a patch that starts its agent anew: the one waits for the other.
+TEST_F(HookRunnerTest, OneThatWaitsForTheEndOfItsCallerIsFoundByTheNextOne) {
+  const fs::path gone = directory_ / "gone";
+  write_hook("patch", "while [ ! -e " + gone.string() + " ]; do sleep 0.02; done; echo new\n");
+  {
+    auto here = runner();
+    auto waits = std::async(std::launch::async, [&] { return here.run(call_of("patch")); });
+    wait_until_run();
+    // For the same call as the first one, which it would wait for.
+    auto waits_too = std::async(std::launch::async, [&] { return here.run(call_of("patch")); });
+    here.stop();
+    for (auto* waiting : {&waits, &waits_too}) {
+      const auto end = waiting->get();
+      ASSERT_FALSE(end);
+      EXPECT_EQ(end.error().kind, ErrorKind::kUnreachable);
+    }
+  }
+  std::ofstream(gone) << "gone";
+  auto next = runner();
+  const auto end = next.run(call_of("patch"));
+  ASSERT_TRUE(end) << end.error().message;
+  EXPECT_TRUE(end->ok);
+  EXPECT_EQ(end->output, "new\n");
   EXPECT_EQ(times_run(), 1);
 }
 
