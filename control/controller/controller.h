@@ -150,6 +150,11 @@ class Controller {
   const model::ControllerIdentity self_;
   const OnFatal on_fatal_;
   Inventory inventory_;
+  // What ends posts here: these outlive all that may.
+  std::mutex mutex_;
+  std::condition_variable_any wake_;
+  std::deque<std::function<void()>> work_;
+  bool failed_ = false;
   Executor executor_;
   planner::DurationModel durations_;
   std::map<std::string, Mark> marks_;
@@ -160,10 +165,6 @@ class Controller {
   RunningClock::Duration stood_still_{};
   std::int64_t looked_around_ms_ = 0;
 
-  std::mutex mutex_;
-  std::condition_variable_any wake_;
-  std::deque<std::function<void()>> work_;
-  bool failed_ = false;
   LeaseKeeper lease_;
   std::jthread thread_;  // last: it uses all of the above
 };

@@ -133,6 +133,7 @@ Expected<void> run_controller(const std::string& config_file, bool adopts) {
                                         spdlog::critical("{}", message);
                                         end(1);
                                       });
+  if (!controller && stop.stop_requested()) return {};
   if (!controller) return tl::unexpected<Error>(controller.error());
   ControllerService service(**controller);
   auto server = serve(*config, **credentials, service);

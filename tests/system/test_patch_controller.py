@@ -173,6 +173,17 @@ def test_a_second_one_of_the_same_name_is_refused_and_the_first_goes_on(lab, pat
     assert cluster.controller_pid() == pid and Path(f"/proc/{pid}/exe").exists()
 
 
+def test_a_standby_that_is_told_to_end_has_not_failed(lab, patching):
+    patching(2)
+    second = SecondController(lab, CONTROLLER / "journal.db")
+    try:
+        wait_until(lambda: "standing by" in (second.directory / "log").read_text(), 60, "the second controller to stand by")
+        second.process.terminate()
+        assert second.process.wait(timeout=60) == 0, (second.directory / "log").read_text()
+    finally:
+        second.stop()
+
+
 def test_a_new_journal_leads_once_an_operator_gives_it_the_hosts(lab, patching):
     cluster = patching(2)
     cluster.memory_guest("m1", "h1", memory="32M")
