@@ -1,6 +1,7 @@
 #include "control/client/agent_client.h"
 
 #include <chrono>
+#include <cmath>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <utility>
@@ -21,6 +22,17 @@ constexpr seconds kLongWork{1800};
 constexpr seconds kHookMargin{10};
 constexpr seconds kReboot{10};
 constexpr seconds kPathCheck{30};
+
+// What is no number cannot be written down, nor compared.
+double number(double said) { return std::isfinite(said) ? said : 0; }
+
+v1::MigrateSummary with_numbers(v1::MigrateSummary summary) {
+  summary.set_seconds(number(summary.seconds()));
+  summary.set_goodput_gbps(number(summary.goodput_gbps()));
+  summary.set_busy_core_seconds_from(number(summary.busy_core_seconds_from()));
+  summary.set_busy_core_seconds_to(number(summary.busy_core_seconds_to()));
+  return summary;
+}
 
 }  // namespace
 
@@ -67,7 +79,9 @@ Expected<v1::HostInfo> AgentClient::get_host() { return get_host_and_tell(""); }
 Expected<v1::HostInfo> AgentClient::get_host_and_tell(const std::string& out_of_service) {
   v1::GetHostRequest request;
   request.set_out_of_service(out_of_service);
-  return call(&v1::Agent::Stub::GetHost, request, kQuestion);
+  auto host = call(&v1::Agent::Stub::GetHost, request, kQuestion);
+  if (host && !std::isfinite(host->waited_share())) host->clear_waited_share();
+  return host;
 }
 
 Expected<v1::GuestList> AgentClient::list_guests() {
@@ -150,7 +164,7 @@ AgentClient::Summary AgentClient::follow(grpc::ClientContext& context,
   v1::MigrateUpdate update;
   while (reader->Read(&update)) {
     if (update.has_summary()) {
-      summary = update.summary();
+      summary = with_numbers(update.summary());
     } else {
       on_update(update);
     }

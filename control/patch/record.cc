@@ -192,6 +192,14 @@ Intent intent_of(const Json& json) {
   return intent;
 }
 
+// Earlier versions wrote what agents said, also where that was no number, for which JSON has null.
+void mend(Json& json) {
+  for (const char* name : {"seconds", "downtime_ms", "goodput_gbps"}) {
+    if (json.contains(name) && json[name].is_null()) json[name] = 0.0;
+  }
+  if (json.contains("waited_share") && json["waited_share"].is_null()) json.erase("waited_share");
+}
+
 void read_body(const Json& json, Record& record) {
   const std::string type = json.at("type");
   if (type == "created") {
@@ -258,7 +266,8 @@ std::string encode(const Record& record) {
 
 Expected<Record> decode(const std::string& text) {
   try {
-    const Json json = Json::parse(text);
+    Json json = Json::parse(text);
+    mend(json);
     Record record;
     record.at_ms = whole<TimeMs>(json.at("at_ms"));
     read_body(json, record);

@@ -7,6 +7,7 @@
 #include <functional>
 #include <future>
 #include <gtest/gtest.h>
+#include <limits>
 #include <memory>
 #include <string>
 #include <utility>
@@ -218,6 +219,30 @@ TEST_F(ExecutorTest, LossIsOfTheFramesThatWereSentWhateverTheirSize) {
     return grpc::Status::OK;
   };
   EXPECT_DOUBLE_EQ(move().lost_share, 0.005);
+}
+
+TEST_F(ExecutorTest, WhatAnAgentSaysThatIsNoNumberIsNotTakenDown) {
+  const auto h1 = agent("h1");
+  const auto h2 = agent("h2");
+  h1->add_guest("g1");
+  h1->more.set_waited_share(std::numeric_limits<double>::quiet_NaN());
+  h1->script = [](FakeAgent&, const v1::MigrateRequest&, auto& writer) {
+    v1::MigrateUpdate update;
+    v1::MigrateSummary& summary = *update.mutable_summary();
+    summary.set_status("completed");
+    summary.set_seconds(std::numeric_limits<double>::infinity());
+    summary.set_goodput_gbps(std::numeric_limits<double>::quiet_NaN());
+    writer.Write(update);
+    return grpc::Status::OK;
+  };
+  const Outcome end = move();
+  EXPECT_TRUE(end.ok) << end.detail;
+  EXPECT_EQ(end.seconds, 0);
+  EXPECT_EQ(end.goodput_gbps, 0);
+  const auto credentials = pki_.credentials("c1", security::Role::kController);
+  Inventory inventory(config_, *credentials, {"0123456789abcdef", 1});
+  inventory.refresh({"h1"});
+  EXPECT_FALSE(inventory.hosts().at("h1").info.has_waited_share());
 }
 
 // Its agent may not have let go yet of the move by which it came.

@@ -1,6 +1,7 @@
 #include "control/patch/record.h"
 
 #include <gtest/gtest.h>
+#include <limits>
 
 #include "control/planner/model.h"
 
@@ -125,6 +126,21 @@ TEST(Records, NumbersOutOfRangeAreRefused) {
         decode(R"({"at_ms":1,"host":"h1","type":"refill","step":)" + std::string(step) + "}"))
         << step;
   }
+}
+
+// As an earlier version wrote it; no later controller could start.
+TEST(Records, WhatWasNoNumberIsReadAsNone) {
+  const double none = std::numeric_limits<double>::quiet_NaN();
+  const double endless = std::numeric_limits<double>::infinity();
+  const auto outcome = decode(encode({5, Outcome{1, true, "", endless, none, none}}));
+  ASSERT_TRUE(outcome) << outcome.error().message;
+  EXPECT_EQ(std::get<Outcome>(outcome->body).seconds, 0);
+  EXPECT_EQ(std::get<Outcome>(outcome->body).goodput_gbps, 0);
+  Baseline baseline{"h1", "boot", "", "", {}};
+  baseline.waited_share = none;
+  const auto read = decode(encode({5, baseline}));
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_FALSE(std::get<Baseline>(read->body).waited_share);
 }
 
 TEST(Records, AnythingElseIsRefused) {
