@@ -10,12 +10,11 @@ namespace sluice::cli {
 namespace {
 
 int detached(const Terminal& terminal, const std::string& run) {
-  terminal.err << fmt::format(
-                      "sluice: run {0} goes on; follow it with: sluice patch status {0} --watch; "
-                      "end it with: sluice patch abort {0}",
-                      run)
-               << std::endl;
-  return kExitUnknown;
+  return terminal.fail(
+      {ErrorKind::kUnknownOutcome,
+       fmt::format("run {0} goes on; follow it with: sluice patch status {0} --watch; "
+                   "end it with: sluice patch abort {0}",
+                   run)});
 }
 
 int report(const Terminal& terminal, const v1::RunStatus& run) {

@@ -76,6 +76,15 @@ Error ControllerClient::error_of(const grpc::Status& status) const {
                   address_));
 }
 
+Error ControllerClient::error_of_change(const grpc::Status& status, const std::string& what,
+                                        const std::string& question) const {
+  Error error = error_of(status);
+  if (!may_have_happened(status)) return error;
+  return {ErrorKind::kUnknownOutcome,
+          fmt::format("it is not known whether {}: {}; then ask with: {}", what, error.message,
+                      question)};
+}
+
 Expected<v1::ClusterInfo> ControllerClient::get_cluster() {
   v1::ClusterInfo reply;
   const v1::GetClusterRequest request;
@@ -89,7 +98,7 @@ Expected<v1::ClusterInfo> ControllerClient::cordon(const std::string& host) {
   v1::MarkRequest request;
   request.set_host(host);
   if (auto status = call(*stub_, &Stub::Cordon, request, reply, kQuestion); !status.ok())
-    return tl::unexpected(error_of(status));
+    return tl::unexpected(error_of_change(status, host + " is cordoned", "sluice hosts"));
   return reply;
 }
 
@@ -98,7 +107,7 @@ Expected<v1::ClusterInfo> ControllerClient::uncordon(const std::string& host) {
   v1::MarkRequest request;
   request.set_host(host);
   if (auto status = call(*stub_, &Stub::Uncordon, request, reply, kQuestion); !status.ok())
-    return tl::unexpected(error_of(status));
+    return tl::unexpected(error_of_change(status, host + " takes guests again", "sluice hosts"));
   return reply;
 }
 
@@ -120,16 +129,9 @@ Expected<v1::RunStatus> ControllerClient::start_run(const std::string& plan_toml
   request.set_plan_toml(plan_toml);
   request.set_file_name(file_name);
   const grpc::Status status = call(*stub_, &Stub::StartRun, request, reply, kPlanning);
-  if (status.ok()) return reply;
-  Error error = error_of(status);
-  const bool never_sent = status.error_message().find("failed to connect") != std::string::npos;
-  if (error.kind == ErrorKind::kUnreachable && is_transport_failure(status) && !never_sent) {
-    error = {ErrorKind::kUnknownOutcome,
-             fmt::format("it is not known whether the run began: {}; then ask with: sluice patch "
-                         "list",
-                         error.message)};
-  }
-  return tl::unexpected(error);
+  if (!status.ok())
+    return tl::unexpected(error_of_change(status, "the run began", "sluice patch list"));
+  return reply;
 }
 
 Expected<v1::RunList> ControllerClient::list_runs() {
@@ -155,8 +157,10 @@ Expected<v1::RunStatus> ControllerClient::command_run(const std::string& run,
   v1::CommandRunRequest request;
   request.set_run(run);
   request.set_command(command);
-  if (auto status = call(*stub_, &Stub::CommandRun, request, reply, kQuestion); !status.ok())
-    return tl::unexpected(error_of(status));
+  if (auto status = call(*stub_, &Stub::CommandRun, request, reply, kQuestion); !status.ok()) {
+    return tl::unexpected(error_of_change(status, "the run was told so",
+                                          "sluice patch status" + (run.empty() ? "" : " " + run)));
+  }
   return reply;
 }
 
@@ -197,8 +201,7 @@ Expected<std::optional<v1::RunStatus>> ControllerClient::watch_run(const std::st
     const Error error =
         stopped ? Error{ErrorKind::kUnreachable, fmt::format("the controller {} stopped", name_)}
                 : error_of(status);
-    if (error.kind != ErrorKind::kUnreachable) return tl::unexpected(error);
-    if (steady_clock::now() - heard > kPatience) {
+    if (error.kind != ErrorKind::kUnreachable || steady_clock::now() - heard > kPatience) {
       return fail(
           ErrorKind::kUnknownOutcome,
           fmt::format("the outcome of {} is not known: {}; it goes on then; follow it with: "

@@ -20,13 +20,13 @@ class ControllerClient {
 
   [[nodiscard]] const std::string& name() const { return name_; }
 
-  // A controller that does not answer is kUnreachable.
+  // A controller that does not answer is kUnreachable; where it may have done what it was asked to,
+  // the outcome is kUnknownOutcome.
   [[nodiscard]] Expected<v1::ClusterInfo> get_cluster();
   [[nodiscard]] Expected<v1::ClusterInfo> cordon(const std::string& host);
   [[nodiscard]] Expected<v1::ClusterInfo> uncordon(const std::string& host);
   [[nodiscard]] Expected<v1::Preview> get_preview(const std::string& plan_toml,
                                                   const std::string& file_name);
-  // kUnknownOutcome if it may have begun all the same.
   [[nodiscard]] Expected<v1::RunStatus> start_run(const std::string& plan_toml,
                                                   const std::string& file_name);
   // An empty `run` is the latest.
@@ -43,13 +43,17 @@ class ControllerClient {
   };
   // Follows a run until it ends or pauses and returns its last status; nothing when `interrupts` is
   // raised before. Runs outlive their controller: one that falls silent is asked again for a
-  // minute, after that the outcome is kUnknownOutcome.
+  // minute. After that, and when it does not let itself be asked, the outcome is kUnknownOutcome.
   [[nodiscard]] Expected<std::optional<v1::RunStatus>> watch_run(const std::string& run,
                                                                  const Watcher& watcher,
                                                                  Interrupts& interrupts);
 
  private:
   [[nodiscard]] Error error_of(const grpc::Status& status) const;
+  // Of a call that was to change something: kUnknownOutcome if it may have, with the command that
+  // tells.
+  [[nodiscard]] Error error_of_change(const grpc::Status& status, const std::string& what,
+                                      const std::string& question) const;
 
   std::string name_;
   std::string address_;

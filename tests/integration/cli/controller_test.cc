@@ -212,6 +212,43 @@ TEST_F(ControllerTest, CtrlCLeavesTheRunAloneAndSaysHowToGoOn) {
   };
   EXPECT_EQ(sluice({"drain", "h1"}), 3);
   expect_error({"run 7 goes on", "sluice patch status 7 --watch", "sluice patch abort 7"});
+  EXPECT_EQ(sluice({"--json", "drain", "h1"}), 3);
+  EXPECT_EQ(document()["status"], "unknown");
+}
+
+// The controller has the question, and may have done what it asks for.
+TEST_F(ControllerTest, AChangeWhoseAnswerIsLostIsStatusThree) {
+  const std::vector<std::pair<std::vector<std::string>, std::string>> changes = {
+      {{"cordon", "h1"}, "sluice hosts"},
+      {{"uncordon", "h1"}, "sluice hosts"},
+      {{"drain", "h1"}, "sluice patch list"},
+      {{"patch", "pause"}, "sluice patch status"},
+      {{"patch", "resume", "7"}, "sluice patch status 7"},
+      {{"patch", "abort", "7"}, "sluice patch status 7"}};
+  for (const grpc::Status& lost :
+       {grpc::Status(grpc::StatusCode::UNAVAILABLE, "keepalive watchdog timeout"),
+        grpc::Status(grpc::StatusCode::UNAVAILABLE, "Transport closed"),
+        grpc::Status(grpc::StatusCode::CANCELLED, "CANCELLED"),
+        grpc::Status(grpc::StatusCode::INTERNAL, "RST_STREAM")}) {
+    controller_.refusal = lost;
+    for (const auto& [command, question] : changes) {
+      EXPECT_EQ(sluice(command), 3) << lost.error_message();
+      expect_error({"it is not known whether", "ask with: " + question + "\n"});
+    }
+    EXPECT_EQ(sluice({"patch", "status"}), 1) << "it changes nothing";
+  }
+  controller_.refusal = grpc::Status::OK;
+  controller_.silent = true;
+  EXPECT_EQ(sluice({"cordon", "h1"}), 3);
+  expect_error({"it is not known whether h1 is cordoned", "does not answer"});
+}
+
+TEST_F(ControllerTest, AWatchThatIsRefusedSaysNothingOfTheRun) {
+  controller_.script = [](FakeController::StatusWriter&) {
+    return grpc::Status(grpc::StatusCode::PERMISSION_DENIED, "the certificate has expired");
+  };
+  EXPECT_EQ(sluice({"drain", "h1"}), 3);
+  expect_error({"the certificate has expired", "sluice patch status 7 --watch"});
 }
 
 TEST_F(ControllerTest, AWatchOutlivesTheController) {

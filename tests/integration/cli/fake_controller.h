@@ -7,6 +7,7 @@
 #include <grpcpp/server_builder.h>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "control/model/channel.h"
@@ -48,6 +49,7 @@ class FakeController final : public v1::Controller::Service {
   v1::RunStatus run;  // the end of every run
   v1::ClusterInfo cluster;
   grpc::Status refusal;  // of everything but WatchRun
+  bool silent = false;   // takes a mark, and never answers
   Script script;         // instead of running, then `run`
 
   // What came in.
@@ -61,8 +63,10 @@ class FakeController final : public v1::Controller::Service {
     *reply = cluster;
     return refusal;
   }
-  grpc::Status Cordon(grpc::ServerContext*, const v1::MarkRequest* request,
+  grpc::Status Cordon(grpc::ServerContext* context, const v1::MarkRequest* request,
                       v1::ClusterInfo* reply) override {
+    while (silent && !context->IsCancelled())
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
     return mark(*request, "operator", *reply);
   }
   grpc::Status Uncordon(grpc::ServerContext*, const v1::MarkRequest* request,
