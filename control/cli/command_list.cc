@@ -74,6 +74,8 @@ std::string service_text(const Service& service, const std::string& host) {
   const auto found = service.find(host);
   if (found == service.end()) return "unknown";
   if (found->second.quarantined()) return "quarantined";
+  // As of one that obeys another controller.
+  if (!found->second.reachable()) return "not heard by the controller";
   const std::string& by = found->second.cordoned_by();
   if (by.empty()) return "yes";
   return by == "operator" ? "cordoned" : "cordoned by run " + by;

@@ -85,7 +85,7 @@ Controller::Controller(const Config& config, const security::Credentials& creden
           [this](const std::string& run, const patch::Outcome& outcome) {
             post([this, run, outcome] { finish(run, outcome); });
           },
-          [this](const std::string& message) { fatal(message); }),
+          [this](const std::string& message) { post([this, message] { refused(message); }); }),
       lease_(journal, self_.epoch, lease_taken_ms,
              [this](const std::string& message) { fatal(message); }),
       thread_([this](const std::stop_token& stop) { loop(stop); }) {}
@@ -168,8 +168,10 @@ void Controller::look_around() {
 
 Expected<void> Controller::is_obeyed() {
   std::map<std::string, v1::HostInfo> infos;
-  for (auto& [name, host] : inventory_.hosts()) infos[name] = host.info;
-  return check_obeyed(infos, self_, config_.journal, journal_);
+  for (auto& [name, host] : inventory_.hosts()) {
+    if (!host.info.name().empty()) infos[name] = host.info;
+  }
+  return check(infos);
 }
 
 // As one of whom no agent has heard yet.
@@ -179,7 +181,25 @@ Expected<void> Controller::may_lead() {
   for (std::size_t i = 0; i < answers.size(); ++i) {
     if (answers[i]) infos[config_.hosts[i].name] = *answers[i];
   }
-  return check_obeyed(infos, self_, config_.journal, journal_);
+  return check(infos);
+}
+
+Expected<void> Controller::check(const std::map<std::string, v1::HostInfo>& infos) {
+  auto strangers = check_obeyed(infos, self_, config_.journal, journal_);
+  if (!strangers) return tl::unexpected<Error>(strangers.error());
+  for (const auto& remark : *strangers) {
+    if (std::find(strangers_.begin(), strangers_.end(), remark) == strangers_.end())
+      spdlog::warn("taken for one that does not answer: {}", remark);
+  }
+  strangers_ = std::move(*strangers);
+  return {};
+}
+
+// By an agent that refuses this controller: another one leads, or that host alone is another's.
+void Controller::refused(const std::string& message) {
+  ask_all_hosts();
+  if (auto obeyed = is_obeyed(); !obeyed) return fatal(obeyed.error().message);
+  if (strangers_.empty()) return fatal(message);
 }
 
 void Controller::step_runs() {

@@ -107,6 +107,8 @@ class Controller {
   // kPermission, with the remedy, where an agent obeys another controller.
   [[nodiscard]] Expected<void> is_obeyed();
   [[nodiscard]] Expected<void> may_lead();
+  [[nodiscard]] Expected<void> check(const std::map<std::string, v1::HostInfo>& infos);
+  void refused(const std::string& message);
   void step_runs();
   void finish(const std::string& run, const patch::Outcome& outcome);
   [[nodiscard]] v1::RunStatus status_of(const patch::Run& run) const;
@@ -164,6 +166,7 @@ class Controller {
   RunningClock::TimePoint watching_since_;
   RunningClock::Duration stood_still_{};
   std::int64_t looked_around_ms_ = 0;
+  std::vector<std::string> strangers_;  // what was last said of hosts that obey another journal
 
   LeaseKeeper lease_;
   std::jthread thread_;  // last: it uses all of the above

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "control/controller/obedience.h"
 #include "drivers/guest/definition.h"
 
 namespace sluice::controller {
@@ -31,7 +32,8 @@ void add_figures(const v1::GuestFigures& figures, planner::Guest& guest) {
 }  // namespace
 
 Inventory::Inventory(const Config& config, const security::Credentials& credentials,
-                     const model::ControllerIdentity& self) {
+                     const model::ControllerIdentity& self)
+    : self_(self) {
   for (const auto& host : config.hosts) {
     Entry& entry = entries_[host.name];
     entry.agent = std::make_unique<client::AgentClient>(host, credentials, self);
@@ -71,9 +73,10 @@ void Inventory::ask(Entry& entry) {
   const std::lock_guard lock(mutex_);
   if (question < entry.asked) return;
   entry.asked = question;
-  entry.view.reachable = info && guests;
-  if (!entry.view.reachable) return;
-  entry.view.heard = clock_.now();
+  const bool answered = info && guests;
+  entry.view.reachable = answered && !is_stranger(*info, self_);
+  if (!answered) return;
+  if (entry.view.reachable) entry.view.heard = clock_.now();
   entry.view.told_out_of_service = !out_of_service.empty();
   entry.view.info = std::move(*info);
   entry.view.guests.assign(guests->guests().begin(), guests->guests().end());

@@ -19,7 +19,9 @@
 namespace sluice::controller {
 
 struct HostView {
-  bool reachable = false;  // at the last time of asking
+  // At the last time of asking. A host that obeys another journal counts as one that does not
+  // answer: what it says is known, but not done.
+  bool reachable = false;
   // With the question that the rest answers.
   bool told_out_of_service = false;
   // When it last was; before that, when this controller began.
@@ -69,6 +71,7 @@ class Inventory {
   void ask(Entry& entry);
   void poll(const std::stop_token& stop, Entry& entry);
 
+  const model::ControllerIdentity self_;
   mutable RunningClock clock_;
   mutable std::mutex mutex_;
   std::condition_variable_any stopping_;

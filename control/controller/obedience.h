@@ -25,10 +25,16 @@ namespace sluice::controller {
 [[nodiscard]] Expected<void> keep_leader(store::Journal& journal,
                                          const model::ControllerIdentity& self);
 
-// By host. kPermission, with the remedy, where one of them obeys another controller than `self` and
-// those that have led with this journal (in `file`) before.
-[[nodiscard]] Expected<void> check_obeyed(const std::map<std::string, v1::HostInfo>& hosts,
-                                          const model::ControllerIdentity& self,
-                                          const std::string& file, store::Journal& journal);
+// Whether a host with this word of its agent can be led by `self`, as far as its journal goes.
+[[nodiscard]] bool is_stranger(const v1::HostInfo& host, const model::ControllerIdentity& self);
+
+// By host, of those that have answered. Returns what is to be said of those that obey another
+// journal, if they are not most of them: somebody has put them into [hosts] by mistake, or they
+// were away when the others were adopted. kPermission, with the remedy, if they are, and where one
+// obeys another controller than `self` and those that have led with this journal (in `file`)
+// before.
+[[nodiscard]] Expected<std::vector<std::string>> check_obeyed(
+    const std::map<std::string, v1::HostInfo>& hosts, const model::ControllerIdentity& self,
+    const std::string& file, store::Journal& journal);
 
 }  // namespace sluice::controller

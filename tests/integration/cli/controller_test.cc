@@ -281,6 +281,9 @@ TEST_F(ControllerTest, CordonsAndSaysSoAmongTheHosts) {
   expect_output({"IN SERVICE", "cordoned"});
   EXPECT_EQ(sluice({"--json", "hosts"}), 0);
   EXPECT_EQ(document()["hosts"][0]["cordoned_by"], "operator");
+  controller_.cluster.mutable_hosts(0)->set_reachable(false);
+  EXPECT_EQ(sluice({"hosts"}), 0);
+  expect_output({"not heard by the controller"});
   controller_.cluster.clear_hosts();
   EXPECT_EQ(sluice({"--json", "uncordon", "h1"}), 0);
   EXPECT_EQ(document()["cordoned_by"], "");

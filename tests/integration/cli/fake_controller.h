@@ -159,6 +159,7 @@ class FakeController final : public v1::Controller::Service {
     v1::ClusterHost& host = *cluster.add_hosts();
     host.set_name(request.host());
     host.set_cordoned_by(by);
+    host.set_reachable(true);
     reply = cluster;
     return grpc::Status::OK;
   }

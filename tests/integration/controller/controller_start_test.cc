@@ -241,6 +241,30 @@ TEST_F(ControllerStartTest, AgentsOfAnotherJournalAreTakenOverByAnOperatorsWordA
   EXPECT_TRUE(told);
 }
 
+// Put into [hosts] by mistake, or back from a long absence.
+TEST_F(ControllerStartTest, AHostThatObeysAnotherJournalCountsAsSilentUnlessMostDo) {
+  cli::FakeAgent h1("h1", directory_, *pki_.credentials("h1"));
+  cli::FakeAgent h2("h2", directory_, *pki_.credentials("h2"));
+  cli::FakeAgent h3("h3", directory_, *pki_.credentials("h3"));
+  config_.hosts = {{"h1", h1.address()}, {"h2", h2.address()}, {"h3", h3.address()}};
+  h3.more.set_controller_journal("aaaa");
+  h3.more.set_controller_epoch(17);
+  {
+    const auto controller = start(*journal_);
+    ASSERT_TRUE(controller) << controller.error().message;
+    const auto cluster = (*controller)->cluster();
+    EXPECT_TRUE(cluster.hosts(0).reachable());
+    EXPECT_TRUE(cluster.hosts(1).reachable());
+    EXPECT_FALSE(cluster.hosts(2).reachable());
+    (*controller)->resign();
+  }
+  h2.more.set_controller_journal("aaaa");
+  const auto refused = start(*journal_);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("take h2 out of [hosts]"), std::string::npos)
+      << refused.error().message;
+}
+
 // Started again and again, a copy would come to the highest epoch.
 TEST_F(ControllerStartTest,
        ACopyOfTheJournalThatAgentsObeyIsNotLedWhateverItsEpochAndNoneHearsOfIt) {
