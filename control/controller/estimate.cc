@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 #include <string>
+#include <utility>
 
 namespace sluice::controller {
 namespace {
@@ -57,6 +58,7 @@ bool is_to_be_refilled(HostState state, bool aborting) {
   }
 }
 
+// Of each host, and of all.
 class Sum {
  public:
   Sum(const planner::Cluster& cluster, const planner::DurationModel& durations)
@@ -70,15 +72,27 @@ class Sum {
     guest.policy =
         policy == patch::GuestPolicy::kQuick ? planner::Policy::kQuick : planner::Policy::kLive;
     const auto estimate = durations_.estimate(guest, bytes_per_second);
+    host_ms_ += estimate.ms;
     total_.ms += estimate.ms;
     total_.low_ms += estimate.low_ms;
     total_.high_ms += estimate.high_ms;
     ++migrations_;
   }
-  [[nodiscard]] std::optional<v1::RunEstimate> over(std::uint32_t hosts_at_once) const {
+  // What is added from now on is another host's.
+  void next_host() {
+    if (host_ms_ > 0) ++hosts_;
+    longest_ms_ = std::max(longest_ms_, std::exchange(host_ms_, 0));
+  }
+  // No sooner than the host with the most of it, however many share the rest.
+  [[nodiscard]] std::optional<v1::RunEstimate> over(std::uint32_t hosts_at_once) {
+    next_host();
     if (migrations_ == 0) return std::nullopt;
-    const auto seconds = [&](std::uint64_t ms) {
-      return static_cast<double>(ms) / 1000 / std::max(hosts_at_once, 1U);
+    const double ms = std::max(
+        static_cast<double>(total_.ms) / std::clamp(hosts_at_once, 1U, std::max(hosts_, 1U)),
+        static_cast<double>(longest_ms_));
+    const double share = total_.ms == 0 ? 0 : ms / static_cast<double>(total_.ms);
+    const auto seconds = [&](std::uint64_t all_ms) {
+      return static_cast<double>(all_ms) / 1000 * share;
     };
     v1::RunEstimate estimate;
     estimate.set_migrations(migrations_);
@@ -92,8 +106,21 @@ class Sum {
   const planner::DurationModel& durations_;
   std::map<std::string, const planner::Guest*> guests_;
   planner::DurationEstimate total_;
+  std::uint64_t host_ms_ = 0;
+  std::uint64_t longest_ms_ = 0;
+  std::uint32_t hosts_ = 0;
   std::uint32_t migrations_ = 0;
 };
+
+// What the plan leaves open shows as the run goes on.
+std::uint32_t hosts_at_once(const patch::Run& run) {
+  if (run.plan().parallel != 0) return run.plan().parallel;
+  return static_cast<std::uint32_t>(
+      std::count_if(run.plan().hosts.begin(), run.plan().hosts.end(), [&](const std::string& name) {
+        const HostState state = run.host(name).state;
+        return state != HostState::kPending && !patch::is_final(state);
+      }));
+}
 
 }  // namespace
 
@@ -125,6 +152,7 @@ std::optional<v1::RunEstimate> estimate_left(const patch::Run& run, const patch:
   const bool comes_home = !plan.drain_only && plan.placement == patch::Placement::kHome;
   Sum sum(cluster, durations);
   for (const auto& name : plan.hosts) {
+    sum.next_host();
     const auto host = find_named(cluster.hosts, name);
     if (host == cluster.hosts.end()) continue;
     const HostState state = run.host(name).state;
@@ -146,7 +174,7 @@ std::optional<v1::RunEstimate> estimate_left(const patch::Run& run, const patch:
       if (patch::is_moved(about->second.policy)) sum.add(guest, about->second.policy, in);
     }
   }
-  return sum.over(plan.parallel);
+  return sum.over(hosts_at_once(run));
 }
 
 }  // namespace sluice::controller

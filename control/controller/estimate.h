@@ -16,7 +16,8 @@ void learn(const patch::Intent& intent, const patch::Outcome& outcome,
            const planner::Cluster& cluster, planner::DurationModel& durations);
 
 // Of the migrations that `run` has yet to make if all goes well: one after the other on each host's
-// link, as many hosts at once as the plan says. Nothing if there are none.
+// link, as many hosts at once as the plan says or, if it leaves that open, as are out of service
+// now. Nothing if there are none.
 [[nodiscard]] std::optional<v1::RunEstimate> estimate_left(const patch::Run& run,
                                                            const patch::Facts& facts,
                                                            const planner::Cluster& cluster,

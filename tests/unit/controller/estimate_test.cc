@@ -72,8 +72,26 @@ TEST_F(EstimateTest, EachGuestOfAPlansHostsMovesAwayAndHome) {
 }
 
 TEST_F(EstimateTest, HostsAtOnceShareTheTime) {
-  create("parallel = 2\n");
-  EXPECT_NEAR(estimate_left(run_, facts_, cluster_, durations_)->seconds(), 12, 0.1);
+  create("parallel = 4\n");
+  const auto seconds = [&] { return estimate_left(run_, facts_, cluster_, durations_)->seconds(); };
+  EXPECT_NEAR(seconds(), 16, 0.1) << "h1 has two guests, which nobody else can hurry";
+  add_guest("g4", 1);
+  EXPECT_NEAR(seconds(), 16, 0.1) << "two hosts are left, not four";
+  for (const char* name : {"g3", "g4"}) facts_.guests[name].host = "h3";
+  EXPECT_NEAR(seconds(), 16, 0.1) << "h1 alone is left";
+}
+
+TEST_F(EstimateTest, WhereThePlanSetsNoLimitTheHostsThatAreOutCount) {
+  create("parallel = 0\n");
+  add_guest("g4", 1);
+  const auto seconds = [&] { return estimate_left(run_, facts_, cluster_, durations_)->seconds(); };
+  EXPECT_NEAR(seconds(), 32, 0.1) << "none is out";
+  apply(patch::RunStep{patch::RunEvent::kAdmit, ""});
+  apply(patch::RunStep{patch::RunEvent::kStart, ""});
+  step(patch::HostEvent::kBegin);
+  EXPECT_NEAR(seconds(), 32, 0.1);
+  apply(patch::HostStep{"h2", patch::HostEvent::kBegin, ""});
+  EXPECT_NEAR(seconds(), 16, 0.1);
 }
 
 TEST_F(EstimateTest, ADrainAndARollingRefillMoveEachGuestOnce) {
