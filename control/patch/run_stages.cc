@@ -188,14 +188,18 @@ void Run::cordoned(Decision& decision, const std::string& name) const {
   decision.step(name, HostEvent::kDrainStarted);
 }
 
-// Also without asking it: it was empty when its patch began, and nothing was sent there since.
+// Also without asking it: it was empty when its patch began, and nothing was sent or started there
+// since, nor tried to be.
 bool Run::is_known_empty(const Decision& decision, const std::string& name) const {
   const Task patched = latest(name, kPatch);
   if (patched.intent == nullptr || !decision.guests_on(name).empty()) return false;
-  const auto arrivals = arrivals_.find(name);
-  const bool took_none =
-      arrivals == arrivals_.end() || arrivals->second.back() < patched.intent->id;
-  return took_none && state_of(name, "canary-start") == TaskState::kNone;
+  return std::none_of(
+      intents_.upper_bound(patched.intent->id), intents_.end(), [&](const auto& entry) {
+        const Intent& intent = entry.second;
+        const bool starts = intent.kind == ActionKind::kStartGuest;
+        const std::string& at = starts && intent.to.empty() ? intent.host : intent.to;
+        return (starts || intent.kind == ActionKind::kMigrate) && at == name;
+      });
 }
 
 // Moves are decided for all hosts together (decide_moves); here is seen what became of them.
@@ -350,6 +354,9 @@ void Run::rollback(Decision& decision, const std::string& name) const {
       decision.fail(name, "its agent does not answer, so it cannot be rolled back");
     return;
   }
+  const auto& guests = decision.guests_on(name);
+  if (state_of(name, "rollback") == TaskState::kNone && !guests.empty())
+    return decision.fail(name, guests.front() + " runs on it, so it is not rolled back");
   if (!hook_done(decision, name, plan_.rollback, "rollback")) return;
   if (plan_.reboot) {
     const Task rebooted = latest(name, "rollback-reboot");

@@ -141,5 +141,17 @@ on = "controller"
   }
 }
 
+// h1's start takes effect, unheard, while h1 has no other guest: nobody may take it for empty.
+TEST(SilentHost, IsNotRolledBackUnderAGuestThatItMayHaveStarted) {
+  Scenario scenario;
+  scenario.plan = "shut_down_guests = true\n" + scenario.plan;
+  const auto canary = scenario.plan.find("[canary]");
+  scenario.plan.erase(canary, scenario.plan.find("[soak]") - canary);
+  scenario.faults.unheard_start_of = "g1";
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"run paused\nh1 done-old version 1 up true cordoned false"});
+  EXPECT_EQ(end.cluster.guests.size(), 8U) << end.text << end.left_over;
+}
+
 }  // namespace
 }  // namespace sluice::patch::sim

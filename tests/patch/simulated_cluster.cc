@@ -37,6 +37,7 @@ Facts Cluster::facts() const {
   }
   for (const auto& [name, guest] : guests) {
     if (guest.host.empty()) continue;  // nobody knows
+    if (unseen_.count(name) != 0 && !answers(guest.host)) continue;
     if (const auto move = moved_by_hand_.find(name); move != moved_by_hand_.end())
       facts.moves_by_hand.push_back({name, guest.host, move->second, ""});
     facts.guests[name] = {guest.host, guest.policy, "definition of " + name, guest.cpu_level,
@@ -127,6 +128,10 @@ bool Cluster::begin(std::uint64_t epoch, const Run& run, const Intent& intent, b
     case ActionKind::kStopGuest:
       if (intent.kind == ActionKind::kStopGuest && intent.guest == faults_.unheard_stop_of) {
         stop_unheard(intent, key);
+        break;
+      }
+      if (intent.kind == ActionKind::kStartGuest && intent.guest == faults_.unheard_start_of) {
+        start_unheard(intent, key);
         break;
       }
       if (intent.kind == ActionKind::kStartGuest && stopped.count(intent.guest) != 0) {
@@ -291,6 +296,19 @@ void Cluster::stop_unheard(const Intent& intent, const std::string& key) {
   });
 }
 
+void Cluster::start_unheard(const Intent& intent, const std::string& key) {
+  faults_.unheard_start_of.clear();
+  guests[intent.guest] = stopped.at(intent.guest);
+  guests.at(intent.guest).host = intent.host;
+  stopped.erase(intent.guest);
+  unseen_.insert(intent.guest);
+  deafen(intent.host, faults_.unheard_ms);
+  after(kSilenceMs, [this, intent, key] {
+    begun_[key] = Outcome{intent.id, false, "deadline exceeded"};
+    tell(*begun_[key]);
+  });
+}
+
 Outcome Cluster::hook_result(const Intent& intent) {
   SimHost& host = hosts.at(intent.host);
   Outcome outcome{intent.id, true, ""};
@@ -318,6 +336,10 @@ Outcome Cluster::hook_result(const Intent& intent) {
     outcome.detail = "exit status 7: the monitoring\ndoes not answer\n";
     outcome.not_begun = faults_.unsilence_not_begun;
   } else if (hook == "rollback") {
+    for (const auto& [name, guest] : guests) {
+      if (guest.host == intent.host)
+        violations.push_back(name + " was on a host that was rolled back");
+    }
     outcome.ok = faults_.rollback_fails_on != intent.host;
     if (outcome.ok && !host.old_version.empty()) host.version = host.old_version;
   }

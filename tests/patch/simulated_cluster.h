@@ -46,6 +46,8 @@ struct Faults {
   std::string waits_for_operator{};  // a guest that its agent stops at no controller's word
   // A guest whose host's agent stops it once and is silent for so long before it can say so.
   std::string unheard_stop_of{};
+  // The same of starting one again: until it answers nobody knows of the guest.
+  std::string unheard_start_of{};
   TimeMs unheard_ms = 100'000;
   // Purpose of a move in whose middle the agent of the host that it does not serve falls silent for
   // good: nobody can say what became of the guest.
@@ -157,6 +159,7 @@ class Cluster {
   void silence(const std::string& host);
   void lose(const Intent& intent, const std::string& key);
   void stop_unheard(const Intent& intent, const std::string& key);
+  void start_unheard(const Intent& intent, const std::string& key);
   void run_hook(const Intent& intent, const std::string& key);
   void reboot(const Intent& intent, const std::string& key);
   void check_room(const std::string& host);
@@ -177,6 +180,7 @@ class Cluster {
   std::map<std::string, std::string> incoming_;          // guest: host that holds memory for it
   std::map<std::string, std::string> moved_by_hand_;     // guest: where to
   std::map<std::string, SimGuest> last_seen_;            // that their host was silent about since
+  std::set<std::string> unseen_;                         // that it has had since it fell silent
 };
 
 // The planner's view of it: one link each way and host, 4 s a GiB.
