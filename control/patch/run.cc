@@ -313,6 +313,10 @@ std::uint32_t Run::failures() const {
       hosts_.begin(), hosts_.end(), [](const auto& host) { return !host.second.failure.empty(); }));
 }
 
+bool Run::has_failed_too_often() const {
+  return failures() > std::max(plan_.failures_max, failures_accepted_);
+}
+
 std::string Run::canary_name(const std::string& host) const {
   return fmt::format("canary-{}-{}", id_, host);
 }

@@ -330,6 +330,8 @@ class Run {
   // Not emptied further, and open for guests that must leave a host that has failed.
   [[nodiscard]] std::set<std::string> held() const;
   [[nodiscard]] bool may_patch(const std::string& name) const;
+  // More hosts than the plan, or an operator who resumed the run, allows: it pauses.
+  [[nodiscard]] bool has_failed_too_often() const;
   [[nodiscard]] bool more_may_come(const Decision& decision) const;
   [[nodiscard]] std::size_t share_of(const std::string& name, std::size_t step) const;
   [[nodiscard]] std::size_t share(std::size_t guests, std::size_t step) const;

@@ -85,12 +85,11 @@ void Run::decide_run(Decision& decision) const {
     return decision.add(RunStep{RunEvent::kFinished, reason});
   }
   if (state_ != RunState::kRunning) return;
-  const auto failed = failures();
-  if (failed > std::max(plan_.failures_max, failures_accepted_)) {
+  if (has_failed_too_often()) {
     decision.add(RunStep{
         RunEvent::kPause,
         fmt::format("{} hosts failed, the plan allows {}: look at them, then resume or abort",
-                    failed, plan_.failures_max)});
+                    failures(), plan_.failures_max)});
     return;
   }
   const auto pending = std::count_if(hosts_.begin(), hosts_.end(), [](const auto& entry) {

@@ -55,7 +55,7 @@ std::set<std::string> Run::held() const {
 
 // No further host gets a patch that those before have not proven yet.
 bool Run::may_patch(const std::string& name) const {
-  if (state_ == RunState::kPaused) return false;
+  if (state_ == RunState::kPaused || has_failed_too_often()) return false;
   if (!rolling()) return true;
   if (held().count(name) != 0) return false;
   const auto count = [&](const auto& is) {

@@ -121,5 +121,26 @@ TEST(EmptyHost, ThatDiesIsGivenBackAndTheRunGoesOn) {
                 "h3 done version 2", "h4 done version 2"});
 }
 
+// It is known to be empty in the very moment in which the patch of h1 is known to have failed.
+TEST(EmptyHost, IsNotPatchedOnceTooManyHaveFailed) {
+  Scenario scenario;
+  scenario.plan = "parallel = 2\n" + scenario.plan;
+  scenario.faults.patch_hook_fails_on = "h1";
+  scenario.durations.hook_ms = {{"patch", 100'000}};
+  const patch::Run* of = nullptr;
+  scenario.by_hand = [&of](const patch::Run& run, Cluster&) { of = &run; };
+  scenario.known = [&of](Facts& facts) {
+    bool failed = false;
+    for (std::uint64_t id = 1; of != nullptr && id <= of->intents(); ++id) {
+      const Task task = of->task(id);
+      failed = failed || (task.intent->purpose == "patch" && task.outcome != nullptr);
+    }
+    facts.hosts.at("h2").told_out_of_service = failed;
+  };
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"run paused\nh1 done-old version 1", "h2 empty"});
+  EXPECT_EQ(end.cluster.hook_runs.count("patch@h2"), 0U) << end.text;
+}
+
 }  // namespace
 }  // namespace sluice::patch::sim
