@@ -247,7 +247,12 @@ MoveQuery Run::query_for(const Decision& decision) const {
     if (settled) query.rank[name] = TargetRank::kPatched;
   }
   for (const auto& [name, host] : decision.facts.hosts) {
-    if (host.quarantined || !host.reachable || !host.cordoned_by.empty()) query.closed.insert(name);
+    // Its cordon may have been taken back since the facts were gathered.
+    const auto own = hosts_.find(name);
+    const bool given_back =
+        own != hosts_.end() && host.cordoned_by == id_ && !own->second.cordoned_here;
+    const bool cordoned = !host.cordoned_by.empty() && !given_back;
+    if (host.quarantined || !host.reachable || cordoned) query.closed.insert(name);
     if (rolling() && hosts_.count(name) == 0) query.rank[name] = TargetRank::kPatched;
   }
   for (const auto& [name, guest] : decision.facts.guests) {

@@ -153,5 +153,25 @@ TEST(SilentHost, IsNotRolledBackUnderAGuestThatItMayHaveStarted) {
   EXPECT_EQ(end.cluster.guests.size(), 8U) << end.text << end.left_over;
 }
 
+// h1 is in quarantine with two guests down, when h2, which alone has room, is given back as the
+// run's last act.
+TEST(GuestsShutDown, RunAgainOnAHostThatIsGivenBackInTheRunsLastMoment) {
+  Scenario scenario;
+  scenario.plan.replace(scenario.plan.find(", \"h3\""), 12, "");
+  const auto unsilence = scenario.plan.find("unsilence =");
+  scenario.plan.erase(unsilence, scenario.plan.find("[expect]") - unsilence);
+  const auto canary = scenario.plan.find("[canary]");
+  scenario.plan.erase(canary, scenario.plan.find("[soak]") - canary);
+  scenario.plan.replace(scenario.plan.find("seconds = 5"), 11, "seconds = 3000");
+  scenario.plan = "shut_down_guests = true\nparallel = 2\nfailures = 1\n" + scenario.plan;
+  scenario.faults.never_returns = "h1";
+  scenario.memory_gib = 8;
+  scenario.cluster = make_cluster(scenario);
+  scenario.cluster->hosts.at("h2").memory_gib = 16;
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"run done\n", "h1 quarantined", "h2 done version 2"});
+  EXPECT_EQ(end.cluster.guests.size(), 8U) << end.text << end.left_over;
+}
+
 }  // namespace
 }  // namespace sluice::patch::sim
