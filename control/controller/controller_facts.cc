@@ -40,7 +40,9 @@ patch::Facts Controller::facts(const Hosts& hosts, const std::string& run) const
     if (patch::is_final(driver->run().state()) || !plan.shut_down_guests) continue;
     shutting_down.insert(plan.hosts.begin(), plan.hosts.end());
   }
-  for (const auto& [name, guest] : place_guests(hosts)) {
+  const auto placed = place_guests(hosts);
+  for (auto& [name, host] : facts.hosts) host.copies = copies_on(hosts, name, placed);
+  for (const auto& [name, guest] : placed) {
     const auto policy = config_.policies.find(name);
     if (guest.state() == "moving") moving.push_back({name, guest.host(), guest.moving_to(), ""});
     auto& out = facts.guests[name];

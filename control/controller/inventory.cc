@@ -14,10 +14,19 @@ constexpr std::uint32_t kCpuLevelMax = 4;  // x86-64-v4
 // What a link is taken for whose agent names no rate: 10GbE.
 constexpr std::uint64_t kLinkBitsPerSecond = 10'000'000'000;
 
-constexpr const char* kSilent = "silent";
+constexpr const char* kIncoming = "incoming";
+constexpr const char* kGone = "gone";
 
 bool is_elsewhere(const std::string& state) {
-  return state == "incoming" || state == "handed-over" || state == "gone";
+  return state == kIncoming || state == "handed-over" || state == kGone;
+}
+
+// Which of several copies is the guest: one that runs before one that may.
+enum class Standing : std::uint8_t { kRuns = 1, kForgotten, kSilent };
+
+Standing standing_of(const std::string& state) {
+  if (state == "forgotten") return Standing::kForgotten;
+  return state == "silent" ? Standing::kSilent : Standing::kRuns;
 }
 
 // Said by agents: what makes no sense must not mislead a plan.
@@ -125,22 +134,31 @@ bool may_decide_on(const Hosts& hosts, std::chrono::milliseconds since) {
 
 std::map<std::string, v1::GuestInfo> place_guests(const Hosts& hosts) {
   std::map<std::string, v1::GuestInfo> placed;
-  const auto place = [&](bool reachable, bool silent) {
+  const auto place = [&](bool reachable, Standing standing) {
     for (const auto& [name, host] : hosts) {
       if (host.reachable != reachable) continue;
       for (const auto& guest : host.guests) {
-        if (is_elsewhere(guest.state()) || (guest.state() == kSilent) != silent) continue;
+        if (is_elsewhere(guest.state()) || standing_of(guest.state()) != standing) continue;
         auto [at, added] = placed.emplace(guest.name(), guest);
         if (added) at->second.set_host(name);
       }
     }
   };
-  // One that does not answer may be a copy of a guest that runs elsewhere; it is there all the
-  // same, and its host is not empty.
-  for (const bool silent : {false, true}) {
-    for (const bool reachable : {true, false}) place(reachable, silent);
+  for (const auto standing : {Standing::kRuns, Standing::kForgotten, Standing::kSilent}) {
+    for (const bool reachable : {true, false}) place(reachable, standing);
   }
   return placed;
+}
+
+std::map<std::string, std::string> copies_on(const Hosts& hosts, const std::string& host,
+                                             const std::map<std::string, v1::GuestInfo>& placed) {
+  std::map<std::string, std::string> copies;
+  for (const auto& guest : hosts.at(host).guests) {
+    if (guest.state() == kIncoming || guest.state() == kGone) continue;
+    const auto at = placed.find(guest.name());
+    if (at == placed.end() || at->second.host() != host) copies[guest.name()] = guest.state();
+  }
+  return copies;
 }
 
 std::vector<std::string> peers_to_check(const Hosts& hosts, const std::string& host) {

@@ -89,6 +89,11 @@ inline constexpr std::chrono::seconds kFirstWordMax{30};
 // their state and copies that were handed over do not count.
 [[nodiscard]] std::map<std::string, v1::GuestInfo> place_guests(const Hosts& hosts);
 
+// What else the host has by its own word, for patch::HostFacts::copies.
+[[nodiscard]] std::map<std::string, std::string> copies_on(
+    const Hosts& hosts, const std::string& host,
+    const std::map<std::string, v1::GuestInfo>& placed);
+
 // The hosts whose paths from and to `host` are worth a check when it comes back: those that answer
 // and that it knows. At most eight, from the one after it in the order of names on.
 [[nodiscard]] std::vector<std::string> peers_to_check(const Hosts& hosts, const std::string& host);

@@ -54,7 +54,10 @@ struct HostFacts {
   bool quarantined = false;
   // It was told so before it said which guests it has: people can have brought no others since.
   bool told_out_of_service = false;
-  std::set<std::string> incoming;          // guests that somebody is bringing to it
+  std::set<std::string> incoming;  // guests that somebody is bringing to it
+  // Guest: the state of a copy that is there beside the guest, which is elsewhere; one that was
+  // handed over also counts.
+  std::map<std::string, std::string> copies{};
   bool returns_to_others = false;          // another run is about to give it back
   std::uint64_t link_bits_per_second = 0;  // for migrations; 0: not known
   std::uint32_t cpu_level = 0;             // 0: not known
@@ -433,6 +436,9 @@ class Run {
   void precheck(Decision& decision, const std::string& name) const;
   void cordoned(Decision& decision, const std::string& name) const;
   void draining(Decision& decision, const std::string& name) const;
+  // The host is not empty for a copy of a guest that is elsewhere. One that does not go by itself
+  // fails it.
+  bool has_copies(Decision& decision, const std::string& name) const;
   [[nodiscard]] bool is_known_empty(const Decision& decision, const std::string& name) const;
   void undrain(Decision& decision, const std::string& name) const;
   void empty(Decision& decision, const std::string& name) const;

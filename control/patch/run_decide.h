@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,6 +27,13 @@ inline bool is_silent_for_now(const HostFacts& host) {
 inline std::string qemu_text(std::uint32_t series) {
   return series == 0 ? "not known" : planner::qemu_series_text(series);
 }
+
+// What HostFacts::copies says of a host, for an operator.
+struct Copy {
+  std::string text;
+  bool stays = false;  // until somebody does something about it
+};
+[[nodiscard]] std::optional<Copy> copy_on(const Facts& facts, const std::string& host);
 
 // It has its patch, or may have it, and has not shown yet that it does well with it.
 bool is_unproven(const HostRun& host);

@@ -192,7 +192,9 @@ void Run::cordoned(Decision& decision, const std::string& name) const {
 // since, nor tried to be.
 bool Run::is_known_empty(const Decision& decision, const std::string& name) const {
   const Task patched = latest(name, kPatch);
-  if (patched.intent == nullptr || !decision.guests_on(name).empty()) return false;
+  if (patched.intent == nullptr || !decision.guests_on(name).empty() ||
+      copy_on(decision.facts, name))
+    return false;
   return std::none_of(
       intents_.upper_bound(patched.intent->id), intents_.end(), [&](const auto& entry) {
         const Intent& intent = entry.second;
@@ -220,6 +222,7 @@ void Run::draining(Decision& decision, const std::string& name) const {
   if (guests.empty()) {
     if (has_open(name) || is_visited(name, decision.facts)) return;
     if (decision.reachable(name) && !decision.host(name)->told_out_of_service) return;
+    if (has_copies(decision, name)) return;
     if (!canary_is_over(name)) return end_canary(decision, name);
     const std::string canary = canary_left_on(name, decision.facts);
     if (!canary.empty()) return decision.fail(name, canary + " is on it and could not be stopped");
@@ -237,6 +240,17 @@ void Run::draining(Decision& decision, const std::string& name) const {
   }
 }
 
+bool Run::has_copies(Decision& decision, const std::string& name) const {
+  const std::string what = "copies on " + name;
+  const auto copy = copy_on(decision.facts, name);
+  if (!copy || !copy->stays) {
+    decision.patience.renew(what);
+  } else if (decision.patience.is_over(what, decision.facts)) {
+    decision.fail(name, copy->text);
+  }
+  return copy.has_value();
+}
+
 // Given back as it was, or as near to that as can be.
 void Run::undrain(Decision& decision, const std::string& name) const {
   std::string failure;
@@ -250,6 +264,8 @@ void Run::empty(Decision& decision, const std::string& name) const {
   if (plan_.drain_only) return decision.step(name, HostEvent::kDrainOnly);
   if (!decision.guests_on(name).empty())
     return decision.step(name, HostEvent::kReopened, "it took guests back from a host that failed");
+  if (const auto copy = copy_on(decision.facts, name))
+    return decision.step(name, HostEvent::kReopened, copy->text);
   // Its turn may be far away, and it may be rebooting.
   if (decision.silent_for(name, reboot_timeout_ms()))
     return decision.fail(name, "its agent stopped answering");
@@ -294,6 +310,7 @@ bool Run::came_back(Decision& decision, const std::string& name, const char* pur
       decision.fail(name, guests.front() + " runs on it, so it is not rebooted");
       return false;
     }
+    if (has_copies(decision, name)) return false;
     Intent intent{0, ActionKind::kReboot, purpose, name};
     intent.boot_id = decision.host(name)->boot_id;
     decision.intend(std::move(intent));

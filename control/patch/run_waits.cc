@@ -30,7 +30,33 @@ std::string moves_beside(const Facts& facts, const std::string& host) {
   return fmt::format("moves beside this run's are under way: {}", fmt::join(moves, ", "));
 }
 
+std::string copy_text(const std::string& host, const std::string& guest, const std::string& state) {
+  if (state == "forgotten") {
+    return fmt::format(
+        "{} waits for an operator on {}: see sluice guest resume and sluice guest stop", guest,
+        host);
+  }
+  if (state == "silent") {
+    return fmt::format("{} is on {} too, and its QEMU there does not answer: see the agent's log",
+                       guest, host);
+  }
+  return fmt::format("{} is on {} too, as \"{}\": one copy must be ended", guest, host, state);
+}
+
 }  // namespace
+
+std::optional<Copy> copy_on(const Facts& facts, const std::string& host) {
+  std::optional<Copy> found;
+  const auto about = facts.hosts.find(host);
+  if (about == facts.hosts.end()) return found;
+  for (const auto& [guest, state] : about->second.copies) {
+    // Its agent is about to let go of it.
+    const bool goes = state == "moving" || state == "handed-over";
+    if (!goes) return Copy{copy_text(host, guest, state), true};
+    if (!found) found = Copy{fmt::format("{} has not let go of {} yet", host, guest)};
+  }
+  return found;
+}
 
 std::string Run::keeps(const std::string& name, const Facts& facts) const {
   const HostRun& host = hosts_.at(name);
@@ -50,7 +76,12 @@ std::string Run::keeps(const std::string& name, const Facts& facts) const {
         return keeps_empty(name, facts);
       return moves_beside(facts, "");
     case HostState::kRedrain:
+      if (const auto copy = copy_on(facts, name)) return copy->text;
       return moves_beside(facts, "");
+    case HostState::kRebooting:
+    case HostState::kRollback:
+      if (const auto copy = copy_on(facts, name)) return copy->text;
+      return {};
     case HostState::kEmpty:
       return keeps_empty(name, facts);
     case HostState::kRefill:

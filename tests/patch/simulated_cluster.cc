@@ -34,6 +34,7 @@ Facts Cluster::facts() const {
     out.qemu_series = qemu_of(host);
     out.waited_share = host.patched && faults_.busy_after_patch == name ? 0.45 : 0.1;
     out.hooks = {"patch", "version", "rollback", "before", "after"};
+    out.copies = host.copies;
   }
   for (const auto& [name, guest] : guests) {
     if (guest.host.empty()) continue;  // nobody knows
@@ -359,6 +360,10 @@ void Cluster::run_hook(const Intent& intent, const std::string& key) {
     if (intent.purpose == "patch" && to == intent.host)
       violations.push_back(name + " was on its way to a host that was patched");
   }
+  for (const auto& [name, state] : hosts.at(intent.host).copies) {
+    if (intent.purpose == "patch")
+      violations.push_back(name + " had a copy on a host that was patched");
+  }
   const auto known = durations_.hook_ms.find(intent.hook.name);
   after(known != durations_.hook_ms.end() ? known->second : 2 * kSecondMs, [this, intent, key] {
     begun_[key] = hook_result(intent);
@@ -372,6 +377,8 @@ void Cluster::reboot(const Intent& intent, const std::string& key) {
     for (const auto& [name, guest] : guests) {
       if (guest.host == intent.host) violations.push_back(name + " was on a host that rebooted");
     }
+    for (const auto& [name, state] : host.copies)
+      violations.push_back(name + " had a copy on a host that rebooted");
     ++reboots[intent.host];
     silence(intent.host);
     if (faults_.never_returns != intent.host) {

@@ -75,6 +75,7 @@ struct SimHost {
   bool quarantined = false;
   std::uint32_t qemu_series = 0;
   std::uint32_t cpu_level = 4;
+  std::map<std::string, std::string> copies{};  // as in HostFacts
 };
 
 struct SimGuest {

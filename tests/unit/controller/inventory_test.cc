@@ -165,5 +165,32 @@ TEST_F(InventoryTest, AGuestThatDoesNotAnswerIsWhereItIs) {
   EXPECT_EQ(place_guests(hosts_).at("vm").host(), "h2") << "where it ran when last heard of";
 }
 
+// Whatever runs elsewhere, a host is not empty for what its agent says that it has.
+TEST_F(InventoryTest, ACopyBesideTheGuestIsOnItsHost) {
+  const auto copies = [&](const char* host) {
+    return copies_on(hosts_, host, place_guests(hosts_));
+  };
+  using Copies = std::map<std::string, std::string>;
+  hosts_["h2"].guests.push_back(guest());
+  auto& second = hosts_["h2"].guests[0];
+  for (const char* state : {"silent", "forgotten", "handed-over"}) {
+    second.set_state(state);
+    EXPECT_EQ(place_guests(hosts_).at("vm").host(), "h1");
+    EXPECT_EQ(copies("h1"), Copies{});
+    EXPECT_EQ(copies("h2"), (Copies{{"vm", state}}));
+  }
+  for (const char* state : {"incoming", "gone"}) {
+    second.set_state(state);
+    EXPECT_EQ(copies("h2"), Copies{}) << state;
+  }
+  // Names decide nothing.
+  second.set_state("running");
+  for (const char* state : {"silent", "forgotten"}) {
+    guest().set_state(state);
+    EXPECT_EQ(place_guests(hosts_).at("vm").host(), "h2");
+    EXPECT_EQ(copies("h1"), (Copies{{"vm", state}}));
+  }
+}
+
 }  // namespace
 }  // namespace sluice::controller
