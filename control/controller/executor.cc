@@ -186,7 +186,12 @@ client::AgentClient::Summary Executor::follow(const Intent& intent, bool begin,
 std::optional<Outcome> Executor::outcome_of(const Intent& intent,
                                             const v1::MigrateSummary& summary) {
   if (summary.status() == "unknown") return std::nullopt;
-  inventory_.refresh({intent.from, intent.to});
+  inventory_.refresh({intent.from, intent.to, summary.to()});
+  // Its figures say nothing of the host that this run has patched.
+  if (summary.to() != intent.to) {
+    return Outcome{intent.id, false,
+                   fmt::format("somebody else was moving {} to {}", intent.guest, summary.to())};
+  }
   return Outcome{intent.id,
                  summary.status() == "completed",
                  summary.error(),

@@ -210,6 +210,7 @@ TEST_F(ExecutorTest, LossIsOfTheFramesThatWereSentWhateverTheirSize) {
   h1->script = [](FakeAgent&, const v1::MigrateRequest&, auto& writer) {
     v1::MigrateUpdate update;
     v1::MigrateSummary& summary = *update.mutable_summary();
+    summary.set_to("h2");
     summary.set_status("completed");
     summary.set_mtu(9000);
     summary.set_bytes_wire(9'000'000);
@@ -229,6 +230,7 @@ TEST_F(ExecutorTest, WhatAnAgentSaysThatIsNoNumberIsNotTakenDown) {
   h1->script = [](FakeAgent&, const v1::MigrateRequest&, auto& writer) {
     v1::MigrateUpdate update;
     v1::MigrateSummary& summary = *update.mutable_summary();
+    summary.set_to("h2");
     summary.set_status("completed");
     summary.set_seconds(std::numeric_limits<double>::infinity());
     summary.set_goodput_gbps(std::numeric_limits<double>::quiet_NaN());
@@ -243,6 +245,29 @@ TEST_F(ExecutorTest, WhatAnAgentSaysThatIsNoNumberIsNotTakenDown) {
   Inventory inventory(config_, *credentials, {"0123456789abcdef", 1});
   inventory.refresh({"h1"});
   EXPECT_FALSE(inventory.hosts().at("h1").info.has_waited_share());
+}
+
+// It was begun after the guest had been seen at rest.
+TEST_F(ExecutorTest, AMoveThatSomebodyElseBeganToAnotherHostIsNotThisOne) {
+  config_.hosts.push_back({"h3", "unix:" + directory_ + "/h3.sock"});
+  const auto h1 = agent("h1");
+  const auto h2 = agent("h2");
+  const auto h3 = agent("h3");
+  h1->add_guest("g1", "moving");
+  h1->script = [&](FakeAgent& source, const v1::MigrateRequest& request, auto& writer) {
+    if (source.watched == 0) return grpc::Status(grpc::StatusCode::ABORTED, "g1 is being moved");
+    source.remove_guest("g1");
+    h3->add_guest("g1");
+    v1::MigrateRequest by_hand = request;
+    by_hand.set_to("h3");
+    source.send_summary(writer, by_hand, "completed");
+    return grpc::Status(grpc::Status::OK);
+  };
+  const Outcome end = move();
+  EXPECT_FALSE(end.ok);
+  EXPECT_FALSE(end.unsettled);
+  EXPECT_EQ(end.detail, "somebody else was moving g1 to h3");
+  EXPECT_EQ(end.goodput_gbps, 0);
 }
 
 // Its agent may not have let go yet of the move by which it came.
