@@ -25,6 +25,11 @@ bool refuses_hook(ErrorKind kind) {
          kind == ErrorKind::kNoCapacity || kind == ErrorKind::kPermission;
 }
 
+// The question or its answer: a connection that breaks may also end as UNKNOWN.
+bool is_lost(ErrorKind kind) {
+  return kind == ErrorKind::kUnreachable || kind == ErrorKind::kUnknownOutcome;
+}
+
 // Of its frames. An agent that does not say how many it has sent leaves nothing to compare: many
 // are smaller than the MTU.
 double lost_share(const v1::MigrateSummary& end) {
@@ -287,7 +292,8 @@ Outcome Executor::run_hook(const Task& task, const std::stop_token& stop) {
         {key, intent.hook.name, intent.hook.timeout_s, intent.hook.idempotent, task.environment});
     if (end) return {intent.id, end->ok, end->output};
     Outcome outcome = failed(task, end.error());
-    outcome.not_begun = true;
+    // An earlier controller's process may be about to begin it.
+    outcome.not_begun = !task.again;
     return outcome;
   }
   const auto host = agent(intent.host);
@@ -301,15 +307,23 @@ Outcome Executor::run_hook(const Task& task, const std::stop_token& stop) {
   // The agent runs it once for the key, however often it is asked. As long as it may run, nothing
   // else must be begun on the host.
   const auto longest = silence_max_ + std::chrono::seconds(intent.hook.timeout_s);
+  const auto until = inventory_.clock().now() + longest;
+  // Once a question may have come through whose answer was lost, no refusal says that it has not
+  // begun.
+  bool may_have_begun = task.again;
   while (true) {
     const auto result = (*host)->run_hook(request);
     if (result) return {intent.id, result->ok(), hooks::bounded_output(result->output())};
-    const bool unreachable = result.error().kind == ErrorKind::kUnreachable;
-    if (!unreachable || stop.stop_requested() || inventory_.silent_for(intent.host) > longest) {
+    const ErrorKind kind = result.error().kind;
+    // Of an agent that is heard, and never says what became of it, it has ended by then.
+    const bool given_up = inventory_.silent_for(intent.host) > longest ||
+                          (kind == ErrorKind::kUnknownOutcome && inventory_.clock().now() > until);
+    if (!is_lost(kind) || stop.stop_requested() || given_up) {
       Outcome outcome = failed(task, result.error());
-      outcome.not_begun = refuses_hook(result.error().kind);
+      outcome.not_begun = !may_have_begun && refuses_hook(kind);
       return outcome;
     }
+    may_have_begun = true;
     note(task, result.error().message);
     std::this_thread::sleep_for(kRetry);
   }
@@ -328,7 +342,7 @@ Outcome Executor::reboot(const Task& task, const std::stop_token& stop) {
   };
   const auto asked = insist(task, ask, stop);
   if (asked) return {task.intent.id, true, *asked};
-  if (asked.error().kind == ErrorKind::kUnreachable)
+  if (is_lost(asked.error().kind))
     return {task.intent.id, true, "its agent does not answer: it may be rebooting"};
   return failed(task, asked.error());
 }
@@ -396,7 +410,7 @@ Expected<std::string> Executor::insist(const Task& task,
     auto answer = ask();
     if (answer) return answer;
     const auto kind = answer.error().kind;
-    const bool may_change = kind == ErrorKind::kBusy || kind == ErrorKind::kUnreachable;
+    const bool may_change = kind == ErrorKind::kBusy || is_lost(kind);
     if (!may_change || stop.stop_requested() || inventory_.clock().now() > until) return answer;
     note(task, answer.error().message);
     std::this_thread::sleep_for(kRetry);

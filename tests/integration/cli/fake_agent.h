@@ -78,6 +78,7 @@ class FakeAgent final : public v1::Agent::Service {
   // How it answers when a guest is to be started or stopped, instead of doing it; nothing: it does.
   std::function<std::optional<grpc::Status>(const std::string& guest)> on_start_or_stop;
   std::function<std::optional<grpc::Status>()> on_reboot;  // the same
+  std::function<std::optional<grpc::Status>()> on_hook;    // the same
   // By peer: the remark of a check of the path to it, empty if it is good. Others are unreachable.
   std::map<std::string, std::string> paths;
 
@@ -130,6 +131,9 @@ class FakeAgent final : public v1::Agent::Service {
   grpc::Status RunHook(grpc::ServerContext*, const v1::RunHookRequest* request,
                        v1::HookResult* reply) override {
     hook_keys.push_back(request->key());
+    if (on_hook) {
+      if (const auto answer = on_hook()) return *answer;
+    }
     reply->set_ok(true);
     return grpc::Status::OK;
   }

@@ -328,6 +328,45 @@ TEST_F(ExecutorTest, AHookOfANewJournalIsAnotherOneForItsAgent) {
   EXPECT_EQ(h1->hook_keys, (std::vector<std::string>{"aaaa-r1-5", "bbbb-r1-5"}));
 }
 
+// So gRPC calls a connection that breaks at the wrong moment.
+const grpc::Status kStreamRemoved(grpc::StatusCode::UNKNOWN, "Stream removed");
+
+TEST_F(ExecutorTest, AHookWhoseAnswerWasLostIsAskedForAgain) {
+  const auto h1 = agent("h1");
+  patch::Intent intent{5, patch::ActionKind::kHook, "patch", "h1"};
+  intent.hook.name = "patch";
+  h1->on_hook = [&]() -> std::optional<grpc::Status> {
+    return h1->hook_keys.size() == 1 ? std::optional(kStreamRemoved) : std::nullopt;
+  };
+  const Outcome end = perform(intent);
+  EXPECT_TRUE(end.ok) << end.detail;
+  EXPECT_EQ(h1->hook_keys.size(), 2U);
+  EXPECT_EQ(h1->hook_keys.front(), h1->hook_keys.back());
+  // One that never says what became of it does not keep the run for ever.
+  h1->on_hook = [] { return kStreamRemoved; };
+  intent.hook.timeout_s = 0;
+  EXPECT_FALSE(perform(intent, false, std::chrono::milliseconds(1)).ok);
+}
+
+TEST_F(ExecutorTest, AHookMayHaveBegunOnceAnAnswerWasLost) {
+  const auto h1 = agent("h1");
+  patch::Intent intent{5, patch::ActionKind::kHook, "unsilence", "h1"};
+  intent.hook.name = "patch";
+  int lost = 0;
+  h1->on_hook = [&]() -> std::optional<grpc::Status> {
+    if (lost-- > 0) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "Connection reset by peer");
+    return grpc::Status(grpc::StatusCode::NOT_FOUND, "there is no hook patch");
+  };
+  EXPECT_TRUE(perform(intent).not_begun);
+  lost = 1;
+  EXPECT_FALSE(perform(intent).not_begun);
+  EXPECT_FALSE(perform(intent, /*again=*/true).not_begun) << "an earlier controller has asked";
+  // Nor when another process may begin it.
+  intent.hook.on_controller = true;
+  EXPECT_TRUE(perform(intent).not_begun);
+  EXPECT_FALSE(perform(intent, /*again=*/true).not_begun);
+}
+
 patch::Intent stop_g1() { return {1, patch::ActionKind::kStopGuest, "drain:g1", "h1", "g1"}; }
 
 // As after the death of a controller that asked for the same.
@@ -463,6 +502,19 @@ TEST_F(ExecutorTest, ARebootIsAskedForAgainWhenTheQuestionWasLost) {
   EXPECT_TRUE(end.ok) << end.detail;
   ASSERT_NE(h1, nullptr);
   EXPECT_EQ(h1->reboots, (std::vector<std::string>{"b1"}));
+}
+
+TEST_F(ExecutorTest, ARebootWhoseAnswerWasLostIsAskedForAgain) {
+  patch::Intent intent{1, patch::ActionKind::kReboot, "reboot", "h1"};
+  intent.boot_id = "b1";
+  const auto h1 = agent("h1");
+  int asked = 0;
+  h1->on_reboot = [&]() -> std::optional<grpc::Status> {
+    return ++asked == 1 ? std::optional(kStreamRemoved) : std::nullopt;
+  };
+  const Outcome end = perform(intent);
+  EXPECT_TRUE(end.ok) << end.detail;
+  EXPECT_EQ(asked, 2);
 }
 
 TEST_F(ExecutorTest, ARebootIsAskedForAgainWhileSomethingIsInItsWay) {
