@@ -114,6 +114,8 @@ Expected<std::string> Controller::start_run(const std::string& plan_toml, const 
     const patch::Created created{plan_toml, by, checked->resolution,
                                  estimates_of(checked->preview)};
     auto driver = patch::Driver::create(journal_, self_.epoch, id, created, executor_, now_ms());
+    // As in command(): the journal may have it all the same, and the next run would take its id.
+    if (!driver && driver.error().kind != ErrorKind::kInvalid) fatal(driver.error().message);
     if (!driver) return tl::unexpected<Error>(driver.error());
     drivers_.push_back(std::make_unique<patch::Driver>(std::move(*driver)));
     return id;

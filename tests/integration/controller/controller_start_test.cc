@@ -44,7 +44,9 @@ class WatchedJournal final : public store::Journal {
   void drop_lease(std::uint64_t epoch) override { inner_.drop_lease(epoch); }
   Expected<void> append(std::uint64_t epoch, const std::string& run,
                         const std::string& body) override {
-    return inner_.append(epoch, run, body);
+    auto appended = inner_.append(epoch, run, body);
+    if (appended && appends_unheard) return fail(ErrorKind::kFailed, "disk I/O error");
+    return appended;
   }
   Expected<std::vector<store::Entry>> read(const std::string& run) override {
     return inner_.read(run);
@@ -55,6 +57,7 @@ class WatchedJournal final : public store::Journal {
   std::atomic<int> renewals = 0;
   std::atomic<bool> stuck = false;
   std::atomic<bool> busy = false;  // renewals fail at once
+  std::atomic<bool> appends_unheard = false;
 
  private:
   store::Journal& inner_;
@@ -114,6 +117,27 @@ TEST_F(ControllerStartTest, TheLeaseIsRenewedWhileAnAgentKeepsTheFirstQuestionWa
   auto controller = start(journal);
   ASSERT_TRUE(controller) << controller.error().message;
   EXPECT_FALSE(given_up) << "the agent was asked in vain before the lease was renewed";
+}
+
+// The next run would have its id, and no controller could read the journal again.
+TEST_F(ControllerStartTest, ARunThatMayHaveBeenWrittenIsTheLastThatThisControllerBegins) {
+  cli::FakeAgent h1("h1", directory_, *pki_.credentials("h1"));
+  config_.hosts = {{"h1", h1.address()}};
+  WatchedJournal journal(*journal_);
+  EXPECT_TRUE(hooks::HookRunner::prepare(config_.state_dir));
+  std::string why;
+  {
+    auto controller = Controller::start(config_, *credentials_, journal, {},
+                                        [&why](const std::string& message) { why = message; });
+    ASSERT_TRUE(controller) << controller.error().message;
+    const std::string plan = "name = 'p'\nhosts = ['h1']\ndrain_only = true\n";
+    journal.appends_unheard = true;
+    EXPECT_FALSE((*controller)->start_run(plan, "plan.toml", "anna"));
+  }
+  EXPECT_EQ(why, "disk I/O error");
+  auto next = start(*journal_);
+  ASSERT_TRUE(next) << next.error().message;
+  EXPECT_TRUE((*next)->status("r1"));
 }
 
 TEST_F(ControllerStartTest, AgentsAreToldOfACordonAndOfItsEnd) {
