@@ -101,6 +101,10 @@ AgentService::AgentService(Agent& agent, std::string boot_id, ControllerFence::O
       hooks_(agent.context().config.hooks_dir, agent.context().config.state_dir) {}
 
 grpc::Status AgentService::admit(const grpc::ServerContext& context) {
+  // An agent that stood still finds orders that were given up since, and that somebody may have
+  // given to another host.
+  if (context.IsCancelled())
+    return {grpc::StatusCode::CANCELLED, "who asked for it waits for it no more"};
   const auto controller = controller_of(context);
   if (!controller) return grpc::Status::OK;
   // Who may not lead must not fence those off that do.

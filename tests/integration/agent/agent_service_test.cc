@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <fmt/format.h>
 #include <fstream>
+#include <future>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 #include <memory>
@@ -143,6 +144,55 @@ TEST_F(AgentServiceTest, AGuestThatWaitsForAnOperatorIsEndedAtNoControllersWord)
   const auto as_operator = pki.credentials("anna", security::Role::kOperator);
   EXPECT_TRUE(client::AgentClient({"h1", address}, *as_operator).stop_guest("db"));
   EXPECT_EQ(fate->phase(), guest::Phase::kGone);
+}
+
+// Begins with an order when it was given up, as an agent that stood still.
+class LateService final : public v1::Agent::Service {
+ public:
+  explicit LateService(AgentService& service) : service_(service) {}
+  grpc::Status StartGuest(grpc::ServerContext* call, const v1::StartGuestRequest* request,
+                          v1::GuestInfo* reply) override {
+    EXPECT_TRUE(becomes_true([&] { return call->IsCancelled(); }));
+    return note(service_.StartGuest(call, request, reply));
+  }
+  grpc::Status Migrate(grpc::ServerContext* call, const v1::MigrateRequest* request,
+                       grpc::ServerWriter<v1::MigrateUpdate>* writer) override {
+    EXPECT_TRUE(becomes_true([&] { return call->IsCancelled(); }));
+    return note(service_.Migrate(call, request, writer));
+  }
+  std::promise<grpc::Status> ended;
+
+ private:
+  grpc::Status note(const grpc::Status& status) {
+    ended.set_value(status);
+    return status;
+  }
+  AgentService& service_;
+};
+
+TEST_F(AgentServiceTest, AnOrderThatWasGivenUpIsNotBegun) {
+  ASSERT_TRUE(bring("db"));
+  for (const bool moves : {false, true}) {
+    LateService late(service_);
+    const auto server = grpc::ServerBuilder().RegisterService(&late).BuildAndStart();
+    const auto agent = v1::Agent::NewStub(server->InProcessChannel({}));
+    grpc::ClientContext call;
+    call.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(50));
+    if (moves) {
+      v1::MigrateRequest request;
+      request.set_guest("db");
+      request.set_to("there");
+      EXPECT_FALSE(agent->Migrate(&call, request)->Finish().ok());
+    } else {
+      v1::StartGuestRequest request;
+      request.set_definition_toml("name = 'web'\ndriver = 'memory'\nmemory = '4M'\n");
+      v1::GuestInfo info;
+      EXPECT_FALSE(agent->StartGuest(&call, request, &info).ok());
+    }
+    EXPECT_EQ(late.ended.get_future().get().error_code(), grpc::StatusCode::CANCELLED);
+    server->Shutdown();
+  }
+  EXPECT_FALSE(host_.registry().has("web"));
 }
 
 TEST_F(AgentServiceTest, AHostWithGuestsIsNotRebootedAndTakesMore) {
