@@ -240,12 +240,18 @@ std::set<std::string> Run::canaries_out() const {
 
 bool Run::is_visited(const std::string& host, const Facts& facts) const {
   const auto comes = [&](const Move& move) { return move.to == host; };
+  const auto starts = [&](const std::map<std::string, Down>& down) {
+    return std::any_of(down.begin(), down.end(), [&](const auto& guest) {
+      return guest.second.starting && guest.second.host == host;
+    });
+  };
   const auto about = facts.hosts.find(host);
   const auto is_here = [&](const std::string& canary) {
     const auto guest = facts.guests.find(canary);
     return guest != facts.guests.end() && guest->second.host == host;
   };
-  return coming_to(host) != 0 || (about != facts.hosts.end() && !about->second.incoming.empty()) ||
+  return coming_to(host) != 0 || starts(awaited()) || starts(facts.down_of_others) ||
+         (about != facts.hosts.end() && !about->second.incoming.empty()) ||
          std::any_of(facts.moves_of_others.begin(), facts.moves_of_others.end(), comes) ||
          std::any_of(facts.moves_by_hand.begin(), facts.moves_by_hand.end(), comes) ||
          std::any_of(facts.canaries_of_others.begin(), facts.canaries_of_others.end(), is_here) ||

@@ -312,8 +312,8 @@ class Run {
   [[nodiscard]] std::string unsettled_at(const std::string& host) const;
   // Guests on their way to it.
   [[nodiscard]] std::size_t coming_to(const std::string& host) const;
-  // A guest is on its way to it, whoever sent it, or another host's canary, or another run's, is
-  // there that will be ended.
+  // A guest is on its way to it or being started there, whoever sent it, or another host's canary,
+  // or another run's, is there that will be ended.
   [[nodiscard]] bool is_visited(const std::string& host, const Facts& facts) const;
 
   // ---- what keeps a host; see run_waits.cc ----

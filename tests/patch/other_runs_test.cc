@@ -56,6 +56,23 @@ TEST(OtherRuns, BringTheirGuestsHomeThemselves) {
   EXPECT_EQ(end.cluster.guests.at("g5").host, "h1");
 }
 
+TEST(OtherRuns, StartTheirGuestsOnAHostBeforeItIsPatched) {
+  Scenario scenario;
+  scenario.cluster = make_cluster(scenario);
+  const TimeMs until_ms = scenario.cluster->now_ms() + 300'000;
+  scenario.known = [=](Facts& facts) {
+    if (facts.now_ms < until_ms) facts.down_of_others["web"] = {"h1", /*starting=*/true};
+  };
+  TimeMs patched_ms = 0;
+  scenario.by_hand = [&](const patch::Run& run, Cluster& cluster) {
+    if (patched_ms == 0 && run.host("h1").state == HostState::kPatching)
+      patched_ms = cluster.now_ms();
+  };
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"h1 done version 2"});
+  EXPECT_GE(patched_ms, until_ms);
+}
+
 // Not moved, not stopped, and its host is not patched under it.
 TEST(OtherRuns, EndTheirCanariesThemselves) {
   for (const bool shut_down : {false, true}) {
