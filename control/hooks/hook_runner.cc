@@ -415,7 +415,7 @@ Expected<pid_t> start_detached(const std::vector<std::string>& arguments) {
   std::vector<std::string> environment;
   for (char** variable = environ; *variable != nullptr; ++variable)
     environment.emplace_back(*variable);
-  const auto started = start(arguments, environment);
+  auto started = start(arguments, environment);
   if (started) return started;
   return fail(ErrorKind::kFailed,
               fmt::format("{} cannot be started: {}", arguments.front(), started.error().message));
