@@ -178,6 +178,8 @@ sigset_t block_signals() {
 Expected<void> run_agent(const std::string& config_file) {
   // Before any file is opened: one that root may read only by its capabilities is missed at once.
   if (auto kept = keep_needed_capabilities(); !kept) return kept;
+  // Before there is any thread: one of gRPC's that takes a signal dies of it, and all with it.
+  const sigset_t signals = block_signals();
   auto config = load_config(config_file);
   if (!config) return tl::unexpected<Error>(config.error());
   if (config->cpu_level == 0)
@@ -192,7 +194,6 @@ Expected<void> run_agent(const std::string& config_file) {
         "this where guests matter",
         config->hold_dir);
   }
-  const sigset_t signals = block_signals();
   const std::string boot_id = read_boot_id(config->boot_id_file);
   auto handovers = HandoverRecords::open(config->run_dir, boot_id);
   if (!handovers) return tl::unexpected<Error>(handovers.error());

@@ -106,6 +106,8 @@ Expected<void> adopt(const Config& config, const security::Credentials& credenti
 }
 
 Expected<void> run_controller(const std::string& config_file, bool adopts) {
+  // Before there is any thread: one of gRPC's that takes a signal dies of it, and all with it.
+  const sigset_t signals = block_signals();
   const auto config = load_config(config_file);
   if (!config) return tl::unexpected<Error>(config.error());
   const auto credentials = load_credentials(*config, config_file);
@@ -120,7 +122,6 @@ Expected<void> run_controller(const std::string& config_file, bool adopts) {
   if (adopts) return adopt(*config, **credentials, **journal);
   if (auto prepared = hooks::HookRunner::prepare(config->state_dir); !prepared) return prepared;
 
-  const sigset_t signals = block_signals();
   std::stop_source stop;
   std::thread([signals, stop]() mutable {
     int number = 0;
