@@ -83,6 +83,18 @@ std::string estimate(const Part& part) {
                      range(part.low_seconds(), part.high_seconds()), span(part.bound_seconds()));
 }
 
+// From its beginning to its end, by the clock.
+std::string whole_run(const v1::Preview& preview) {
+  std::string text =
+      fmt::format("the whole run: {}, {} out of service at once\n", estimate(preview),
+                  format_counted(preview.hosts_at_once(), "host", "hosts"));
+  if (preview.patch_seconds() > 0) {
+    text += fmt::format("of which from a host's patch to its canary's end {} ({})\n",
+                        span(preview.patch_seconds()), preview.patch_seconds_from());
+  }
+  return text;
+}
+
 }  // namespace
 
 bool is_success(const v1::RunStatus& run) {
@@ -110,13 +122,15 @@ std::string render_preview(const v1::Preview& preview) {
         format_counted(static_cast<std::uint64_t>(host.moves_size()), "move", "moves"),
         estimate(host), host.bound_reason().empty() ? "" : " (" + host.bound_reason() + ")");
     if (host.shut_down_size() > 0) {
-      totals += fmt::format("{}: shut down until it is back: {}\n", host.host(),
+      totals += fmt::format("{}: {}: {}\n", host.host(),
+                            preview.drain_only() ? "shut down, and started on other hosts"
+                                                 : "shut down until it is back",
                             fmt::join(host.shut_down(), ", "));
     }
   }
   std::string text = rows.size() > 1 ? render_table(rows) : "nothing has to move\n";
   text += totals;
-  if (preview.hosts_size() > 1) text += fmt::format("in all: {}\n", estimate(preview));
+  if (preview.hosts_size() > 1 || !preview.drain_only()) text += whole_run(preview);
   if (!preview.one_way().empty()) text += preview.one_way() + "\n";
   if (!preview.begins().empty())
     text += fmt::format("waits for its window, which opens {}\n", preview.begins());

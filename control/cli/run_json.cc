@@ -46,12 +46,16 @@ Json to_json(const v1::Preview& preview) {
     if (host.wave() != 0) document["wave"] = host.wave();
     hosts.push_back(std::move(document));
   }
-  return {{"begins", preview.begins()},
+  return {{"drain_only", preview.drain_only()},
+          {"begins", preview.begins()},
           {"one_way", preview.one_way()},
           {"estimate_s", preview.seconds()},
           {"estimate_low_s", preview.low_seconds()},
           {"estimate_high_s", preview.high_seconds()},
           {"bound_s", preview.bound_seconds()},
+          {"hosts_at_once", preview.hosts_at_once()},
+          {"patch_s", preview.patch_seconds()},
+          {"patch_s_from", preview.patch_seconds_from()},
           {"hosts", std::move(hosts)}};
 }
 

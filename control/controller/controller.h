@@ -21,6 +21,7 @@
 #include "control/controller/choose_run.h"
 #include "control/controller/config.h"
 #include "control/controller/executor.h"
+#include "control/controller/forecast.h"
 #include "control/controller/inventory.h"
 #include "control/controller/lease_keeper.h"
 #include "control/patch/driver.h"
@@ -78,6 +79,7 @@ class Controller {
     patch::Facts facts;
     planner::Cluster cluster;
     planner::DurationModel durations;
+    MeasuredPatch measured{};
   };
   // A plan that may be run now, and what it would do.
   struct Checked {
@@ -136,6 +138,8 @@ class Controller {
   void learn_again(const patch::Run& run);
   void apply_mark(const patch::MarkStep& step, const std::string& by);
   void note_marks(const patch::Run& run);
+  [[nodiscard]] Expected<MeasuredPatch> measured_patch(const patch::Plan& plan);
+  [[nodiscard]] Expected<std::vector<patch::Record>> records_of(const std::string& run);
   // The first of its hosts that is part of a run already.
   [[nodiscard]] Expected<void> refuse_busy_hosts(const patch::Plan& plan) const;
   [[nodiscard]] Expected<patch::Driver*> find(const std::string& run,

@@ -6,6 +6,7 @@
 #include "control/controller/estimate.h"
 #include "control/controller/preview.h"
 #include "control/controller/report.h"
+#include "control/controller/report_stages.h"
 #include "control/controller/run_view.h"
 #include "control/controller/zone_file.h"
 
@@ -70,6 +71,31 @@ Expected<void> Controller::refuse_busy_hosts(const patch::Plan& plan) const {
   return {};
 }
 
+// Of the latest run that says something of it.
+Expected<MeasuredPatch> Controller::measured_patch(const patch::Plan& plan) {
+  for (auto driver = drivers_.rbegin(); driver != drivers_.rend(); ++driver) {
+    const patch::Run& run = (*driver)->run();
+    if (!patches_alike(plan, run.plan())) continue;
+    const auto records = records_of(run.id());
+    if (!records) return tl::unexpected<Error>(records.error());
+    if (auto seconds = patch_seconds(*records); !seconds.empty())
+      return MeasuredPatch{run.id(), std::move(seconds)};
+  }
+  return MeasuredPatch{};
+}
+
+Expected<std::vector<patch::Record>> Controller::records_of(const std::string& run) {
+  const auto entries = journal_.read(run);
+  if (!entries) return tl::unexpected<Error>(entries.error());
+  std::vector<patch::Record> records;
+  for (const auto& entry : *entries) {
+    auto record = patch::decode(entry.body);
+    if (!record) return tl::unexpected<Error>(record.error());
+    records.push_back(std::move(*record));
+  }
+  return records;
+}
+
 Expected<Controller::Checked> Controller::check_plan(const std::string& plan_toml,
                                                      const std::string& source) {
   auto read = read_plan(plan_toml, source);
@@ -80,7 +106,11 @@ Expected<Controller::Checked> Controller::check_plan(const std::string& plan_tom
   inventory_.refresh(plan.hosts);
   auto moment = decide([this, &plan = plan]() -> Expected<Moment> {
     if (auto free = refuse_busy_hosts(plan); !free) return tl::unexpected<Error>(free.error());
-    return now();
+    auto now = this->now();
+    auto measured = measured_patch(plan);
+    if (!measured) return tl::unexpected<Error>(measured.error());
+    now.measured = std::move(*measured);
+    return now;
   });
   if (!moment) return tl::unexpected<Error>(moment.error());
   moment->facts.controller_hooks = hooks::HookRunner(config_.hooks_dir, config_.state_dir).names();
@@ -91,7 +121,8 @@ Expected<Controller::Checked> Controller::check_plan(const std::string& plan_tom
           patch::admit(plan, moment->facts, patch::PlannedMover(moment->cluster, move_time));
       !admitted)
     return tl::unexpected<Error>(admitted.error());
-  auto preview = make_preview(plan, moment->cluster, moment->facts, moment->durations);
+  auto preview =
+      make_preview(plan, moment->cluster, moment->facts, moment->durations, moment->measured);
   if (!preview) return tl::unexpected<Error>(preview.error());
   return Checked{std::move(plan), std::move(resolution), std::move(*preview)};
 }
@@ -111,8 +142,8 @@ Expected<std::string> Controller::start_run(const std::string& plan_toml, const 
     if (auto free = refuse_busy_hosts(checked->plan); !free)
       return tl::unexpected<Error>(free.error());
     const std::string id = fmt::format("r{}", drivers_.size() + 1);
-    const patch::Created created{plan_toml, by, checked->resolution,
-                                 estimates_of(checked->preview)};
+    const patch::Created created{plan_toml, by, checked->resolution, estimates_of(checked->preview),
+                                 whole_of(checked->preview)};
     auto driver = patch::Driver::create(journal_, self_.epoch, id, created, executor_, now_ms());
     // As in command(): the journal may have it all the same, and the next run would take its id.
     if (!driver && driver.error().kind != ErrorKind::kInvalid) fatal(driver.error().message);
@@ -161,15 +192,9 @@ Expected<v1::Report> Controller::report(const std::string& run) {
   return decide([this, run]() -> Expected<v1::Report> {
     const auto found = find(run);
     if (!found) return tl::unexpected<Error>(found.error());
-    const auto entries = journal_.read((*found)->run().id());
-    if (!entries) return tl::unexpected<Error>(entries.error());
-    std::vector<patch::Record> records;
-    for (const auto& entry : *entries) {
-      auto record = patch::decode(entry.body);
-      if (!record) return tl::unexpected<Error>(record.error());
-      records.push_back(std::move(*record));
-    }
-    return make_report((*found)->run(), facts(inventory_.hosts(), run), records);
+    const auto records = records_of((*found)->run().id());
+    if (!records) return tl::unexpected<Error>(records.error());
+    return make_report((*found)->run(), facts(inventory_.hosts(), run), *records);
   });
 }
 

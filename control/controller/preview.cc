@@ -1,5 +1,8 @@
 #include "control/controller/preview.h"
 
+#include <algorithm>
+#include <vector>
+
 #include "control/patch/planned_mover.h"
 
 namespace sluice::controller {
@@ -54,6 +57,32 @@ Expected<void> plan_host(const patch::Plan& plan, const patch::PlannedMover& mov
   return {};
 }
 
+patch::Estimate estimate_of(const v1::PreviewHost& host) {
+  return {host.seconds(), host.low_seconds(), host.high_seconds(), host.bound_seconds()};
+}
+
+void forecast_run(const patch::Plan& plan, const patch::Facts& facts,
+                  const patch::PlannedMover& mover, const MeasuredPatch& measured,
+                  v1::Preview& preview) {
+  std::vector<HostForecast> hosts;
+  for (const v1::PreviewHost& host : preview.hosts()) {
+    const auto guests =
+        std::count_if(facts.guests.begin(), facts.guests.end(),
+                      [&](const auto& guest) { return guest.second.host == host.host(); });
+    hosts.push_back({estimate_of(host), static_cast<std::size_t>(guests)});
+  }
+  const PatchTime patching = patch_time(plan, measured);
+  const AtOnce together = at_once(plan, facts, mover, hosts);
+  const auto whole = forecast(plan, facts.wall_ms(), together, patching, hosts);
+  preview.set_seconds(whole.seconds);
+  preview.set_low_seconds(whole.low_seconds);
+  preview.set_high_seconds(whole.high_seconds);
+  preview.set_bound_seconds(whole.bound_seconds);
+  preview.set_hosts_at_once(together.hosts);
+  preview.set_patch_seconds(patching.estimate.seconds);
+  preview.set_patch_seconds_from(patching.from);
+}
+
 std::uint32_t wave_of(const patch::Plan& plan, std::size_t host) {
   std::size_t ends = 0;
   for (std::size_t wave = 0; wave < plan.waves.size(); ++wave) {
@@ -67,12 +96,14 @@ std::uint32_t wave_of(const patch::Plan& plan, std::size_t host) {
 
 Expected<v1::Preview> make_preview(const patch::Plan& plan, const planner::Cluster& cluster,
                                    const patch::Facts& facts,
-                                   const planner::DurationModel& durations) {
+                                   const planner::DurationModel& durations,
+                                   const MeasuredPatch& measured) {
   const patch::PlannedMover mover(
       cluster, [&durations](const planner::Guest& guest, std::uint64_t bytes_per_second) {
         return durations.estimate(guest, bytes_per_second).ms;
       });
   v1::Preview preview;
+  preview.set_drain_only(plan.drain_only);
   preview.set_one_way(patch::lost_by_newer_qemu(plan, facts));
   if (!plan.window.open(facts.wall_ms())) {
     if (const auto opens_ms = plan.window.opens_ms(facts.wall_ms()))
@@ -84,21 +115,20 @@ Expected<v1::Preview> make_preview(const patch::Plan& plan, const planner::Clust
     host.set_wave(wave_of(plan, i));
     if (auto planned = plan_host(plan, mover, facts, durations, host); !planned)
       return tl::unexpected<Error>(planned.error());
-    preview.set_seconds(preview.seconds() + host.seconds());
-    preview.set_low_seconds(preview.low_seconds() + host.low_seconds());
-    preview.set_high_seconds(preview.high_seconds() + host.high_seconds());
-    preview.set_bound_seconds(preview.bound_seconds() + host.bound_seconds());
   }
+  forecast_run(plan, facts, mover, measured, preview);
   return preview;
 }
 
 std::map<std::string, patch::Estimate> estimates_of(const v1::Preview& preview) {
   std::map<std::string, patch::Estimate> estimates;
-  for (const v1::PreviewHost& host : preview.hosts()) {
-    estimates[host.host()] = {host.seconds(), host.low_seconds(), host.high_seconds(),
-                              host.bound_seconds()};
-  }
+  for (const v1::PreviewHost& host : preview.hosts()) estimates[host.host()] = estimate_of(host);
   return estimates;
+}
+
+patch::Estimate whole_of(const v1::Preview& preview) {
+  return {preview.seconds(), preview.low_seconds(), preview.high_seconds(),
+          preview.bound_seconds()};
 }
 
 }  // namespace sluice::controller

@@ -47,6 +47,10 @@ std::string time_text(TimeMs at_ms) {
   return fmt::format("{:%Y-%m-%d %H:%M:%S}", fmt::gmtime(static_cast<std::time_t>(at_ms / 1000)));
 }
 
+double wall_seconds(const patch::Run& run) {
+  return static_cast<double>(run.ended_ms() - run.begun_ms()) / 1000;
+}
+
 // "+8 %"; nothing where there is nothing to compare with.
 std::string deviation(double measured, double expected) {
   if (expected <= 0) return {};
@@ -159,8 +163,7 @@ void add_head(const patch::Run& run, std::string& text) {
   text += fmt::format("\n\nBegun {} UTC", time_text(run.begun_ms()));
   if (!run.begun_by().empty()) text += " by " + run.begun_by();
   if (run.ended_ms() != 0) {
-    text += fmt::format(", ended {} UTC, {:.0f} s", time_text(run.ended_ms()),
-                        static_cast<double>(run.ended_ms() - run.begun_ms()) / 1000);
+    text += fmt::format(", ended {} UTC, {:.0f} s", time_text(run.ended_ms()), wall_seconds(run));
   }
   text += "\n";
 }
@@ -206,6 +209,16 @@ void add_stages(const std::vector<StageSum>& stages, std::string& text) {
                         row.expected ? deviation(row.measured_seconds, row.expected->seconds) : "",
                         row.expected ? fmt::format("{:.1f}", row.expected->bound_seconds) : "");
   }
+}
+
+void add_whole(const patch::Run& run, std::string& text) {
+  if (!run.whole()) return;
+  text += "\nFrom its beginning to its end";
+  if (run.ended_ms() != 0) text += fmt::format(" {:.1f} s", wall_seconds(run));
+  text += fmt::format(", expected {} s, lower bound {:.1f} s", estimate_text(*run.whole()),
+                      run.whole()->bound_seconds);
+  if (run.ended_ms() != 0) text += ": " + deviation(wall_seconds(run), run.whole()->seconds);
+  text += ".\n";
 }
 
 void add_guests(const Story& story, std::string& text) {
@@ -271,6 +284,13 @@ void add_spread(const Story& story, std::string& text) {
 
 // ---- JSON ----
 
+void add_estimate(const patch::Estimate& expected, Json& entry) {
+  entry["estimate_s"] = expected.seconds;
+  entry["estimate_low_s"] = expected.low_seconds;
+  entry["estimate_high_s"] = expected.high_seconds;
+  entry["bound_s"] = expected.bound_seconds;
+}
+
 Json json_of_hosts(const patch::Run& run, const patch::Facts& facts, const Story& story) {
   Json hosts = Json::array();
   for (const auto& name : run.plan().hosts) {
@@ -280,12 +300,8 @@ Json json_of_hosts(const patch::Run& run, const patch::Facts& facts, const Story
                   {"failure", remark_on(run, name, facts)}};
     if (const auto told = story.hosts.find(name); told != story.hosts.end() && told->second.drained)
       entry["drain_s"] = told->second.drain_seconds;
-    if (const auto found = run.estimates().find(name); found != run.estimates().end()) {
-      entry["estimate_s"] = found->second.seconds;
-      entry["estimate_low_s"] = found->second.low_seconds;
-      entry["estimate_high_s"] = found->second.high_seconds;
-      entry["bound_s"] = found->second.bound_seconds;
-    }
+    if (const auto found = run.estimates().find(name); found != run.estimates().end())
+      add_estimate(found->second, entry);
     hosts.push_back(std::move(entry));
   }
   return hosts;
@@ -296,12 +312,7 @@ Json json_of_stages(const std::vector<StageSum>& stages) {
   for (const StageSum& stage : stages) {
     Json entry = {
         {"stage", stage.name}, {"hosts", stage.hosts}, {"measured_s", stage.measured_seconds}};
-    if (stage.expected) {
-      entry["estimate_s"] = stage.expected->seconds;
-      entry["estimate_low_s"] = stage.expected->low_seconds;
-      entry["estimate_high_s"] = stage.expected->high_seconds;
-      entry["bound_s"] = stage.expected->bound_seconds;
-    }
+    if (stage.expected) add_estimate(*stage.expected, entry);
     document.push_back(std::move(entry));
   }
   return document;
@@ -337,6 +348,12 @@ Json json_of(const patch::Run& run, const patch::Facts& facts,
     json["deviation"] = {
         {"moves", story.ratios.size()}, {"median", spread->median}, {"p90", spread->p90}};
   }
+  if (run.whole()) {
+    Json whole = Json::object();
+    if (run.ended_ms() != 0) whole["measured_s"] = wall_seconds(run);
+    add_estimate(*run.whole(), whole);
+    json["whole"] = std::move(whole);
+  }
   json["stages"] = json_of_stages(stages_of(run, records));
   json["records"] = Json::array();
   for (const auto& record : records) json["records"].push_back(Json::parse(patch::encode(record)));
@@ -351,10 +368,9 @@ v1::Report make_report(const patch::Run& run, const patch::Facts& facts,
   std::string text;
   add_head(run, text);
   const auto stages = stages_of(run, records);
-  if (!stages.empty()) {
-    text += "\n## The whole run\n";
-    add_stages(stages, text);
-  }
+  if (!stages.empty() || run.whole()) text += "\n## The whole run\n";
+  add_whole(run, text);
+  if (!stages.empty()) add_stages(stages, text);
   text += "\n## Hosts\n";
   add_hosts(run, facts, story, text);
   text += "\n## Guests\n";

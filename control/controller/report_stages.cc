@@ -4,6 +4,8 @@
 #include <array>
 #include <map>
 
+#include "control/controller/forecast.h"
+
 namespace sluice::controller {
 namespace {
 
@@ -31,14 +33,7 @@ std::optional<Estimate> of_refill(const patch::Run& run, const std::string& host
   auto expected = of_drain(run, host);
   const bool comes_home = plan.placement == patch::Placement::kHome && !plan.shut_down_guests;
   if (!expected || !baseline || !comes_home) return std::nullopt;
-  std::size_t before = 0;
-  std::uint32_t steps = 0;
-  for (const std::uint32_t percent : plan.refill_percent) {
-    const std::size_t share = (baseline->guests.size() * percent + 99) / 100;
-    steps += share == before ? 0 : 1;
-    before = share;
-  }
-  if (steps > 1) add(*expected, exactly(static_cast<double>(steps - 1) * plan.gate_s));
+  add(*expected, exactly(gates_seconds(plan, baseline->guests.size())));
   return expected;
 }
 
@@ -55,9 +50,11 @@ struct Stage {
   std::optional<Estimate> (*expected)(const patch::Run&, const std::string&);
 };
 
+constexpr Stage kPatched{"patched and proven", HostEvent::kPatchStarted, HostEvent::kCanaryPassed,
+                         of_nothing};
+
 constexpr std::array kStages = {
-    Stage{"emptied", HostEvent::kDrainStarted, HostEvent::kDrained, of_drain},
-    Stage{"patched and proven", HostEvent::kPatchStarted, HostEvent::kCanaryPassed, of_nothing},
+    Stage{"emptied", HostEvent::kDrainStarted, HostEvent::kDrained, of_drain}, kPatched,
     Stage{"filled again", HostEvent::kCanaryPassed, HostEvent::kRefilled, of_refill},
     Stage{"soak", HostEvent::kRefilled, HostEvent::kSoaked, of_soak}};
 
@@ -93,6 +90,12 @@ std::vector<StageSum> stages_of(const patch::Run& run, const std::vector<patch::
     if (sum.hosts > 0) sums.push_back(std::move(sum));
   }
   return sums;
+}
+
+std::vector<double> patch_seconds(const std::vector<patch::Record>& records) {
+  std::vector<double> seconds;
+  for (const auto& [host, in_stage] : seconds_in(kPatched, records)) seconds.push_back(in_stage);
+  return seconds;
 }
 
 StageSum sum_of_expected(const std::vector<StageSum>& stages) {

@@ -23,6 +23,9 @@ struct StageSum {
 [[nodiscard]] std::vector<StageSum> stages_of(const patch::Run& run,
                                               const std::vector<patch::Record>& records);
 
+// From its patch's beginning to its canary's end, of each host that went so far.
+[[nodiscard]] std::vector<double> patch_seconds(const std::vector<patch::Record>& records);
+
 // Of those that something was expected of.
 [[nodiscard]] StageSum sum_of_expected(const std::vector<StageSum>& stages);
 

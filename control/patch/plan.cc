@@ -229,12 +229,13 @@ void read_stages(TableReader& root, Plan& plan) {
     reader.integer("timeout_s", plan.reboot_timeout_s, 1, 86'400);
   });
   root.subtable("expect", [&](TableReader& reader) {
-    reader.refuse_unknown({"version", "kernel", "qemu", "paths"});
+    reader.refuse_unknown({"version", "kernel", "qemu", "paths", "patch_s"});
     reader.text("version", plan.expected_version);
     reader.text("kernel", plan.expected_kernel);
     reader.parsed("qemu", plan.expected_qemu, "a version of QEMU such as \"8.2\"",
                   planner::parse_qemu_series);
     reader.boolean("paths", plan.check_paths);
+    reader.integer("patch_s", plan.expected_patch_s, 1, 86'400);
   });
   root.subtable("canary", [&](TableReader& reader) {
     reader.refuse_unknown({"definition"});

@@ -78,6 +78,9 @@ struct Plan {
   // What hosts must have after the patch, and what guests may go to for good; 0: the patch leaves
   // QEMU as it is. See planner::parse_qemu_series().
   std::uint32_t expected_qemu = 0;
+  // What a host is expected to take from its patch's beginning to its canary's end; 0: what earlier
+  // runs have measured.
+  std::uint32_t expected_patch_s = 0;
   bool check_paths = true;  // whether frames of the full MTU reach a peer, and come back
 
   std::string canary_definition;  // a guest file's text; empty: no canary

@@ -51,6 +51,7 @@ Json to_json(const Created& created) {
   if (!created.resolution.zone_rule.empty()) json["zone"] = created.resolution.zone_rule;
   for (const auto& [host, estimate] : created.estimates)
     json["estimates"][host] = to_json(estimate);
+  if (created.whole) json["whole"] = to_json(*created.whole);
   return json;
 }
 Json to_json(const RunStep& step) {
@@ -128,6 +129,10 @@ RunStep run_step(const Json& json) {
   return {*event, json.at("reason"), json.value("by", "")};
 }
 
+Estimate estimate_of(const Json& json) {
+  return {json.at("seconds"), json.at("low"), json.at("high"), json.at("bound")};
+}
+
 Created created(const Json& json) {
   Created created;
   created.plan_toml = json.at("plan");
@@ -135,11 +140,10 @@ Created created(const Json& json) {
   if (json.contains("waves"))
     created.resolution.waves = json["waves"].get<std::vector<std::vector<std::string>>>();
   created.resolution.zone_rule = json.value("zone", "");
+  if (json.contains("whole")) created.whole = estimate_of(json["whole"]);
   if (!json.contains("estimates")) return created;
-  for (const auto& [host, estimate] : json["estimates"].items()) {
-    created.estimates[host] = {estimate.at("seconds"), estimate.at("low"), estimate.at("high"),
-                               estimate.at("bound")};
-  }
+  for (const auto& [host, estimate] : json["estimates"].items())
+    created.estimates[host] = estimate_of(estimate);
   return created;
 }
 

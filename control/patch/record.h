@@ -15,7 +15,7 @@
 
 namespace sluice::patch {
 
-// What emptying the plan's hosts one after the other was expected to take, in seconds of migration.
+// What emptying a host, or a whole run, was expected to take.
 struct Estimate {
   double seconds = 0;
   double low_seconds = 0;  // nine of ten runs are expected between low and high
@@ -29,7 +29,9 @@ struct Created {
   std::string plan_toml;
   std::string by{};  // the operator's certificate; empty: nobody knows
   Resolution resolution{};
-  std::map<std::string, Estimate> estimates{};  // by host
+  std::map<std::string, Estimate> estimates{};  // of its drain, by host
+  // From the run's beginning to its end; none in old journals.
+  std::optional<Estimate> whole{};
 };
 
 struct RunStep {

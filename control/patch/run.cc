@@ -44,6 +44,7 @@ void Run::fold(const Created& created, TimeMs at_ms) {
   begun_ms_ = at_ms;
   begun_by_ = created.by;
   estimates_ = created.estimates;
+  whole_ = created.whole;
   auto plan = parse_admitted_plan(created.plan_toml, "plan of run " + id_);
   const auto resolved =
       plan ? resolve(*plan, created.resolution) : tl::unexpected<Error>(plan.error());

@@ -227,6 +227,8 @@ class Run {
   [[nodiscard]] const std::string& begun_by() const { return begun_by_; }
   // What emptying each of its hosts was expected to take when it was asked for.
   [[nodiscard]] const std::map<std::string, Estimate>& estimates() const { return estimates_; }
+  // The same of the whole run, from its beginning to its end; none of runs of earlier versions.
+  [[nodiscard]] const std::optional<Estimate>& whole() const { return whole_; }
   // What keeps further hosts from beginning, for an operator; empty: nothing, or none is left.
   [[nodiscard]] std::string waits_for(TimeMs wall_ms) const;
   // What keeps a host where it is, for an operator, but for what the run has under way there;
@@ -479,6 +481,7 @@ class Run {
   Plan plan_;
   std::string begun_by_;
   std::map<std::string, Estimate> estimates_;
+  std::optional<Estimate> whole_;
   RunState state_ = RunState::kDraft;
   std::string reason_;
   std::string unreadable_;

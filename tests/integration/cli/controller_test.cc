@@ -164,7 +164,7 @@ TEST_F(ControllerTest, OnATerminalTheViewIsRewritten) {
 
 TEST_F(ControllerTest, DryRunPrintsMovesAndBoundAndStartsNothing) {
   EXPECT_EQ(sluice({"drain", "h1", "--dry-run"}), 0);
-  expect_output({"db", "2.0 GiB", "3.2 s to 5.0 s", "shut down until it is back: old\n",
+  expect_output({"db", "2.0 GiB", "3.2 s to 5.0 s", "shut down, and started on other hosts: old\n",
                  "estimate 4.5 s (4.2 s to 6.0 s), lower bound 4.0 s (the link of h1)",
                  "which opens Sat 2026-11-21 22:00 Europe/Berlin\n"});
   EXPECT_EQ(controller_.started.plan_toml(), "");
@@ -173,7 +173,11 @@ TEST_F(ControllerTest, DryRunPrintsMovesAndBoundAndStartsNothing) {
   EXPECT_EQ(document()["hosts"][0]["moves"][0]["high_s"], 5);
   EXPECT_EQ(document()["hosts"][0]["estimate_low_s"], 4.2);
   const std::string plan = write("plan.toml", "name = \"p\"\n");
+  controller_.drain_only = false;
   EXPECT_EQ(sluice({"patch", "plan", plan}), 0);
+  expect_output({"shut down until it is back: old\n", "the whole run: estimate 4.5 s",
+                 "lower bound 4.0 s, 1 host out of service at once\n",
+                 "to its canary's end 5 min 0 s (as in run r3, of 4 hosts)\n"});
   EXPECT_EQ(controller_.previewed.plan_toml(), "name = \"p\"\n");
   EXPECT_EQ(controller_.previewed.file_name(), plan);
 }

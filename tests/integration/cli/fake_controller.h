@@ -48,9 +48,10 @@ class FakeController final : public v1::Controller::Service {
   // Set before the command that meets them.
   v1::RunStatus run;  // the end of every run
   v1::ClusterInfo cluster;
-  grpc::Status refusal;  // of everything but WatchRun
-  bool silent = false;   // takes a mark, and never answers
-  Script script;         // instead of running, then `run`
+  bool drain_only = true;  // what is previewed
+  grpc::Status refusal;    // of everything but WatchRun
+  bool silent = false;     // takes a mark, and never answers
+  Script script;           // instead of running, then `run`
 
   // What came in.
   v1::StartRunRequest started;
@@ -93,8 +94,12 @@ class FakeController final : public v1::Controller::Service {
     move.set_low_seconds(3.2);
     move.set_high_seconds(5);
     move.set_memory_bytes(std::uint64_t{2} << 30);
+    reply->set_drain_only(drain_only);
     reply->set_seconds(4.5);
     reply->set_bound_seconds(4);
+    reply->set_hosts_at_once(1);
+    reply->set_patch_seconds(drain_only ? 0 : 300);
+    reply->set_patch_seconds_from("as in run r3, of 4 hosts");
     reply->set_begins("Sat 2026-11-21 22:00 Europe/Berlin");
     return refusal;
   }

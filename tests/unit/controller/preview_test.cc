@@ -23,7 +23,7 @@ class PreviewOf : public testing::Test {
     facts_.now_ms = 1'795'219'200'000;  // Saturday, 2026-11-21T00:00:00Z
   }
   v1::Preview preview() {
-    const auto made = make_preview(plan_, builder_.cluster, facts_, planner::DurationModel());
+    const auto made = make_preview(plan_, builder_.cluster, facts_, planner::DurationModel(), {});
     EXPECT_TRUE(made) << made.error().message;
     return made ? *made : v1::Preview{};
   }
@@ -46,11 +46,27 @@ TEST_F(PreviewOf, ADrainHasARangeAroundEachEstimateAndTheBoundBesideIt) {
   EXPECT_LT(host.low_seconds(), host.seconds());
   EXPECT_GT(host.high_seconds(), host.seconds());
   EXPECT_LE(host.bound_seconds(), host.seconds());
-  EXPECT_DOUBLE_EQ(all.high_seconds(), host.high_seconds());
   EXPECT_EQ(all.begins(), "");
   const auto estimates = estimates_of(all);
   EXPECT_EQ(estimates.at("h1"), (patch::Estimate{host.seconds(), host.low_seconds(),
                                                  host.high_seconds(), host.bound_seconds()}));
+}
+
+TEST_F(PreviewOf, TheWholeRunIsMoreThanItsDrains) {
+  plan_.expected_patch_s = 300;
+  const v1::Preview all = preview();
+  const double drain = all.hosts(0).seconds();
+  // Two guests come back in two steps.
+  EXPECT_NEAR(all.seconds(), 2 * drain + 300 + 10 + 60, 0.01);
+  EXPECT_LT(all.low_seconds(), all.seconds());
+  EXPECT_GT(all.high_seconds(), all.seconds());
+  EXPECT_LE(all.bound_seconds(), all.seconds());
+  EXPECT_EQ(all.hosts_at_once(), 1U);
+  EXPECT_EQ(all.patch_seconds_from(), "as the plan says");
+  EXPECT_EQ(whole_of(all), (patch::Estimate{all.seconds(), all.low_seconds(), all.high_seconds(),
+                                            all.bound_seconds()}));
+  plan_.drain_only = true;
+  EXPECT_DOUBLE_EQ(preview().high_seconds(), all.hosts(0).high_seconds());
 }
 
 TEST_F(PreviewOf, GuestsThatAreShutDownDoNotMove) {
@@ -60,10 +76,11 @@ TEST_F(PreviewOf, GuestsThatAreShutDownDoNotMove) {
   EXPECT_EQ(some.hosts(0).moves(0).guest(), "g2");
   ASSERT_EQ(some.hosts(0).shut_down_size(), 1);
   EXPECT_EQ(some.hosts(0).shut_down(0), "g1");
+  EXPECT_FALSE(some.drain_only());
   plan_.shut_down_guests = true;
   EXPECT_EQ(preview().hosts(0).moves_size(), 0);
   EXPECT_EQ(preview().hosts(0).shut_down_size(), 2);
-  EXPECT_EQ(preview().high_seconds(), 0);
+  EXPECT_EQ(preview().hosts(0).high_seconds(), 0);
 }
 
 TEST_F(PreviewOf, GuestsGoWhereTheyMay) {

@@ -48,6 +48,7 @@ class ReportOf : public testing::Test {
     patch::Created created{"name = \"July\"\nhosts = [\"h1\"]\nhooks.patch = \"apply\"\n",
                            "CN=anna"};
     created.estimates["h1"] = {4, 3, 6, 2};
+    created.whole = patch::Estimate{20, 15, 30, 10};
     add(0, created);
     add(0, patch::RunStep{RunEvent::kAdmit, ""});
     add(0, patch::RunStep{RunEvent::kStart, ""});
@@ -153,6 +154,13 @@ TEST_F(ReportOf, ComparesWhatWasExpectedWithWhatWasMeasured) {
 }
 
 TEST_F(ReportOf, ComparesTheWholeRun) {
+  expect_line(
+      "From its beginning to its end 14.0 s, expected 20.0 (15.0 to 30.0) s, lower bound 10.0 s: "
+      "-30 %.");
+  const auto whole = json::parse(report_.json())["whole"];
+  EXPECT_EQ(whole["measured_s"], 14);
+  EXPECT_EQ(whole["estimate_s"], 20);
+  EXPECT_EQ(whole["bound_s"], 10);
   expect_line("| emptied | 1 | 6.0 | 4.0 (3.0 to 6.0) | +50 % | 2.0 |");
   expect_line("| what was expected, in all | 1 | 6.0 | 4.0 (3.0 to 6.0) | +50 % | 2.0 |");
 }
@@ -202,6 +210,7 @@ TEST(ReportStages, AreComparedWithWhatWasExpectedWhenTheRunWasAdmitted) {
   EXPECT_DOUBLE_EQ(stages[2].measured_seconds, 240);
   EXPECT_EQ(stages[3].hosts, 1U);
   EXPECT_DOUBLE_EQ(stages[3].expected->seconds, 30);
+  EXPECT_EQ(patch_seconds(records), (std::vector<double>{300, 300}));
   const StageSum all = sum_of_expected(stages);
   EXPECT_DOUBLE_EQ(all.expected->seconds, 390);
   EXPECT_DOUBLE_EQ(all.measured_seconds, 450);
