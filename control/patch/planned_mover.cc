@@ -134,6 +134,9 @@ class PlannedMover::Proposal {
         }
         guest.policy = planner::Policy::kNever;
       }
+      const auto later = query_.later_ms.find(guest.name);
+      options_.not_before_ms.push_back(
+          later == query_.later_ms.end() ? 0 : static_cast<std::uint64_t>(later->second));
       placed.push_back(std::move(guest));
     }
     cluster_.guests = std::move(placed);

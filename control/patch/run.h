@@ -142,6 +142,8 @@ struct MoveQuery {
   // Guests that wait for more are not stuck.
   std::map<std::string, std::size_t> arrivals_max;
   std::set<std::string> resting;  // guests that are not to be moved (any more)
+  // Guests that are to be moved, but not begin before so long; others need not wait for them.
+  std::map<std::string, TimeMs> later_ms;
   // Guests that do not run. They have their place, and those that are starting count as moves do.
   std::map<std::string, Down> down;
   // Theirs and those of other runs, which end; and others, of which nobody knows when. All count at

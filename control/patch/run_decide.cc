@@ -313,17 +313,26 @@ void Run::decide_moves(Decision& decision) const {
   }
   if (query.emptying.empty() && query.homecoming.empty()) return fail_stuck(decision, query, {});
   if (rolling()) open_filling(decision, query);
+  const auto purpose_of = [&](const std::string& guest, const std::string& host) {
+    if (query.emptying.count(host) == 0) return "refill:" + guest;
+    return (hosts_.at(host).state == HostState::kDraining ? "drain:" : "redrain:") + guest;
+  };
+  for (const auto& [guest, about] : decision.facts.guests) {
+    const auto home = query.homecoming.find(guest);
+    const bool leaves = query.emptying.count(about.host) != 0;
+    if (!leaves && home == query.homecoming.end()) continue;
+    const std::string& host = leaves ? about.host : home->second;
+    const TimeMs pause_ms = pause_left_ms(decision.facts, latest(host, purpose_of(guest, host)));
+    if (pause_ms > 0) query.later_ms[guest] = pause_ms;
+  }
 
   const MoveAnswer answer = decision.mover.propose(query);
   for (const Move& move : answer.start) {
     const bool leaves = query.emptying.count(move.from) != 0;
     const std::string& host = leaves ? move.from : move.to;
-    const char* const why = !leaves                                         ? "refill:"
-                            : hosts_.at(host).state == HostState::kDraining ? "drain:"
-                                                                            : "redrain:";
     Intent intent;
     intent.kind = ActionKind::kMigrate;
-    intent.purpose = why + move.guest;
+    intent.purpose = purpose_of(move.guest, host);
     intent.host = host;
     intent.guest = move.guest;
     intent.from = move.from;

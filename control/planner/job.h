@@ -30,6 +30,7 @@ struct Job {
   std::vector<LinkId> links;  // empty if no memory travels
   std::uint64_t bytes_per_second = 0;
   std::uint64_t duration_ms = 0;
+  std::uint64_t not_before_ms = 0;
   std::uint32_t after = kNone;  // a job that must have ended: the first leg of a way with a stop
 };
 

@@ -217,7 +217,14 @@ Schedule ListScheduler::build(const Preference& preference) {
   reset();
   start_under_way();
   ready_.clear();
-  for (std::uint32_t job = 0; job < jobs_.size(); ++job) ready_.push_back(job);
+  const auto timers = static_cast<std::uint32_t>(jobs_.size() + under_way_.size());
+  for (std::uint32_t job = 0; job < jobs_.size(); ++job) {
+    if (jobs_[job].not_before_ms > 0) {
+      await_end(timers + job, jobs_[job].not_before_ms);
+    } else {
+      ready_.push_back(job);
+    }
+  }
   start_ready(preference, 0);
   while (!endings_.empty()) {
     const std::uint64_t now_ms = endings_.front().time_ms;
@@ -226,6 +233,10 @@ Schedule ListScheduler::build(const Preference& preference) {
                     [](const Ending& a, const Ending& b) { return a.time_ms > b.time_ms; });
       const std::uint32_t job = endings_.back().job;
       endings_.pop_back();
+      if (job >= timers) {
+        ready_.push_back(job - timers);
+        continue;
+      }
       end(job);
       if (job < jobs_.size()) schedule_.makespan_ms = now_ms;
     }

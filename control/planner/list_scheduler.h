@@ -72,6 +72,7 @@ class ListScheduler {
   std::vector<std::pair<double, std::uint32_t>> ordered_;
   struct Ending {
     std::uint64_t time_ms;
+    // The jobs, then those under way, then the jobs again: of how long they may not begin.
     std::uint32_t job;
   };
   std::vector<Ending> endings_;  // a heap, earliest end first

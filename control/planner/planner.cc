@@ -55,6 +55,14 @@ Expected<void> check_under_way(const Cluster& cluster, const std::vector<UnderWa
   return {};
 }
 
+void delay(std::vector<Job>& jobs, const std::vector<std::uint64_t>& not_before_ms) {
+  if (not_before_ms.empty()) return;
+  for (Job& job : jobs) {
+    for (const Job::Passenger& passenger : job.passengers)
+      job.not_before_ms = std::max(job.not_before_ms, not_before_ms[passenger.guest]);
+  }
+}
+
 // Schedules the jobs, sending some by an intermediate stop if that is what it takes, and writes the
 // result to `plan`.
 void finish(const Cluster& cluster, std::vector<Job> jobs, const PlanOptions& options,
@@ -62,9 +70,11 @@ void finish(const Cluster& cluster, std::vector<Job> jobs, const PlanOptions& op
   const std::vector<Job> under_way = jobs_under_way(cluster, options);
   SearchOptions trial = options.search;
   trial.schedules_max = std::min(trial.schedules_max, kTrialSchedules);
+  delay(jobs, options.not_before_ms);
   Schedule found = schedule_jobs(cluster, jobs, trial, under_way);
   while (!found.stuck.empty() && add_detour(cluster, options.move_time, closed, found, jobs)) {
     ++plan.stops;
+    delay(jobs, options.not_before_ms);
     found = schedule_jobs(cluster, jobs, trial, under_way);
   }
   if (options.search.schedules_max > trial.schedules_max) {

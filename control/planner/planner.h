@@ -28,6 +28,8 @@ struct PlanOptions {
   std::vector<std::uint8_t> rank_of_host{};
   // By host, optional: never a destination, beside the hosts to empty.
   std::vector<bool> closed{};
+  // By guest, optional: no move of it begins before. Others go first meanwhile.
+  std::vector<std::uint64_t> not_before_ms{};
   // Each of them is taken to have begun just now. Until their ends they count at both hosts, in
   // their groups and on their links. Their guests are in none of the plan's moves if their policy
   // is kNever.

@@ -243,6 +243,18 @@ TEST(Quarantine, AHostThatIsMendedLeavesItWhileTheRunGoesOn) {
   EXPECT_FALSE(end.cluster.hosts.at("h2").quarantined);
 }
 
+TEST(PatchRun, OthersMoveInThePauseAfterAFailedAttempt) {
+  Scenario scenario;
+  scenario.faults.migration_failures = {{"g1", 1}};
+  scenario.cluster = make_cluster(scenario);
+  scenario.cluster->guests.at("g1").memory_gib = 8;  // it goes first
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"run done\n"});
+  const auto& attempts_ms = end.cluster.attempts_ms;
+  EXPECT_LT(attempts_ms.at("g1").at(0), attempts_ms.at("g5").at(0));
+  EXPECT_LT(attempts_ms.at("g5").at(0), attempts_ms.at("g1").at(1));
+}
+
 TEST(PatchRun, PausesBetweenTheAttemptsOfAMove) {
   constexpr TimeMs kMoveMs = 16'000;
   Scenario scenario;

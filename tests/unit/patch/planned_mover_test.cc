@@ -188,6 +188,22 @@ TEST_F(PlannedMoverTest, AGuestIsKeptApartFromOneThatIsStillLeaving) {
   EXPECT_EQ(begun(), Moves{"g2 h3 h1"});
 }
 
+TEST_F(PlannedMoverTest, NobodyWaitsForAGuestThatIsToComeLater) {
+  add_guest("g1", "h1");
+  cluster_.guests[0].memory_bytes = 8 * kGib;
+  cluster_.guests[0].populated_bytes = 8 * kGib;
+  add_guest("g2", "h1");
+  empty("h1");
+  query_.closed.insert("h3");
+  EXPECT_EQ(begun(), Moves{"g1 h1 h2"});
+  query_.later_ms["g1"] = 5'000;
+  EXPECT_EQ(begun(), Moves{"g2 h1 h2"});
+  query_.homecoming = {{"g1", "h2"}, {"g2", "h2"}};
+  query_.emptying.clear();
+  query_.closed.clear();
+  EXPECT_EQ(begun(), Moves{"g2 h1 h2"});
+}
+
 TEST_F(PlannedMoverTest, NobodyWaitsForALinkThatMayStayTakenForEver) {
   add_guest("g1", "h1");
   add_guest("g2", "h1");

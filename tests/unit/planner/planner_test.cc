@@ -84,6 +84,22 @@ TEST_F(PlannerTest, AsManyAtOnceAsFillALinkThatNoSessionFills) {
   EXPECT_EQ(drain({h1}).makespan_ms, 2'000);
 }
 
+TEST_F(PlannerTest, WhoIsToComeLaterKeepsNobodyWaiting) {
+  const HostId h1 = builder.host("h1", 16);
+  builder.host("h2", 16);
+  builder.guest("large", h1, 4);
+  const GuestId small = builder.guest("small", h1, 1);
+  PlanOptions options = simple_options();
+  EXPECT_EQ(drain({h1}, options).makespan_ms, 5'000);
+  options.not_before_ms = {3'000, 0};
+  const Plan plan = drain({h1}, options);
+  ASSERT_EQ(plan.moves.size(), 2);
+  EXPECT_EQ(plan.moves[0].guest, small);
+  EXPECT_EQ(plan.moves[0].start_ms, 0);
+  EXPECT_EQ(plan.moves[1].start_ms, 3'000);
+  EXPECT_EQ(plan.makespan_ms, 7'000);
+}
+
 TEST_F(PlannerTest, DisjointLinksWorkInParallel) {
   const HostId h1 = builder.host("h1", 8);
   const HostId h2 = builder.host("h2", 8);
