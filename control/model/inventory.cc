@@ -146,6 +146,7 @@ class InventoryReader {
     const auto [entry, fresh] =
         domains_.try_emplace(domain, static_cast<std::uint32_t>(domains_.size()));
     host.failure_domain = entry->second;
+    if (fresh) cluster_.domain_names.push_back(domain);
     if (uplink == 0) {
       host.attached_to = root();
       return;
@@ -209,7 +210,8 @@ class InventoryReader {
       const auto group = groups_.find(node.value_exact<std::string>().value_or(""));
       if (group == groups_.end()) {
         reader.complain(node.source(), "there is no such group; add it as [[groups]]");
-      } else {
+      } else if (std::find(guest.groups.begin(), guest.groups.end(), group->second) ==
+                 guest.groups.end()) {
         guest.groups.push_back(group->second);
       }
     });

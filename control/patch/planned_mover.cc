@@ -37,6 +37,7 @@ class PlannedMover::Proposal {
       arrivals_max_.push_back(arrivals == query.arrivals_max.end() ? cluster_.guests.size()
                                                                    : arrivals->second);
       options_.closed.push_back(query.closed.count(name) != 0);
+      options_.to_open.push_back(query.emptying.count(name) != 0 ? "" : to_open(name));
       const auto facts = query.facts->hosts.find(name);
       reachable_.push_back(facts != query.facts->hosts.end() && facts->second.reachable);
     }
@@ -73,7 +74,8 @@ class PlannedMover::Proposal {
     const std::vector<HostId> hosts = hosts_to_empty();
     planner::PlacementOptions placement{.move_time = options_.move_time,
                                         .closed = options_.closed,
-                                        .rank_of_host = options_.rank_of_host};
+                                        .rank_of_host = options_.rank_of_host,
+                                        .to_open = {}};
     for (const HostId host : hosts) placement.closed[host] = true;
     // What is short of memory in sum needs no search.
     std::int64_t room_bytes = 0;
@@ -100,6 +102,16 @@ class PlannedMover::Proposal {
   }
 
  private:
+  // Of a host that runs have closed themselves, nothing: they open it again.
+  [[nodiscard]] std::string to_open(const std::string& name) const {
+    const auto found = query_.facts->hosts.find(name);
+    if (found == query_.facts->hosts.end()) return {};
+    const HostFacts& facts = found->second;
+    if (facts.quarantined) return fmt::format("mend and uncordon {}", name);
+    if (!facts.reachable) return fmt::format("let the agent of {} answer", name);
+    return facts.cordoned_by == "operator" ? fmt::format("uncordon {}", name) : "";
+  }
+
   // Where the facts say; those that move are at their destination and count where they come from
   // too. Those that rest on a host that is emptied leave it by other means.
   void place_guests() {

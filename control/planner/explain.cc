@@ -158,6 +158,42 @@ std::string needed_host(const Guest& guest) {
          " or more would free it";
 }
 
+// "uncordon h3": what would open hosts that have room for the guest; empty: nothing.
+std::string openings(const Situation& situation, GuestId id) {
+  constexpr std::size_t kOpeningsMax = 2;
+  std::string text;
+  std::size_t named = 0;
+  for (HostId host = 0; host < situation.to_open.size() && named < kOpeningsMax; ++host) {
+    const HostId from = situation.cluster.guests[id].host;
+    if (!situation.closed[host] || host == from || situation.to_open[host].empty() ||
+        !situation.occupancy.obstacles(id, from, host).empty())
+      continue;
+    text += (named == 0 ? "" : " or ") + situation.to_open[host];
+    ++named;
+  }
+  return text;
+}
+
+// Each domain by its name, or a host in it, with what its open hosts have free, most first; empty
+// unless domains have several hosts.
+std::vector<std::pair<std::uint64_t, std::string>> free_by_domain(
+    const Situation& situation, const std::vector<std::pair<std::uint64_t, HostId>>& by_host) {
+  std::map<std::uint32_t, std::pair<std::uint64_t, std::string>> domains;
+  for (const auto& [bytes, host] : by_host) {
+    const Host& facts = situation.cluster.hosts[host];
+    const auto& names = situation.cluster.domain_names;
+    const std::string name = facts.failure_domain < names.size() ? names[facts.failure_domain]
+                                                                 : "the domain of " + facts.name;
+    domains.try_emplace(facts.failure_domain, 0, name).first->second.first += bytes;
+  }
+  std::vector<std::pair<std::uint64_t, std::string>> free;
+  if (domains.size() == by_host.size() || domains.size() == 1) return free;
+  for (auto& [number, domain] : domains) free.push_back(std::move(domain));
+  std::stable_sort(free.begin(), free.end(),
+                   [](const auto& a, const auto& b) { return a.first > b.first; });
+  return free;
+}
+
 }  // namespace
 
 std::string explain_unplaced(const Situation& situation, GuestId id) {
@@ -169,8 +205,11 @@ std::string explain_unplaced(const Situation& situation, GuestId id) {
     if (!obstacles.empty()) refusals.push_back({host, std::move(obstacles)});
   }
   std::string text = named(guest) + " fits no host: ";
-  if (refusals.empty()) text += "there is no other host that takes guests in; open or add one";
-  if (refusals.empty()) return text;
+  const std::string opening = openings(situation, id);
+  if (refusals.empty()) {
+    return text + "there is no other host that takes guests in; " +
+           (opening.empty() ? "open or add one" : opening);
+  }
   std::sort(refusals.begin(), refusals.end(),
             [](const Refusal& a, const Refusal& b) { return a.distance() < b.distance(); });
   const std::size_t shown = refusals.size() > kHostsNamed + 1 ? kHostsNamed : refusals.size();
@@ -185,7 +224,8 @@ std::string explain_unplaced(const Situation& situation, GuestId id) {
   const std::string cure = nearest.obstacles.size() == 1
                                ? remedy(situation, id, nearest.host, nearest.obstacles.front())
                                : std::string();
-  return text + "; " + (cure.empty() ? needed_host(guest) : cure);
+  text += "; " + (cure.empty() ? needed_host(guest) : cure);
+  return opening.empty() ? text : text + ", or " + opening;
 }
 
 std::string explain_refused(const Situation& situation, GuestId id, HostId to) {
@@ -204,7 +244,6 @@ std::string explain_shortage(const Situation& situation, std::uint64_t leaving_b
   std::uint64_t free_bytes = 0;
   std::size_t open = 0;
   std::vector<std::pair<std::uint64_t, HostId>> by_host;
-  std::map<std::uint32_t, std::uint64_t> by_domain;
   for (HostId host = 0; host < situation.cluster.hosts.size(); ++host) {
     const Host& facts = situation.cluster.hosts[host];
     if (situation.closed[host] || facts.maintenance) continue;
@@ -212,27 +251,23 @@ std::string explain_shortage(const Situation& situation, std::uint64_t leaving_b
     const auto bytes = static_cast<std::uint64_t>(
         std::max<std::int64_t>(situation.occupancy.free_memory_bytes(host), 0));
     free_bytes += bytes;
-    by_domain[facts.failure_domain] += bytes;
     by_host.emplace_back(bytes, host);
   }
   if (leaving_bytes <= free_bytes) return {};
   std::string text = memory_text(leaving_bytes - free_bytes) +
                      " of memory are missing: " + memory_text(leaving_bytes) + " must leave, the " +
                      counted(open, "open host") + " have " + memory_text(free_bytes) + " free (";
-  if (by_domain.size() > 1 && by_host.size() > kHostsNamed) {
-    for (auto domain = by_domain.begin(); domain != by_domain.end(); ++domain) {
-      text += (domain == by_domain.begin() ? "" : ", ") +
-              ("domain " + std::to_string(domain->first)) + " " + memory_text(domain->second);
-    }
-  } else {
+  std::vector<std::pair<std::uint64_t, std::string>> places;
+  if (by_host.size() > kHostsNamed) places = free_by_domain(situation, by_host);
+  if (places.empty()) {
     std::sort(by_host.rbegin(), by_host.rend());
-    for (std::size_t i = 0; i < std::min(by_host.size(), kHostsNamed); ++i) {
-      text += (i == 0 ? "" : ", ") + situation.cluster.hosts[by_host[i].second].name + " " +
-              memory_text(by_host[i].first);
-    }
-    if (by_host.empty()) text += "there is none";
-    if (by_host.size() > kHostsNamed) text += ", the others less";
+    for (const auto& [bytes, host] : by_host)
+      places.emplace_back(bytes, situation.cluster.hosts[host].name);
   }
+  for (std::size_t i = 0; i < std::min(places.size(), kHostsNamed); ++i)
+    text += (i == 0 ? "" : ", ") + places[i].second + " " + memory_text(places[i].first);
+  if (places.empty()) text += "there is none";
+  if (places.size() > kHostsNamed) text += ", the others less";
   return text + "); empty fewer hosts at once, or add memory";
 }
 

@@ -15,6 +15,7 @@ struct Situation {
   const Occupancy& occupancy;
   const std::vector<HostId>& location;
   const std::vector<bool>& closed;
+  const std::vector<std::string>& to_open;  // as in PlanOptions
 };
 
 // One line: the guest, what each host lacks (the nearest few by name, the rest in numbers) and the

@@ -116,6 +116,8 @@ struct Cluster {
   std::vector<Host> hosts;
   std::vector<Guest> guests;
   std::vector<Group> groups;
+  // By the number of a failure domain, optional: what people call it.
+  std::vector<std::string> domain_names;
   std::uint64_t session_bytes_per_second = 0;  // what one migration can drive at most; 0: any link
   // A move to a host with a newer QEMU than where the guest comes from is for good: the older one
   // does not take it back. Up to this series it is meant; 0: to none.

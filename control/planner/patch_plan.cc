@@ -68,8 +68,10 @@ class PatchRun {
   }
 
   [[nodiscard]] PlacementOptions placement_options(bool to_unpatched) const {
-    PlacementOptions options{
-        .move_time = options_.plan.move_time, .closed = closed(to_unpatched), .rank_of_host = {}};
+    PlacementOptions options{.move_time = options_.plan.move_time,
+                             .closed = closed(to_unpatched),
+                             .rank_of_host = {},
+                             .to_open = {}};
     for (const bool unpatched : unpatched_) options.rank_of_host.push_back(unpatched ? 1 : 0);
     return options;
   }

@@ -54,7 +54,7 @@ class Attempt {
   }
 
   [[nodiscard]] Situation situation() const {
-    return {cluster_, occupancy_, location_, options_.closed};
+    return {cluster_, occupancy_, location_, options_.closed, options_.to_open};
   }
   std::vector<Job>& jobs() { return jobs_; }
 
@@ -221,8 +221,8 @@ void explain(const Attempt& attempt, const std::vector<Unit>& unplaced, std::uin
   const Situation now = attempt.situation();
   // What is placed already has its room; the sum is about the start.
   const Occupancy at_start(now.cluster);
-  placement.shortage =
-      explain_shortage({now.cluster, at_start, now.location, now.closed}, leaving_bytes);
+  placement.shortage = explain_shortage(
+      {now.cluster, at_start, now.location, now.closed, now.to_open}, leaving_bytes);
   auto& lines = placement.obstacles;
   if (!placement.shortage.empty()) lines.push_back(placement.shortage);
   std::size_t left_out = 0;

@@ -15,6 +15,7 @@ struct PlacementOptions {
   MoveTime move_time;
   std::vector<bool> closed;  // by host: never a destination; the hosts to empty are closed
   std::vector<std::uint8_t> rank_of_host;  // by host: lower first; empty: all alike
+  std::vector<std::string> to_open;        // as in PlanOptions
   std::uint32_t attempts_max = 10;
 };
 

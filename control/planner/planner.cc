@@ -205,7 +205,7 @@ class JobMaker {
     std::vector<Job::Passenger> passengers;
     for (const GuestId guest : guests) {
       const Guest& facts = cluster_.guests[guest];
-      const Situation situation{cluster_, occupancy_, location_, closed_};
+      const Situation situation{cluster_, occupancy_, location_, closed_, options_.to_open};
       std::string why;
       if (facts.policy == Policy::kNever) {
         why = "guest " + facts.name + " cannot leave " + cluster_.hosts[from].name +
@@ -246,7 +246,8 @@ Expected<Plan> plan_drain(const Cluster& cluster, const std::vector<HostId>& hos
     return tl::unexpected(valid.error());
   PlacementOptions placement_options{.move_time = options.move_time,
                                      .closed = closed_hosts(cluster, options),
-                                     .rank_of_host = options.rank_of_host};
+                                     .rank_of_host = options.rank_of_host,
+                                     .to_open = options.to_open};
   for (const HostId host : hosts) {
     if (host >= cluster.hosts.size())
       return fail(ErrorKind::kInvalid, "a host to empty does not exist");

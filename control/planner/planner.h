@@ -30,6 +30,9 @@ struct PlanOptions {
   std::vector<bool> closed{};
   // By guest, optional: no move of it begins before. Others go first meanwhile.
   std::vector<std::uint64_t> not_before_ms{};
+  // By host, optional: what would open a closed one to guests, for the line about one that would
+  // fit there; empty: nothing should.
+  std::vector<std::string> to_open{};
   // Each of them is taken to have begun just now. Until their ends they count at both hosts, in
   // their groups and on their links. Their guests are in none of the plan's moves if their policy
   // is kNever.

@@ -89,6 +89,16 @@ groups = ["db"]
   EXPECT_EQ(cluster->groups[0].moving_max, 1);
 }
 
+TEST(Inventory, AGroupThatAGuestNamesTwiceIsOne) {
+  const auto cluster =
+      parse_inventory(std::string(kHosts) +
+                          "[[groups]]\nname = \"db\"\nrule = \"apart\"\n[[guests]]\nname = "
+                          "\"a\"\non = \"h1\"\nmemory = \"1G\"\ngroups = [\"db\", \"db\"]\n",
+                      "x");
+  ASSERT_TRUE(cluster) << cluster.error().message;
+  EXPECT_EQ(cluster->guests[0].groups.size(), 1);
+}
+
 TEST(Inventory, AGuestRunsOnTheQemuOfItsHostUnlessItSaysAnother) {
   const std::string host = "[[hosts]]\nname = \"h\"\nmemory = \"64G\"\nlink = \"1Gbit\"\n";
   const std::string guest = "[[guests]]\non = \"h\"\nmemory = \"1G\"\nname = ";

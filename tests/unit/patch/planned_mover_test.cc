@@ -244,6 +244,24 @@ TEST_F(PlannedMoverTest, WhoIsStuckHasItsOwnReasonAndWhatIsMissingInAll) {
   }
 }
 
+TEST_F(PlannedMoverTest, SaysWhichClosedHostWouldDo) {
+  add_guest("g1", "h1");
+  empty("h1");
+  query_.closed.insert({"h2", "h3"});
+  const auto said = [&] {
+    const std::string why = mover().propose(query_).stuck.at("g1");
+    return why.substr(why.rfind("; ") + 2);
+  };
+  facts_.hosts["h2"].cordoned_by = "r1";
+  EXPECT_EQ(said(), "open or add one") << "its run opens it again";
+  facts_.hosts["h2"].cordoned_by = "operator";
+  EXPECT_EQ(said(), "uncordon h2");
+  facts_.hosts["h3"].reachable = false;
+  EXPECT_EQ(said(), "uncordon h2 or let the agent of h3 answer");
+  facts_.hosts["h2"].quarantined = true;
+  EXPECT_EQ(said(), "mend and uncordon h2 or let the agent of h3 answer");
+}
+
 TEST_F(PlannedMoverTest, ACanaryNeedsRoomAtThisMoment) {
   for (const char* name : {"g1", "g2", "g3", "g4"}) add_guest(name, "h2");
   add_guest("canary", "h1");

@@ -362,6 +362,40 @@ TEST_F(PlannerTest, DestinationThatCannotBe) {
               HasSubstr("guest a has two destinations"));
 }
 
+TEST_F(PlannerTest, AClosedHostThatWouldTakeAGuestIsNamed) {
+  const HostId h1 = builder.host("h1", 8);
+  builder.host("h2", 8);
+  builder.host("h3", 2);
+  builder.host("h4", 8);
+  builder.guest("a", h1, 4);
+  PlanOptions options = simple_options();
+  options.closed = {false, true, true, true};
+  options.to_open = {"", "uncordon h2", "uncordon h3", ""};
+  EXPECT_THAT(drain({h1}, options).obstacles,
+              testing::Contains("guest a (4 GiB) fits no host: there is no other host that takes "
+                                "guests in; uncordon h2"));
+  options.closed[2] = false;
+  EXPECT_THAT(drain({h1}, options).obstacles,
+              testing::Contains("guest a (4 GiB) fits no host: h3 lacks 2 GiB; 2 GiB more on h3 "
+                                "would free it, or uncordon h2"));
+}
+
+TEST_F(PlannerTest, WhatIsMissingIsToldByDomainsWhereTheyHaveSeveralHosts) {
+  const HostId h0 = builder.host("h0", 64);
+  for (int i = 1; i <= 6; ++i) builder.host("h" + std::to_string(i), static_cast<std::uint64_t>(i));
+  builder.guest("a", h0, 40);
+  const auto said = [&] {
+    const std::string line = drain({h0}).shortage;
+    return line.substr(line.find('(') + 1, line.find(')') - line.find('(') - 1);
+  };
+  EXPECT_EQ(said(), "h6 6 GiB, h5 5 GiB, h4 4 GiB, h3 3 GiB, the others less");
+  for (HostId host = 1; host <= 6; ++host)
+    builder.cluster.hosts[host].failure_domain = host <= 3 ? 1 : 2;
+  EXPECT_EQ(said(), "the domain of h4 15 GiB, the domain of h1 6 GiB");
+  builder.cluster.domain_names = {"", "rack-1", "rack-2"};
+  EXPECT_EQ(said(), "rack-2 15 GiB, rack-1 6 GiB");
+}
+
 TEST_F(PlannerTest, ClusterWithoutRoomSaysHowMuchIsMissingAndWhere) {
   const HostId h1 = builder.host("h1", 16);
   const HostId h2 = builder.host("h2", 8);
