@@ -218,7 +218,8 @@ class PlannedMover::Proposal {
     }
     if (destinations.empty()) return;
     planner::PlanOptions options = options_;
-    options.closed.assign(cluster_.hosts.size(), false);
+    // They are out of service for all others, also on their way.
+    options.no_stop = std::exchange(options.closed, {});
     // What a home has that was newer all the time, or that the plan means, is meant.
     planner::Cluster homeward = cluster_;
     homeward.qemu_series_meant = std::numeric_limits<std::uint32_t>::max();

@@ -101,6 +101,7 @@ class Sweep {
 
   void end(const Move& move) {
     moving_[move.guest] = nullptr;
+    stopped_.insert(move.guest);
     at_[move.guest] = move.to;
     node_[move.guest] = move.to_numa_node;
     const std::uint32_t series = cluster_.hosts[move.to].qemu_series;
@@ -129,6 +130,11 @@ class Sweep {
                          options_.emptied.end();
     if (guest.policy == Policy::kNever) violation(guest.name + " moves though its policy is never");
     if (to.maintenance) violation(guest.name + " goes to " + to.name + ", which is in maintenance");
+    if (move.to < options_.closed.size() && options_.closed[move.to])
+      violation(guest.name + " goes to " + to.name + ", which is closed");
+    if (stopped_.count(move.guest) != 0 && move.from < options_.no_stop.size() &&
+        options_.no_stop[move.from])
+      violation(guest.name + " makes a stop on " + from.name + ", which is closed");
     if (emptied) violation(guest.name + " goes to " + to.name + ", which is to be emptied");
     if (to.cpu_level < guest.cpu_level)
       violation(guest.name + " cannot run on the CPU of " + to.name);
@@ -257,6 +263,7 @@ class Sweep {
   std::vector<std::uint32_t> node_;
   std::vector<std::uint32_t> series_;  // of the QEMU that each guest runs on
   std::vector<const Move*> moving_;
+  std::set<GuestId> stopped_;  // that have moved once
   std::vector<std::vector<GuestId>> members_;
   std::vector<bool> whole_at_start_;
   std::vector<std::uint64_t> link_load_;

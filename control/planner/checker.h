@@ -11,7 +11,9 @@
 namespace sluice::planner {
 
 struct CheckOptions {
-  std::vector<HostId> emptied;  // never a destination, and without a guest at the end
+  std::vector<HostId> emptied{};  // never a destination, and without a guest at the end
+  std::vector<bool> closed{};     // by host, optional: never a destination
+  std::vector<bool> no_stop{};    // by host, optional: nobody goes on from where he came to
   std::size_t violations_max = 20;
 };
 

@@ -66,7 +66,9 @@ void delay(std::vector<Job>& jobs, const std::vector<std::uint64_t>& not_before_
 // Schedules the jobs, sending some by an intermediate stop if that is what it takes, and writes the
 // result to `plan`.
 void finish(const Cluster& cluster, std::vector<Job> jobs, const PlanOptions& options,
-            const std::vector<bool>& closed, Plan& plan) {
+            std::vector<bool> closed, Plan& plan) {
+  for (HostId host = 0; host < options.no_stop.size(); ++host)
+    closed[host] = closed[host] || options.no_stop[host];
   const std::vector<Job> under_way = jobs_under_way(cluster, options);
   SearchOptions trial = options.search;
   trial.schedules_max = std::min(trial.schedules_max, kTrialSchedules);

@@ -30,6 +30,8 @@ struct PlanOptions {
   std::vector<bool> closed{};
   // By guest, optional: no move of it begins before. Others go first meanwhile.
   std::vector<std::uint64_t> not_before_ms{};
+  // By host, optional: no stop on the way to a destination either, though it may be one.
+  std::vector<bool> no_stop{};
   // By host, optional: what would open a closed one to guests, for the line about one that would
   // fit there; empty: nothing should.
   std::vector<std::string> to_open{};

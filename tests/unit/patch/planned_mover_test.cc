@@ -244,6 +244,23 @@ TEST_F(PlannedMoverTest, WhoIsStuckHasItsOwnReasonAndWhatIsMissingInAll) {
   }
 }
 
+TEST_F(PlannedMoverTest, NobodyStopsOnAClosedHostOnItsWayHome) {
+  for (const char* name : {"a1", "a2", "a3", "a4"}) {
+    add_guest(name, "h1");
+    query_.homecoming[name] = "h2";
+  }
+  for (const char* name : {"b1", "b2", "b3", "b4"}) {
+    add_guest(name, "h2");
+    query_.homecoming[name] = "h1";
+  }
+  query_.closed = {"h1", "h2"};  // their homes take them in all the same
+  EXPECT_EQ(begun().size(), 1U);
+  query_.closed.insert("h3");
+  const MoveAnswer answer = mover().propose(query_);
+  EXPECT_TRUE(answer.start.empty());
+  EXPECT_EQ(answer.stuck.size(), 8U);
+}
+
 TEST_F(PlannedMoverTest, SaysWhichClosedHostWouldDo) {
   add_guest("g1", "h1");
   empty("h1");

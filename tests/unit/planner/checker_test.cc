@@ -194,6 +194,17 @@ TEST_F(CheckerTest, GuestsAreWhereTheirMovesSay) {
               ElementsAre(HasSubstr("before its memory can have")));
 }
 
+TEST_F(CheckerTest, ClosedHostsTakeNobodyInAndOthersArePassedByNobody) {
+  const GuestId a = builder.guest("a", h1, 2);
+  const std::vector<Move> way = {move(a, h1, h2, 0, 2000), move(a, h2, h3, 2000, 4000)};
+  EXPECT_THAT(check(way, {.closed = {true, false, false}}), IsEmpty());
+  EXPECT_THAT(check(way, {.closed = {false, true, false}}),
+              ElementsAre(HasSubstr("a goes to h2, which is closed")));
+  EXPECT_THAT(check(way, {.no_stop = {true, false, true}}), IsEmpty());
+  EXPECT_THAT(check(way, {.no_stop = {false, true, false}}),
+              ElementsAre(HasSubstr("a makes a stop on h2, which is closed")));
+}
+
 TEST_F(CheckerTest, EmptiedHostsEndEmptyAndTakeNobodyIn) {
   const GuestId a = builder.guest("a", h1, 1);
   EXPECT_THAT(check({}, {.emptied = {h1}}), ElementsAre(HasSubstr("a is still on h1")));

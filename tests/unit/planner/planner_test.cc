@@ -22,7 +22,9 @@ class PlannerTest : public testing::Test {
     EXPECT_TRUE(plan) << plan.error().message;
     if (!plan) return {};
     EXPECT_THAT(check_plan(builder.cluster, plan->moves,
-                           {.emptied = plan->complete() ? hosts : std::vector<HostId>()}),
+                           {.emptied = plan->complete() ? hosts : std::vector<HostId>(),
+                            .closed = options.closed,
+                            .no_stop = options.no_stop}),
                 IsEmpty());
     return *plan;
   }
@@ -31,7 +33,9 @@ class PlannerTest : public testing::Test {
     const auto plan = plan_moves(builder.cluster, destinations, options);
     EXPECT_TRUE(plan) << plan.error().message;
     if (!plan) return {};
-    EXPECT_THAT(check_plan(builder.cluster, plan->moves, {}), IsEmpty());
+    EXPECT_THAT(check_plan(builder.cluster, plan->moves,
+                           {.closed = options.closed, .no_stop = options.no_stop}),
+                IsEmpty());
     return *plan;
   }
   static HostId destination(const Plan& plan, GuestId guest) {
@@ -332,6 +336,25 @@ TEST_F(PlannerTest, FullHostsExchangeGuestsByAStopInBetween) {
               ElementsAre("guest a (h1 to h2), b (h2 to h1) wait for each other's room, and no "
                           "host has room for a stop in "
                           "between; 1 GiB more on h3 would free them"));
+}
+
+TEST_F(PlannerTest, NoStopOnAHostThatIsClosedForThem) {
+  const HostId h1 = builder.host("h1", 4);
+  const HostId h2 = builder.host("h2", 4);
+  builder.host("closed", 16);
+  const HostId h4 = builder.host("h4", 4);
+  const GuestId a = builder.guest("a", h1, 4);
+  const GuestId b = builder.guest("b", h2, 4);
+  PlanOptions options = simple_options();
+  options.no_stop = {true, true, true, false};
+  const Plan plan = bring({{a, h2}, {b, h1}}, options);
+  EXPECT_TRUE(plan.complete()) << "where they go they may";
+  EXPECT_EQ(plan.moves[0].to, h4);
+  options.no_stop[h4] = true;
+  EXPECT_FALSE(bring({{a, h2}, {b, h1}}, options).complete());
+  options.no_stop = {};
+  options.closed = {false, false, true, true};
+  EXPECT_FALSE(bring({{a, h2}, {b, h1}}, options).complete());
 }
 
 TEST_F(PlannerTest, ARingOfFullHosts) {
