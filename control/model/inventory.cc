@@ -132,7 +132,13 @@ class InventoryReader {
       std::string in = domain.empty() ? host.name : domain;
       if (domain_hosts > 0)
         in = (domain.empty() ? name : domain) + "-" + std::to_string(i / domain_hosts + 1);
-      enter_domain(host, in, uplink);
+      if (!enter_domain(host, in, uplink)) {
+        reader.complain(table.get("uplink")->source(),
+                        fmt::format("the domain {} has another uplink already; give both the same "
+                                    "or leave one out",
+                                    in));
+        return;
+      }
       host.transmit = add_link(host.name + " transmit", link);
       host.receive = add_link(host.name + " receive", link);
       hosts_of_[name].push_back(static_cast<HostId>(cluster_.hosts.size()));
@@ -141,20 +147,21 @@ class InventoryReader {
     }
   }
 
-  // A domain with an uplink is a switch of its own under a root that does not block.
-  void enter_domain(Host& host, const std::string& domain, std::uint64_t uplink) {
+  // A domain with an uplink is a switch of its own under a root that does not block. False: it has
+  // another one.
+  bool enter_domain(Host& host, const std::string& domain, std::uint64_t uplink) {
     const auto [entry, fresh] =
         domains_.try_emplace(domain, static_cast<std::uint32_t>(domains_.size()));
     host.failure_domain = entry->second;
     if (fresh) cluster_.domain_names.push_back(domain);
     if (uplink == 0) {
       host.attached_to = root();
-      return;
+      return true;
     }
     const auto known = switches_.find(domain);
     if (known != switches_.end()) {
       host.attached_to = known->second;
-      return;
+      return uplinks_.at(domain) == uplink;
     }
     const planner::SwitchId parent = root();
     const LinkId up = add_link(domain + " up", uplink);
@@ -162,6 +169,8 @@ class InventoryReader {
     host.attached_to = static_cast<planner::SwitchId>(cluster_.switches.size());
     cluster_.switches.push_back({domain, parent, up, down});
     switches_.emplace(domain, host.attached_to);
+    uplinks_.emplace(domain, uplink);
+    return true;
   }
 
   planner::SwitchId root() {
@@ -263,6 +272,7 @@ class InventoryReader {
       hosts_of_;  // by the name of a host or of an entry with a count
   std::map<std::string, std::uint32_t> domains_;
   std::map<std::string, planner::SwitchId> switches_;
+  std::map<std::string, std::uint64_t> uplinks_;  // of the same domains, bytes per second
   std::map<std::string, planner::GroupId> groups_;
   std::map<std::string, std::uint64_t> guests_of_;  // numbered so far
   std::map<HostId, std::vector<std::uint64_t>> used_node_bytes_;

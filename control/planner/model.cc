@@ -12,6 +12,8 @@ namespace sluice::planner {
 namespace {
 
 constexpr std::uint32_t kQemuMinors = 1000;  // of a major version, at most
+// Of one host or guest: far more than there is, and thousands of them add up in 63 bits.
+constexpr std::uint64_t kBytesMax = 1ULL << 50;
 
 Expected<void> invalid(std::string message) {
   return fail(ErrorKind::kInvalid, std::move(message));
@@ -52,6 +54,8 @@ Expected<void> check_hosts(const Cluster& cluster) {
       return invalid("host " + host.name + " has no link to send and receive on");
     if (host.attached_to != kNone && host.attached_to >= cluster.switches.size())
       return invalid("host " + host.name + " hangs on a switch that does not exist");
+    if (host.memory_bytes > kBytesMax || host.guest_overhead_bytes > kBytesMax)
+      return invalid("host " + host.name + " has more memory than 1024 TiB, for itself or a guest");
     if (host.reserve_bytes > host.memory_bytes)
       return invalid("host " + host.name + " reserves more memory than it has");
   }
@@ -62,6 +66,8 @@ Expected<void> check_guests(const Cluster& cluster) {
   for (const Guest& guest : cluster.guests) {
     if (guest.host >= cluster.hosts.size())
       return invalid("guest " + guest.name + " is on a host that does not exist");
+    if (guest.memory_bytes > kBytesMax)
+      return invalid("guest " + guest.name + " has more memory than 1024 TiB");
     if (guest.populated_bytes > guest.memory_bytes)
       return invalid("guest " + guest.name + " has more populated memory than memory");
     const std::vector<NumaNode>& nodes = cluster.hosts[guest.host].numa_nodes;

@@ -135,9 +135,9 @@ struct Move {
   std::uint64_t end_ms = 0;
 };
 
-// Every index is in range, every host has links, no link is without rate, names are unique, the
-// switches have no cycle. The error names the thing. Also refuses rules that nothing can satisfy
-// (see contradiction()).
+// Every index is in range, no size is beyond what sums can hold, every host has links, no link is
+// without rate, names are unique, the switches have no cycle. The error names the thing. Also
+// refuses rules that nothing can satisfy (see contradiction()).
 [[nodiscard]] Expected<void> validate(const Cluster& cluster);
 
 // Groups that contradict each other: guests that a chain of kTogether groups ties to one host while

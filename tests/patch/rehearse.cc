@@ -49,6 +49,20 @@ seconds = {}
                      arguments.soak_s);
 }
 
+GuestPolicy policy_of(const planner::Guest& guest) {
+  switch (guest.policy) {
+    case planner::Policy::kQuick:
+      return GuestPolicy::kQuick;
+    case planner::Policy::kShutdown:
+      return GuestPolicy::kShutdown;
+    case planner::Policy::kNever:
+      return GuestPolicy::kNever;
+    case planner::Policy::kLive:
+      break;
+  }
+  return GuestPolicy::kLive;
+}
+
 Cluster simulated(const planner::Cluster& cluster, const planner::MoveTime& move_time,
                   const Arguments& arguments) {
   std::map<std::string, const planner::Guest*> guests;
@@ -71,7 +85,8 @@ Cluster simulated(const planner::Cluster& cluster, const planner::MoveTime& move
     simulated.hosts[host.name].memory_gib = (host.memory_bytes - host.reserve_bytes) >> 30;
   }
   for (const auto& guest : cluster.guests) {
-    simulated.guests[guest.name] = {cluster.hosts[guest.host].name, guest.memory_bytes >> 30};
+    simulated.guests[guest.name] = {cluster.hosts[guest.host].name, guest.memory_bytes >> 30,
+                                    policy_of(guest)};
   }
   return simulated;
 }
@@ -134,7 +149,8 @@ Expected<void> print(const Run& run, const Cluster& cluster, const planner::Clus
   fmt::print("took         {}\n",
              span(static_cast<std::uint64_t>(run.ended_ms() - run.begun_ms())));
   fmt::print("lower bound  {}: {}\n", span(bound.ms), bound.reason);
-  const double moves_a_guest = static_cast<double>(moves) / static_cast<double>(view.guests.size());
+  const double moves_a_guest = static_cast<double>(moves) /
+                               static_cast<double>(std::max<std::size_t>(view.guests.size(), 1));
   fmt::print("moves        {}, {:.3f} a guest\n", moves, moves_a_guest);
   for (const auto& violation : cluster.violations) fmt::print("violated: {}\n", violation);
   if (run.state() != RunState::kDone || failed != 0 || !cluster.violations.empty())

@@ -89,6 +89,14 @@ groups = ["db"]
   EXPECT_EQ(cluster->groups[0].moving_max, 1);
 }
 
+TEST(Inventory, ADomainHasOneUplink) {
+  const std::string more =
+      "[[hosts]]\nname = \"more\"\nmemory = \"32G\"\nlink = \"1Gbit\"\ndomain = \"rack-1\"\n";
+  EXPECT_EQ(error_of(kHosts + more + "uplink = \"15Gbit\"\n"), "accepted");
+  EXPECT_THAT(error_of(kHosts + more + "uplink = \"10Gbit\"\n"),
+              HasSubstr("the domain rack-1 has another uplink already"));
+}
+
 TEST(Inventory, AGroupThatAGuestNamesTwiceIsOne) {
   const auto cluster =
       parse_inventory(std::string(kHosts) +

@@ -500,6 +500,13 @@ TEST_F(PlannerTest, BadModelsAreNamed) {
               HasSubstr("guest a is on a host that does not exist"));
   EXPECT_THAT(refused([](Cluster& c) { c.hosts[0].reserve_bytes = 17 * kGib; }),
               HasSubstr("h1 reserves more"));
+  constexpr std::uint64_t kEightEib = 1ULL << 63;
+  EXPECT_THAT(refused([](Cluster& c) { c.guests[0].memory_bytes = kEightEib; }),
+              HasSubstr("guest a has more memory"));
+  EXPECT_THAT(refused([](Cluster& c) { c.hosts[0].memory_bytes = kEightEib; }),
+              HasSubstr("host h1 has more memory"));
+  EXPECT_THAT(refused([](Cluster& c) { c.hosts[0].guest_overhead_bytes = kEightEib; }),
+              HasSubstr("host h1 has more memory"));
   EXPECT_THAT(refused([](Cluster& c) { c.guests[0].groups = {3}; }), HasSubstr("a is in a group"));
   EXPECT_THAT(refused([](Cluster& c) {
                 c.switches = {{"s", 1, 0, 1}, {"t", 0, 0, 1}};
