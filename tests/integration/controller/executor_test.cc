@@ -329,21 +329,21 @@ TEST_F(ExecutorTest, AHookOfANewJournalIsAnotherOneForItsAgent) {
 }
 
 // So gRPC calls a connection that breaks at the wrong moment.
-const grpc::Status kStreamRemoved(grpc::StatusCode::UNKNOWN, "Stream removed");
+const grpc::Status stream_removed(grpc::StatusCode::UNKNOWN, "Stream removed");
 
 TEST_F(ExecutorTest, AHookWhoseAnswerWasLostIsAskedForAgain) {
   const auto h1 = agent("h1");
   patch::Intent intent{5, patch::ActionKind::kHook, "patch", "h1"};
   intent.hook.name = "patch";
   h1->on_hook = [&]() -> std::optional<grpc::Status> {
-    return h1->hook_keys.size() == 1 ? std::optional(kStreamRemoved) : std::nullopt;
+    return h1->hook_keys.size() == 1 ? std::optional(stream_removed) : std::nullopt;
   };
   const Outcome end = perform(intent);
   EXPECT_TRUE(end.ok) << end.detail;
   EXPECT_EQ(h1->hook_keys.size(), 2U);
   EXPECT_EQ(h1->hook_keys.front(), h1->hook_keys.back());
   // One that never says what became of it does not keep the run for ever.
-  h1->on_hook = [] { return kStreamRemoved; };
+  h1->on_hook = [] { return stream_removed; };
   intent.hook.timeout_s = 0;
   EXPECT_FALSE(perform(intent, false, std::chrono::milliseconds(1)).ok);
 }
@@ -510,7 +510,7 @@ TEST_F(ExecutorTest, ARebootWhoseAnswerWasLostIsAskedForAgain) {
   const auto h1 = agent("h1");
   int asked = 0;
   h1->on_reboot = [&]() -> std::optional<grpc::Status> {
-    return ++asked == 1 ? std::optional(kStreamRemoved) : std::nullopt;
+    return ++asked == 1 ? std::optional(stream_removed) : std::nullopt;
   };
   const Outcome end = perform(intent);
   EXPECT_TRUE(end.ok) << end.detail;
