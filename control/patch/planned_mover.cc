@@ -23,7 +23,7 @@ constexpr std::uint32_t kSchedulesMax = 40;
 class PlannedMover::Proposal {
  public:
   Proposal(const MoveQuery& query, planner::Cluster cluster, const planner::MoveTime& move_time)
-      : query_(query), cluster_(std::move(cluster)), starting_(cluster_.groups.size()) {
+      : query_(query), cluster_(std::move(cluster)), down_(cluster_.groups.size()) {
     options_.search.schedules_max = kSchedulesMax;
     options_.move_time = move_time;
     cluster_.qemu_series_meant = query.qemu_meant;
@@ -42,6 +42,7 @@ class PlannedMover::Proposal {
       reachable_.push_back(facts != query.facts->hosts.end() && facts->second.reachable);
     }
     place_guests();
+    spare_groups();
   }
 
   // The first host, by rank, that a plan for this one move reaches.
@@ -128,7 +129,7 @@ class PlannedMover::Proposal {
       const std::string& place = runs ? facts->second.host : down->second.host;
       const auto at = host_of_.find(place);
       if (at == host_of_.end()) continue;
-      if (!runs && down->second.starting) count(guest, starting_);
+      if (!runs && (down->second.starting || down->second.returning)) count(guest, down_);
       guest.host = at->second;
       guest.policy = runs && facts->second.policy == GuestPolicy::kQuick ? planner::Policy::kQuick
                                                                          : planner::Policy::kLive;
@@ -152,6 +153,24 @@ class PlannedMover::Proposal {
       placed.push_back(std::move(guest));
     }
     cluster_.guests = std::move(placed);
+  }
+
+  // Members that are down leave the others less of their group's budget. Where they leave nothing
+  // the others come later, and nobody waits for them.
+  void spare_groups() {
+    constexpr std::uint64_t kLaterMs = 60'000;
+    for (planner::GroupId group = 0; group < down_.size(); ++group) {
+      std::uint32_t& limit = cluster_.groups[group].moving_max;
+      if (limit == 0 || down_[group] < limit) {
+        limit -= std::min(limit, std::exchange(down_[group], 0));
+        continue;
+      }
+      for (GuestId guest = 0; guest < cluster_.guests.size(); ++guest) {
+        const auto& groups = cluster_.guests[guest].groups;
+        if (std::find(groups.begin(), groups.end(), group) == groups.end()) continue;
+        options_.not_before_ms[guest] = std::max(options_.not_before_ms[guest], kLaterMs);
+      }
+    }
   }
 
   // On a host that is filled beyond what the operator keeps free, no more than there is.
@@ -180,7 +199,7 @@ class PlannedMover::Proposal {
   void start(const planner::Plan& plan, const std::string& reason) {
     const auto component = planner::components(cluster_);
     std::set<std::tuple<std::uint32_t, HostId, HostId>> begun;
-    std::vector<std::uint32_t> moving = starting_;
+    std::vector<std::uint32_t> moving = down_;
     for (const planner::UnderWay& move : options_.under_way)
       count(cluster_.guests[move.guest], moving);
     for (const planner::Move& move : plan.moves) {
@@ -309,7 +328,7 @@ class PlannedMover::Proposal {
 
   const MoveQuery& query_;
   planner::Cluster cluster_;
-  std::vector<std::uint32_t> starting_;  // by group: members that are about to run
+  std::vector<std::uint32_t> down_;  // by group that can spare nobody else: members down for now
   planner::PlanOptions options_;
   std::map<std::string, HostId> host_of_;
   std::vector<std::size_t> arrivals_max_;  // by host

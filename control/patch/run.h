@@ -79,6 +79,8 @@ struct Move {
 struct Down {
   std::string host;       // that has, or had, room for it
   bool starting = false;  // there, at this moment
+  // That host will be in service again, or fail, before long, whatever becomes of others.
+  bool returning = false;
 
   friend bool operator==(const Down&, const Down&) = default;
 };
@@ -144,7 +146,8 @@ struct MoveQuery {
   std::set<std::string> resting;  // guests that are not to be moved (any more)
   // Guests that are to be moved, but not begin before so long; others need not wait for them.
   std::map<std::string, TimeMs> later_ms;
-  // Guests that do not run. They have their place, and those that are starting count as moves do.
+  // Guests that do not run. They have their place, and those that are starting, or will before
+  // long, count as moves do.
   std::map<std::string, Down> down;
   // Theirs and those of other runs, which end; and others, of which nobody knows when. All count at
   // both hosts and in their groups; for a link nobody waits on account of the latter.

@@ -152,7 +152,8 @@ std::map<std::string, Down> Run::awaited() const {
   std::map<std::string, Down> awaited;
   for (const auto& [name, host] : hosts_) {
     if (is_final(host.state)) continue;
-    for (const auto& guest : shut_down_at(name)) awaited[guest] = {name};
+    const bool returning = unreadable_.empty() && returns_by_itself(name);
+    for (const auto& guest : shut_down_at(name)) awaited[guest] = {name, false, returning};
   }
   for (const Intent* intent : open_intents()) {
     if (intent->kind == ActionKind::kStartGuest && !is_canary(intent->guest))

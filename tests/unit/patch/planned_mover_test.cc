@@ -93,9 +93,18 @@ TEST_F(PlannedMoverTest, AGroupsBudgetCountsGuestsThatAreBeingStarted) {
   query_.down["g1"] = {"h2", true};
   query_.resting = {"g1"};
   EXPECT_EQ(begun(), Moves{});
-  // One that waits for its host to come back may do so for long.
+  // One that waits for its host may do so for long.
   query_.down["g1"].starting = false;
   EXPECT_EQ(begun(), Moves{"g2 h1 h3"});
+  query_.down["g1"].returning = true;
+  EXPECT_EQ(begun(), Moves{});
+  cluster_.groups[0].moving_max = 2;
+  EXPECT_EQ(begun(), Moves{"g2 h1 h3"});
+  // Those of no group, or of another one, wait for nobody.
+  cluster_.groups[0].moving_max = 1;
+  cluster_.guests[1].memory_bytes = cluster_.guests[1].populated_bytes = 8 * kGib;
+  add_guest("g3", "h1");
+  EXPECT_EQ(begun(), Moves{"g3 h1 h2"});
 }
 
 TEST_F(PlannedMoverTest, GuestsTiedTogetherKeepTheirGroupsBudget) {
@@ -170,7 +179,7 @@ TEST_F(PlannedMoverTest, IsToldOfTheGuestsThatOtherRunsStart) {
   Intent start{2, ActionKind::kStartGuest, "start-elsewhere:g1", "h1", "g1"};
   start.to = "h3";
   ASSERT_TRUE(other.apply({4, start}));
-  EXPECT_EQ(asked(), (Downs{{"g1", {"h3", true}}}));
+  EXPECT_EQ(asked(), (Downs{{"g1", {"h3", true, false}}}));
   ASSERT_TRUE(other.apply({5, Outcome{2, true, ""}}));
   EXPECT_EQ(asked(), Downs{});
 }
