@@ -101,13 +101,14 @@ void read_hook(TableReader& hooks, std::string_view key, std::optional<Hook>& ou
 }
 
 void read_hooks(TableReader& reader, Plan& plan) {
-  reader.refuse_unknown({"silence", "before", "guest_before", "patch", "after", "guest_after",
-                         "rollback", "version", "unsilence"});
+  reader.refuse_unknown({"silence", "before", "guest_before", "patch", "after", "canary_check",
+                         "guest_after", "rollback", "version", "unsilence"});
   read_hook(reader, "silence", plan.silence);
   read_hook(reader, "before", plan.before);
   read_hook(reader, "guest_before", plan.guest_before);
   read_hook(reader, "patch", plan.patch);
   read_hook(reader, "after", plan.after);
+  read_hook(reader, "canary_check", plan.canary_check);
   read_hook(reader, "guest_after", plan.guest_after);
   read_hook(reader, "rollback", plan.rollback);
   read_hook(reader, "version", plan.version);
@@ -260,6 +261,8 @@ void check_agreement(TableReader& root, const Plan& plan) {
     root.refuse(where, "hooks.patch is missing: what is to be done on each host");
   if (!plan.expected_version.empty() && !plan.version)
     root.refuse(where, "expect.version needs hooks.version, which prints it");
+  if (plan.canary_check && plan.canary_definition.empty())
+    root.refuse(where, "hooks.canary_check needs canary.guest_file, the guest that it looks at");
   if (plan.shut_down_guests && plan.placement == Placement::kRolling) {
     root.refuse(where,
                 "shut_down_guests goes with refill.placement = \"home\": guests start again where "

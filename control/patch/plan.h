@@ -64,6 +64,7 @@ struct Plan {
   std::optional<Hook> guest_before;  // for each guest of the host, before the drain
   std::optional<Hook> patch;         // required unless drain_only
   std::optional<Hook> after;         // before the canary, on the patched host
+  std::optional<Hook> canary_check;  // that the canary runs, once it was started
   std::optional<Hook> guest_after;   // for each guest that is on the host when it has all of them
   std::optional<Hook> rollback;      // none: what fails is quarantined
   std::optional<Hook> version;       // prints the version that the host has

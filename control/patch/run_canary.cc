@@ -35,7 +35,7 @@ void Run::canary(Decision& decision, const std::string& name) const {
   if (plan_.canary_definition.empty())
     return decision.step(name, HostEvent::kCanaryPassed, "the plan has no canary");
   if (latest(name, "canary-stop").intent == nullptr) {
-    for (const char* purpose : {"canary-start", "canary-out", "canary-in"}) {
+    for (const char* purpose : {"canary-start", "canary-check", "canary-out", "canary-in"}) {
       const CanaryStep step = canary_step(decision, name, purpose);
       if (step == CanaryStep::kUnderWay) return;
       if (step == CanaryStep::kLast) break;
@@ -43,10 +43,11 @@ void Run::canary(Decision& decision, const std::string& name) const {
   }
   // It ends before its host fails, which must not fail again because nobody knows where it is.
   if (!canary_is_over(name)) return end_canary(decision, name);
-  for (const char* purpose : {"canary-start", "canary-out", "canary-in", "canary-stop"}) {
+  for (const char* purpose :
+       {"canary-start", "canary-check", "canary-out", "canary-in", "canary-stop"}) {
     if (state_of(name, purpose) != TaskState::kFailed) continue;
-    return decision.fail(
-        name, fmt::format("{} failed: {}", purpose, latest(name, purpose).outcome->detail));
+    return decision.fail(name, fmt::format("{} failed: {}", purpose,
+                                           failure_line(latest(name, purpose).outcome->detail)));
   }
   const Task out = latest(name, "canary-out");
   decision.step(name, HostEvent::kCanaryPassed,
@@ -56,21 +57,27 @@ void Run::canary(Decision& decision, const std::string& name) const {
 }
 
 // A move is tried again like any other guest's: the host at its other end may have been silent for
-// a moment. A start is not: whether the guest comes up on the patched host is what it is to show.
+// a moment. A start and a check are not: whether the guest comes up on the patched host is what it
+// is to show.
 Run::CanaryStep Run::canary_step(Decision& decision, const std::string& name,
                                  const char* purpose) const {
   const Task before = latest(name, purpose);
   const bool is_failed = state_of(name, purpose) == TaskState::kFailed;
   Intent intent{0, ActionKind::kMigrate, purpose, name, canary_name(name)};
   if (intent.purpose == "canary-start") intent.kind = ActionKind::kStartGuest;
-  const bool starts = intent.kind == ActionKind::kStartGuest;
+  if (intent.purpose == "canary-check") {
+    if (!plan_.canary_check) return CanaryStep::kDone;
+    intent.kind = ActionKind::kHook;
+    intent.hook = *plan_.canary_check;
+  }
+  const bool moves = intent.kind == ActionKind::kMigrate;
   if (state_of(name, purpose) == TaskState::kOk) return CanaryStep::kDone;
-  if (is_failed && (starts || before.outcome->unsettled)) return CanaryStep::kLast;
+  if (is_failed && (!moves || before.outcome->unsettled)) return CanaryStep::kLast;
   const Attempt attempt = next_attempt(decision.facts, before, plan_.attempts);
   if (attempt.next == Attempt::Next::kGiveUp) return CanaryStep::kLast;
   if (attempt.next == Attempt::Next::kWait) return CanaryStep::kUnderWay;
   intent.attempt = attempt.number;
-  if (!starts) {
+  if (moves) {
     const bool out = intent.purpose == "canary-out";
     intent.from = out ? name : latest(name, "canary-out").intent->to;
     intent.to = out ? canary_target(decision, name) : name;

@@ -525,7 +525,7 @@ Expected<void> admit(const Plan& plan, const Facts& facts, const Mover& mover) {
     }
     for (const auto* hook :
          {&plan.silence, &plan.before, &plan.guest_before, &plan.patch, &plan.after,
-          &plan.guest_after, &plan.rollback, &plan.version, &plan.unsilence}) {
+          &plan.canary_check, &plan.guest_after, &plan.rollback, &plan.version, &plan.unsilence}) {
       if (auto checked = check_hook(*hook, name); !checked) return checked;
     }
     for (const auto& [guest, about] : facts.guests) {

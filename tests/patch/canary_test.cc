@@ -160,5 +160,46 @@ TEST(Canary, IsRefusedWhereNoOtherHostCouldTakeIt) {
             "out, or uncordon another host");
 }
 
+Scenario with_check() {
+  Scenario scenario;
+  scenario.plan.insert(
+      scenario.plan.find("[expect]"),
+      "canary_check = { name = \"component\", on = \"controller\", idempotent = true }\n");
+  return scenario;
+}
+
+// The simulation complains of a hook whose guest is not there.
+TEST(Canary, IsCheckedWhenItWasStartedAndBeforeItMoves) {
+  Scenario scenario = with_check();
+  scenario.by_hand = [](const patch::Run& run, Cluster& cluster) {
+    for (const Intent* intent : run.open_intents()) {
+      if (intent->purpose == "canary-check") {
+        EXPECT_EQ(cluster.migrations.count(intent->guest), 0U) << intent->guest;
+      }
+    }
+  };
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"run done\n"});
+  for (const char* host : {"h1", "h2", "h3", "h4"}) {
+    EXPECT_EQ(end.cluster.hook_runs.count(std::string("canary-check@") + host), 1U) << end.text;
+    EXPECT_EQ(moves_of_canary(end, host).size(), 2U);
+  }
+  const auto& told = end.cluster.hook_environments.at("canary-check@h2");
+  EXPECT_EQ(told.at("SLUICE_GUEST"), "canary-r1-h2");
+  EXPECT_EQ(told.at("SLUICE_HOST"), "h2");
+}
+
+TEST(Canary, ThatDoesNotPassItsCheckFailsItsHostAndIsNotMoved) {
+  Scenario scenario = with_check();
+  scenario.faults.component_fails_for = "canary-r1-h2";
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"run paused\n", "h1 done version 2",
+                     "h2 done-old version 1 up true cordoned false quarantined false canary-check "
+                     "failed: no such package"});
+  EXPECT_TRUE(moves_of_canary(end, "h2").empty());
+  EXPECT_EQ(came_before_its_canary(end, "h2"), 0U);
+  EXPECT_EQ(end.cluster.guests.size(), 8U) << "the canary was left behind";
+}
+
 }  // namespace
 }  // namespace sluice::patch::sim

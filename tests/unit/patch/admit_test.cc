@@ -63,6 +63,19 @@ TEST_F(Admit, WhatWouldStayDownAfterADrainIsNamed) {
     EXPECT_NE(line.find(text), std::string::npos) << text << " in " << line;
 }
 
+TEST_F(Admit, EachHookMustBeThere) {
+  facts_.hosts["h1"].hooks = {"answers"};
+  for (auto* hook : {&plan_.silence, &plan_.before, &plan_.guest_before, &plan_.patch, &plan_.after,
+                     &plan_.canary_check, &plan_.guest_after, &plan_.rollback, &plan_.version,
+                     &plan_.unsilence}) {
+    *hook = Hook{"answer"};
+    EXPECT_EQ(refusal(),
+              "empty h1: there is no hook answer on h1, did you mean answers?; it has: answers");
+    *hook = Hook{"answers"};
+    EXPECT_EQ(refusal(), "");
+  }
+}
+
 TEST_F(Admit, AHostInQuarantineIsGivenBackFirst) {
   facts_.hosts["h1"].quarantined = true;
   for (const bool drain_only : {true, false}) {

@@ -119,6 +119,9 @@ TEST(PlanFile, ErrorsNameTheLineAndTheThing) {
             "plan.toml:5:8: expect.qemu = \"newest\": expected a version of QEMU such as \"8.2\"");
   EXPECT_EQ(error_of(std::string(kMinimal) + "[expect]\nversion = '2'\n"),
             "plan.toml:1:1: expect.version needs hooks.version, which prints it");
+  EXPECT_EQ(error_of(std::string(kMinimal) + "hooks.canary_check = 'answers'\n"),
+            "plan.toml:1:1: hooks.canary_check needs canary.guest_file, the guest that it looks "
+            "at");
   EXPECT_EQ(error_of("name = 'a'\nhosts = ['h1']\nhooks.patch = '../../bin/sh'\n"),
             "plan.toml:3:15: hooks.patch must name a file in the hook directory, not "
             "\"../../bin/sh\"");
