@@ -62,10 +62,10 @@ void expect_needed(const Run& run, const Intent& intent) {
                                  << to_string(from);
 }
 
-// Of a rolling refill: no more guests than its step's share are on a host that is to be proven, and
-// no more hosts than the plan allows are to be proven at once.
+// No more guests than its step's share are on a host that is to be proven, and no more hosts than
+// the plan allows are to be proven at once.
 void expect_contained(const Run& run, const Cluster& cluster) {
-  if (run.plan().placement != Placement::kRolling) return;
+  const bool rolling = run.plan().placement == Placement::kRolling;
   std::uint32_t unproven = 0;
   for (const auto& name : run.plan().hosts) {
     const HostRun& host = run.host(name);
@@ -89,7 +89,7 @@ void expect_contained(const Run& run, const Cluster& cluster) {
           std::size_t had = host.baseline->guests.size();
           for (const auto& other : run.plan().hosts) {
             const auto& baseline = run.host(other).baseline;
-            if (host.baseline->guests.empty() && baseline)
+            if (rolling && host.baseline->guests.empty() && baseline)
               had = std::max(had, baseline->guests.size());
           }
           EXPECT_LE(guests, (had * percent[host.refill_step] + 99) / 100)
