@@ -577,6 +577,18 @@ INSTANTIATE_TEST_SUITE_P(
                  {.narrow_after_patch = "h2"},
                  "done-old version 1 up true cordoned false quarantined false configured 9000, "
                  "largest frame that reaches h1 is 1500: check the switch ports"},
+        BadPatch{"kernel",
+                 {.other_kernel_after_patch = "h2"},
+                 "done-old version 1 up true cordoned false quarantined false its kernel is 6.2, "
+                 "expected 6.1"},
+        BadPatch{"version_stays",
+                 {.bad_canary_on = "h2", .rollback_undoes_nothing_on = "h2"},
+                 "quarantined version 2 up true cordoned"},
+        BadPatch{"kernel_stays",
+                 {.other_kernel_for_good = "h2"},
+                 "quarantined version 1 up true cordoned"},
+        BadPatch{
+            "narrow_stays", {.narrow_for_good = "h2"}, "quarantined version 1 up true cordoned"},
         BadPatch{"hook",
                  {.patch_hook_fails_on = "h2"},
                  "done-old version 1 up true cordoned false quarantined false hook patch failed: "
@@ -585,6 +597,18 @@ INSTANTIATE_TEST_SUITE_P(
                  {.bad_version_on = "h2", .rollback_fails_on = "h2"},
                  "quarantined version 1 up true cordoned"}),
     [](const auto& kind) { return std::string(kind.param.name); });
+
+TEST(BadPatch, WithoutARollbackHookEndsInQuarantine) {
+  Scenario scenario;
+  scenario.faults.bad_canary_on = "h2";
+  scenario.plan.erase(scenario.plan.find("rollback ="), 22);
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"run paused\n", "h1 done version 2", "h2 quarantined version 2 up true"});
+  EXPECT_EQ(end.cluster.hook_runs.count("rollback@h2"), 0U);
+  EXPECT_EQ(end.cluster.reboots.at("h2"), 1U) << "it was rebooted for a rollback that is none";
+  EXPECT_EQ(end.cluster.guests.size(), 8U);
+  for (const auto& [name, guest] : end.cluster.guests) EXPECT_NE(guest.host, "h2") << name;
+}
 
 // Members of the group that are on their way, by any of the runs.
 std::size_t moving_of(const std::vector<std::unique_ptr<Driver>>& drivers,

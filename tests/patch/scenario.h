@@ -26,6 +26,7 @@ version = "version"
 unsilence = { name = "unsilence", on = "controller" }
 [expect]
 version = "2"
+kernel = "6.1"
 [canary]
 definition = "name = 'canary'"
 [soak]

@@ -26,7 +26,9 @@ Facts Cluster::facts() const {
     const TimeMs heard_ms = std::max(host.down_since_ms, watching_since_ms_);
     out.silent_ms = out.reachable ? 0 : now_ms_ - heard_ms;
     out.boot_id = boot_id(name, host);
-    out.kernel = "6.1";
+    const bool other_kernel = (host.patched && faults_.other_kernel_after_patch == name) ||
+                              (host.was_patched && faults_.other_kernel_for_good == name);
+    out.kernel = other_kernel ? "6.2" : "6.1";
     out.cordoned_by = host.cordoned_by;
     out.quarantined = host.quarantined;
     out.told_out_of_service = host.quarantined || !host.cordoned_by.empty();
@@ -115,9 +117,10 @@ bool Cluster::begin(std::uint64_t epoch, const Run& run, const Intent& intent, b
       break;
     case ActionKind::kCheckPaths:
       after(kSecondMs, [this, intent, key] {
-        const bool narrow =
-            faults_.narrow_always == intent.host ||
-            (hosts.at(intent.host).patched && faults_.narrow_after_patch == intent.host);
+        const SimHost& about = hosts.at(intent.host);
+        const bool narrow = faults_.narrow_always == intent.host ||
+                            (about.patched && faults_.narrow_after_patch == intent.host) ||
+                            (about.was_patched && faults_.narrow_for_good == intent.host);
         begun_[key] = Outcome{intent.id, !narrow,
                               narrow ? "configured 9000, largest frame that reaches h1 is 1500: "
                                        "check the switch ports"
@@ -342,7 +345,8 @@ Outcome Cluster::hook_result(const Intent& intent) {
         violations.push_back(name + " was on a host that was rolled back");
     }
     outcome.ok = faults_.rollback_fails_on != intent.host;
-    if (outcome.ok && !host.old_version.empty()) host.version = host.old_version;
+    const bool undone = outcome.ok && faults_.rollback_undoes_nothing_on != intent.host;
+    if (undone && !host.old_version.empty()) host.version = host.old_version;
   }
   return outcome;
 }
@@ -387,6 +391,7 @@ void Cluster::reboot(const Intent& intent, const std::string& key) {
         returned.up = true;
         ++returned.boot;
         returned.patched = returned.version == "2";
+        returned.was_patched = returned.was_patched || returned.patched;
       });
     }
   }

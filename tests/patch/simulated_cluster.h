@@ -22,21 +22,25 @@ inline constexpr TimeMs kSilenceMs = 60'000;  // after which nobody is asked any
 
 // What goes wrong.
 struct Faults {
-  std::string bad_version_on{};           // the patch leaves the old version there
-  std::string never_returns{};            // this host's agent does not come back after the reboot
-  std::string bad_canary_on{};            // the canary does not start there
-  std::string slow_after_patch{};         // migrations to it have half the goodput
-  std::string stands_long_after_patch{};  // guests that move to it stand still ten times as long
-  std::string lossy_after_patch{};        // a twentieth of the frames to it are lost
-  std::string busy_after_patch{};         // its guests wait for cores
-  std::string narrow_after_patch{};       // its switch port carries no jumbo frames any more
-  std::string narrow_always{};            // and never did
-  std::string older_cpu_after_patch{};    // its firmware takes features of the CPU away
-  std::uint32_t qemu_of_patch = 0;        // hosts have this series after it; 0: as before
+  std::string bad_version_on{};            // the patch leaves the old version there
+  std::string never_returns{};             // this host's agent does not come back after the reboot
+  std::string bad_canary_on{};             // the canary does not start there
+  std::string slow_after_patch{};          // migrations to it have half the goodput
+  std::string stands_long_after_patch{};   // guests that move to it stand still ten times as long
+  std::string lossy_after_patch{};         // a twentieth of the frames to it are lost
+  std::string busy_after_patch{};          // its guests wait for cores
+  std::string narrow_after_patch{};        // its switch port carries no jumbo frames any more
+  std::string narrow_always{};             // and never did
+  std::string narrow_for_good{};           // from its patch on, whatever is rolled back
+  std::string other_kernel_after_patch{};  // it boots 6.2
+  std::string other_kernel_for_good{};     // from its patch on, whatever is rolled back
+  std::string older_cpu_after_patch{};     // its firmware takes features of the CPU away
+  std::uint32_t qemu_of_patch = 0;         // hosts have this series after it; 0: as before
   std::string patch_hook_fails_on{};
   std::string patch_reboots{};        // the patch hook reboots this host
   std::string component_fails_for{};  // a guest, whose hooks fail
   std::string rollback_fails_on{};
+  std::string rollback_undoes_nothing_on{};                   // and says that it went well
   std::uint32_t unsilence_failures = 0;                       // so many runs of it fail
   bool unsilence_not_begun = false;                           // since nobody could begin it
   std::map<std::string, std::uint32_t> migration_failures{};  // guest: so many attempts fail
@@ -66,7 +70,8 @@ struct SimHost {
   std::uint32_t boot = 1;
   std::string version = "1";
   std::string old_version{};
-  bool patched = false;  // at its last boot
+  bool patched = false;      // at its last boot
+  bool was_patched = false;  // at one of its boots
   bool up = true;
   TimeMs down_since_ms = 0;  // while it is not up
   TimeMs deaf_until_ms = 0;  // its agent does not answer, and everything goes on
