@@ -109,6 +109,17 @@ void expect_contained(const Run& run, const Cluster& cluster) {
   }
 }
 
+// The monitoring that was silenced for a host is told how it ended, whatever happened.
+void expect_unsilenced(const Run& run, const Cluster& cluster) {
+  if (!run.plan().unsilence) return;
+  for (const auto& name : run.plan().hosts) {
+    const HostState state = run.host(name).state;
+    if (!is_final(state) || cluster.hook_runs.count("silence@" + name) == 0) continue;
+    EXPECT_EQ(cluster.hook_runs.count("unsilence@" + name), 1U)
+        << name << " is " << to_string(state) << " and its monitoring still silent";
+  }
+}
+
 std::size_t records_of(store::Journal& journal) {
   const auto entries = journal.read("r1");
   return entries ? entries->size() : 0;
@@ -164,6 +175,7 @@ bool live(store::SqliteJournal& durable, Cluster& cluster, const Scenario& scena
     const bool idle =
         after == RunState::kPaused && driver->run().at_rest(cluster.facts()) && !waits;
     if (is_final(after) || idle) {
+      expect_unsilenced(driver->run(), cluster);
       end->text = describe(driver->run(), cluster);
       for (const auto& host : driver->run().plan().hosts)
         end->left_over += driver->run().left_over(host, cluster.facts());
