@@ -342,8 +342,11 @@ Outcome Executor::reboot(const Task& task, const std::stop_token& stop) {
   };
   const auto asked = insist(task, ask, stop);
   if (asked) return {task.intent.id, true, *asked};
-  if (is_lost(asked.error().kind))
-    return {task.intent.id, true, "its agent does not answer: it may be rebooting"};
+  if (is_lost(asked.error().kind)) {
+    Outcome outcome{task.intent.id, true, "its agent does not answer: it may be rebooting"};
+    outcome.unheard = true;
+    return outcome;
+  }
   return failed(task, asked.error());
 }
 

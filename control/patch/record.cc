@@ -112,6 +112,7 @@ Json to_json(const Outcome& outcome) {
   if (outcome.unsettled) json["unsettled"] = true;
   if (outcome.lost_share != 0) json["lost_share"] = outcome.lost_share;
   if (outcome.not_begun) json["not_begun"] = true;
+  if (outcome.unheard) json["unheard"] = true;
   return json;
 }
 Json to_json(const MarkStep& step) {
@@ -225,7 +226,8 @@ void read_body(const Json& json, Record& record) {
                           json.at("goodput_gbps"),
                           json.value("unsettled", false),
                           json.value("lost_share", 0.0),
-                          json.value("not_begun", false)};
+                          json.value("not_begun", false),
+                          json.value("unheard", false)};
   } else if (type == "mark") {
     record.body = MarkStep{json.at("host"), value_of<Mark>(kMarkNames, json.at("mark")),
                            json.value("by", "")};

@@ -108,6 +108,7 @@ struct Outcome {
   bool unsettled = false;
   double lost_share = 0;   // kMigrate: of the frames sent
   bool not_begun = false;  // kHook, not ok: its command has not run
+  bool unheard = false;    // kReboot, ok: its agent did not answer, and may not have been told
 };
 
 enum class Mark : std::uint8_t {

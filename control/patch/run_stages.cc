@@ -295,14 +295,17 @@ const std::string& Run::boot_id_before_patch(const std::string& name) const {
 }
 
 // True when the host answers with another boot id than that with which the run had it rebooted: a
-// boot that nobody asked for may have come before the patch, or in its middle.
+// boot that nobody asked for may have come before the patch, or in its middle. One that was silent
+// when it was told, and answers in the same boot, is told again.
 bool Run::came_back(Decision& decision, const std::string& name, const char* purpose) const {
   const bool reachable = decision.reachable(name);
   const Task reboot = latest(name, purpose);
   if (reboot.intent != nullptr && reachable &&
       decision.host(name)->boot_id != reboot.intent->boot_id)
     return true;
-  if (reboot.intent == nullptr && reachable) {
+  const bool unheard = reboot.outcome != nullptr && reboot.outcome->unheard &&
+                       reboot.intent->attempt < plan_.attempts;
+  if ((reboot.intent == nullptr || unheard) && reachable) {
     if (is_visited(name, decision.facts)) return false;
     // Somebody may have started one there, in spite of the cordon.
     const auto& guests = decision.guests_on(name);
@@ -313,6 +316,7 @@ bool Run::came_back(Decision& decision, const std::string& name, const char* pur
     if (has_copies(decision, name)) return false;
     Intent intent{0, ActionKind::kReboot, purpose, name};
     intent.boot_id = decision.host(name)->boot_id;
+    if (unheard) intent.attempt = reboot.intent->attempt + 1;
     decision.intend(std::move(intent));
     return false;
   }

@@ -67,6 +67,14 @@ TEST(PatchRun, ABootThatCameBeforeThePatchIsNoneAfterIt) {
   }
 }
 
+TEST(PatchRun, AHostThatDidNotHearThatItIsToRebootIsToldAgain) {
+  Scenario scenario;
+  scenario.faults.unheard_reboot_of = "h1";
+  const End end = run_to_end(scenario);
+  expect_hosts(end, {"run done\n", "h1 done version 2"});
+  EXPECT_EQ(end.cluster.reboots.at("h1"), 1U);
+}
+
 // An idempotent one is run again on a host that has crashed in its middle: in which boot, nobody
 // knows.
 TEST(PatchRun, ABootInTheMiddleOfAPatchIsNoneAfterIt) {

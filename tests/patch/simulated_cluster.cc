@@ -378,6 +378,17 @@ void Cluster::run_hook(const Intent& intent, const std::string& key) {
 
 void Cluster::reboot(const Intent& intent, const std::string& key) {
   SimHost& host = hosts.at(intent.host);
+  if (faults_.unheard_reboot_of == intent.host) {
+    faults_.unheard_reboot_of.clear();
+    deafen(intent.host, faults_.unheard_ms);
+    after(kSilenceMs, [this, intent, key] {
+      Outcome outcome{intent.id, true, "its agent does not answer"};
+      outcome.unheard = true;
+      begun_[key] = outcome;
+      tell(outcome);
+    });
+    return;
+  }
   if (boot_id(intent.host, host) == intent.boot_id && host.up) {
     for (const auto& [name, guest] : guests) {
       if (guest.host == intent.host) violations.push_back(name + " was on a host that rebooted");

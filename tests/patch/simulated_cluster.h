@@ -52,6 +52,7 @@ struct Faults {
   std::string unheard_stop_of{};
   // The same of starting one again: until it answers nobody knows of the guest.
   std::string unheard_start_of{};
+  std::string unheard_reboot_of{};  // this host's agent is silent as long when it is told
   TimeMs unheard_ms = 100'000;
   // Purpose of a move in whose middle the agent of the host that it does not serve falls silent for
   // good: nobody can say what became of the guest.

@@ -90,6 +90,7 @@ TEST(Records, EveryKindReadsBackAsItWasWritten) {
       {7, Outcome{7, false, "where g1 runs is not known", 0, 0, 0, true}},
       {7, Outcome{7, true, "", 1.5, 11.25, 8.5, false, 0.015}},
       {7, Outcome{7, false, "there is no hook x", 0, 0, 0, false, 0, true}},
+      {7, Outcome{7, true, "it may be rebooting", 0, 0, 0, false, 0, false, true}},
       {8, MarkStep{"h1", Mark::kQuarantine}},
       {8, MarkStep{"h1", Mark::kMended}},
       {8, MarkStep{"h1", Mark::kUncordon, "CN=anna"}},
