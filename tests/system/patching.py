@@ -19,6 +19,8 @@ rollback = "rollback"
 version = { name = "version", idempotent = true }
 unsilence = { name = "unsilence", on = "controller" }
 """
+# Compared only where that is the subject: they are figures of two cores that all hosts share.
+NOTHING_COMPARED = {"goodput_ratio_min": 0, "downtime_ratio_max": 0, "loss_max": 1, "steal_max": 1}
 MEMORY_CANARY = 'driver = "memory"\nmemory = "16M"\n'
 # It needs nothing but its firmware.
 QEMU_CANARY = 'driver = "qemu"\nmemory = "32M"\n[qemu]\nbinary = "/usr/bin/qemu-system-x86_64"\nargs = ["-display", "none"]\n'
@@ -105,15 +107,14 @@ class Patching:
     # ------------------------------------------------------------------------------------------------ runs
 
     def plan(self, hosts, *, expected="2", hooks=DEFAULT_HOOKS, more="", placement="home", reboot_timeout_s=300, gate_s=0,
-             soak_s=0, ratio_min=0):
+             soak_s=0, compared=None):
         path = self.lab.tmp_path / "plan.toml"
         path.write_text(
             f'name = "test"\nhosts = {json.dumps(hosts)}\n{more}\n[hooks]\n{hooks}'
             + (f'[expect]\nversion = "{expected}"\n' if expected else "")
             + f'[reboot]\ntimeout_s = {reboot_timeout_s}\n[refill]\nplacement = "{placement}"\ngate_s = {gate_s}\n'
-            f'[soak]\nseconds = {soak_s}\ngoodput_ratio_min = {ratio_min}\n'
-            # Figures of two cores that all hosts share.
-            'downtime_ratio_max = 0\nloss_max = 1\nsteal_max = 1\n')
+            f'[soak]\nseconds = {soak_s}\n'
+            + "".join(f"{key} = {value}\n" for key, value in (NOTHING_COMPARED | (compared or {})).items()))
         return path
 
     def with_canary(self, plan, guest=MEMORY_CANARY):
@@ -145,13 +146,13 @@ class Patching:
 
     def refused(self, *arguments, words):
         """One line, status 1, and no run."""
-        before = len(self.runs())
+        before = self.runs()
         result = self.lab.sluice(*arguments)
         assert result.returncode == 1, result.stdout + result.stderr
         assert result.stderr.count("\n") == 1, result.stderr
         for word in words:
             assert word in result.stderr, f"{word} in {result.stderr}"
-        assert len(self.runs()) == before
+        assert self.runs() == before
         assert all(self.in_service(host) for host in self.hosts)
 
     # ------------------------------------------------------------------------------------------------ the controller

@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from conftest import LAB_RUN_DIR, wait_until
+from conftest import wait_until
 from patching import HOOKS_LOG, Patching, moves
 
 
@@ -34,10 +34,24 @@ def test_patches_every_host_under_running_guests(lab, patching):
     console.assert_unharmed()
     log = HOOKS_LOG.read_text()
     assert [log.count(f" {word} {host}\n") for word in ("silence", "unsilence") for host in cluster.hosts] == [1] * 6
-    report = lab.sluice("patch", "report", status["run"])
-    assert report.returncode == 0
-    assert all(name in report.stdout for name in [*cluster.hosts, "linux"])
-    assert lab.json("patch", "report", status["run"])
+    judge_report(lab, cluster, status["run"], homes)
+
+
+def judge_report(lab, cluster, run, guests):
+    """Who, what, when, why, and what it was to the guests."""
+    text = lab.sluice("patch", "report", run)
+    assert text.returncode == 0
+    assert all(name in text.stdout for name in [*cluster.hosts, *guests])
+    report = lab.json("patch", "report", run)
+    assert "operator" in report["begun_by"], "whose certificate it was"
+    assert 0 < report["begun_ms"] < report["ended_ms"]
+    told = {guest["guest"]: guest for guest in report["guests"] if not guest["guest"].startswith("canary")}
+    assert {name: guest["moves"] for name, guest in told.items()} == {name: 2 for name in guests}
+    assert all(0 < guest["downtime_ms_max"] <= guest["downtime_ms"] for guest in told.values()), told
+    assert all(host["estimate_s"] > 0 and host["bound_s"] > 0 and host["drain_s"] > 0 for host in report["hosts"])
+    assert report["deviation"]["moves"] >= 2 * len(guests)
+    moves_decided = [record for record in report["records"] if record["type"] == "intent" and record["action"] == "migrate"]
+    assert all(record["reason"] for record in moves_decided if not record["purpose"].startswith("canary")), moves_decided
 
 
 def test_patched_hosts_take_in_the_guests_of_the_next(lab, patching):
@@ -95,6 +109,8 @@ def test_refuses_what_cannot_be_done(lab, patching):
     cluster.refused("patch", "run", cluster.plan(["h1", "h9"]), words=["h9"])
     cluster.refused("drain", "h9", words=["h9"])
     cluster.refused("patch", "run", cluster.plan(["h1"], hooks='patch = "polish"\n', expected=""), words=["polish", "h1"])
+    cluster.refused("patch", "run", cluster.plan(["h1"], hooks='patch = "patch"\nsilence = { name = "hush", on = "controller" }\n'),
+                    words=["hush", "the controller"])
     cluster.refused("patch", "run", cluster.plan(["h1"], more="colour = 3"), words=["plan.toml", "colour"])
     over = cluster.plan(["h1"])
     over.write_text(over.read_text() + "[window]\nnot_after = 2020-01-01T00:00:00Z\n")
@@ -104,7 +120,8 @@ def test_refuses_what_cannot_be_done(lab, patching):
     for host in cluster.hosts:
         cluster.memory_guest(f"guest-{host}", host)
     cluster.configure(lambda text: re.sub(r'reserve = ".*"', 'reserve = "8000M"', text))
-    for command in ("drain", "h1", "--dry-run"), ("drain", "h1"):
+    no_room = cluster.plan(["h1"])
+    for command in ("drain", "h1", "--dry-run"), ("drain", "h1"), ("patch", "run", no_room):
         cluster.refused(*command, words=["64 MiB of memory are missing", "h2"])
     assert cluster.places() == {"guest-h1": "h1", "guest-h2": "h2"}
 
@@ -131,7 +148,9 @@ def test_a_host_belongs_to_one_run(lab, patching):
     plan = cluster.plan(["h1"], hooks='patch = "patch"\nsilence = { name = "hold", on = "controller" }\n', expected="")
     run = cluster.start(plan)
     cluster.wait_for_state("h1", "cordoned")
+    before = cluster.runs()
     second = lab.sluice("drain", "h1")
+    assert cluster.runs() == before
     assert second.returncode == 1
     assert second.stderr.count("\n") == 1
     assert "h1" in second.stderr and run in second.stderr

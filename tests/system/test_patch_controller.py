@@ -55,13 +55,18 @@ def test_a_killed_controller_goes_on(lab, patching, request):
     HOOKS_LOG.unlink()
 
     run = cluster.start(cluster.with_canary(cluster.plan(["h1", "h2"], expected="3")))
+    killed_at = set()
     for target in sorted(random.Random(seed).sample(range(2, len(journal(quiet))), kills)):
         records = wait_until(lambda record=target: has_reached(journal(run), record), 120, f"record {target}")
         print(f"killed at record {len(records)}")
+        if records[-1].get("event") != "finished":
+            killed_at.add(len(records))
         cluster.kill_controller()
         lab.script("start", "controller")
     result = lab.sluice("patch", "status", run, "--watch", timeout=300)
     assert result.returncode == 0, result.stderr
+    # A restart takes longer than a record.
+    assert len(killed_at) > kills // 2, f"the run had passed too many of them by then: killed at {sorted(killed_at)}"
     assert end_of(cluster, run) == expected
     assert cluster.versions() == ["3", "3", "1"], "a patch ran more or less than once"
     guests = [guest for guest in begun if not guest.startswith("canary")]
@@ -222,33 +227,82 @@ def test_a_controller_that_stood_still_fails_no_host(lab, patching):
     assert cluster.places() == homes
 
 
+class SmallDisk:
+    """With the controller's journal on it."""
+
+    def __init__(self, cluster):
+        self.cluster = cluster
+        self.path = cluster.lab.tmp_path / "small"
+
+    def __enter__(self):
+        self.path.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "full", self.path], check=True)
+        self.cluster.kill_controller()
+        for name in "journal.db", "journal.db-wal":
+            if (CONTROLLER / name).exists():
+                shutil.copy(CONTROLLER / name, self.path)
+        config = CONTROLLER / "controller.toml"
+        config.write_text(re.sub(r'journal = ".*"', f'journal = "{self.path}/journal.db"', config.read_text()))
+        self.cluster.start_controller()
+        return self
+
+    def fill(self):
+        with open(self.path / "filler", "wb", buffering=0) as filler:
+            with contextlib.suppress(OSError):
+                while True:
+                    filler.write(b"\0" * 4096)
+
+    def wait_until_noticed(self):
+        log = CONTROLLER / "controller.log"
+        wait_until(lambda: "full" in log.read_text().split("--- started")[-1], 30, "a line in its log")
+
+    def make_room(self):
+        (self.path / "filler").unlink()
+
+    def __exit__(self, *error):
+        self.cluster.lab.down()
+        subprocess.run(["umount", "-l", self.path], check=False)
+
+
 def test_no_room_for_the_journal(lab, patching):
     cluster = patching(2)
     cluster.memory_guest("m0", "h1")
-    small = lab.tmp_path / "small"
-    small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "full", small], check=True)
-    try:
-        cluster.kill_controller()
-        for name in "journal.db", "journal.db-wal":
-            if (CONTROLLER / name).exists():
-                shutil.copy(CONTROLLER / name, small)
-        config = CONTROLLER / "controller.toml"
-        config.write_text(re.sub(r'journal = ".*"', f'journal = "{small}/journal.db"', config.read_text()))
-        cluster.start_controller()
-        with open(small / "filler", "wb", buffering=0) as filler:
-            try:
-                while True:
-                    filler.write(b"\0" * 4096)
-            except OSError:
-                pass
+    with SmallDisk(cluster) as small:
+        small.fill()
         result = lab.sluice("drain", "h1")
         assert result.returncode == 1, result.stdout
         assert result.stderr.count("\n") == 1
         # A controller that cannot renew its lease ends, perhaps before it was asked.
         assert "journal" in result.stderr or "does not answer" in result.stderr
-        wait_until(lambda: "full" in (CONTROLLER / "controller.log").read_text().split("--- started")[-1], 20, "a line in its log")
+        small.wait_until_noticed()
         assert cluster.places() == {"m0": "h1"}
-    finally:
-        lab.down()
-        subprocess.run(["umount", "-l", small], check=False)
+        small.make_room()
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+            cluster.kill_controller()
+        cluster.start_controller()
+        assert cluster.runs() == []
+        assert all(cluster.in_service(host) for host in cluster.hosts)
+
+
+def test_a_run_whose_journal_was_full_goes_on_to_its_end(lab, patching):
+    cluster = patching(2)
+    cluster.memory_guest("m0", "h1")
+    done = lab.tmp_path / "patched"
+    cluster.hook_holding("h1", "patch", f"echo 2 >{LAB_RUN_DIR}/h1/disk/version; echo once >>{done}")
+    with SmallDisk(cluster) as small:
+        run = cluster.start(cluster.plan(["h1"]))
+        cluster.wait_for_state("h1", "patching")
+        small.fill()
+        cluster.release()
+        wait_until(done.exists, 30, "the patch's end")
+        small.wait_until_noticed()
+        small.make_room()
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+            cluster.kill_controller()
+        cluster.start_controller()
+        result = lab.sluice("patch", "status", run, "--watch", timeout=300)
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert done.read_text() == "once\n", "the patch ran again"
+        assert cluster.places() == {"m0": "h1"}
+        assert cluster.version("h1") == "2"
+        assert cluster.in_service("h1")
