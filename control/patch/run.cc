@@ -312,7 +312,7 @@ bool Run::rests_paused(const std::string& host, const Facts& facts) const {
 
 bool Run::is_tidied(const std::string& host, const Facts& facts) const {
   return canary_is_over(host) && unsilence_is_over(host) && !will_start_elsewhere(host, facts) &&
-         !has_open(host);
+         latecomers(host, facts).empty() && !has_open(host);
 }
 
 std::uint32_t Run::failures() const {

@@ -352,6 +352,11 @@ class Run {
   [[nodiscard]] bool is_last_step(const HostRun& host) const {
     return host.refill_step + 1 >= plan_.refill_percent.size();
   }
+  // Guests that have come to it since it was done, and whose hook guest_after has not been begun.
+  [[nodiscard]] std::vector<std::string> latecomers(const std::string& name,
+                                                    const Facts& facts) const;
+  void look_after_latecomers(Decision& decision, const std::string& name) const;
+  [[nodiscard]] std::string not_looked_after(const std::string& name) const;
   // Its guests that nobody has brought home, since their host did not answer.
   [[nodiscard]] std::string stays_away(const std::string& name, const Facts& facts) const;
 

@@ -148,7 +148,7 @@ std::string Run::left_over(const std::string& name, const Facts& facts) const {
   const std::string guest = canary_name(name);
   const auto canary = facts.guests.find(guest);
   std::vector<std::string> lines = {stays_silenced(name), stays_down(name, facts),
-                                    stays_away(name, facts)};
+                                    stays_away(name, facts), not_looked_after(name)};
   if (canary != facts.guests.end() && canary_is_given_up(name)) {
     lines.insert(
         lines.begin(),

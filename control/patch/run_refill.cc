@@ -27,6 +27,12 @@ bool is_unproven(const HostRun& host) {
   }
 }
 
+namespace {
+
+std::string guest_after_of(const std::string& guest) { return "guest-after:" + guest; }
+
+}  // namespace
+
 // ---- what a rolling refill lets others do ----
 
 // While a host has failed whose guests must go somewhere, nobody empties more hosts; nor while the
@@ -176,6 +182,47 @@ Run::Filling Run::brought_home(Decision& decision, const std::string& name) cons
   return filling;
 }
 
+// A rolling refill goes on into hosts that are done.
+std::vector<std::string> Run::latecomers(const std::string& name, const Facts& facts) const {
+  std::vector<std::string> guests;
+  const auto arrivals = arrivals_.find(name);
+  if (!plan_.guest_after || !rolling() || hosts_.at(name).state != HostState::kDone ||
+      arrivals == arrivals_.end())
+    return guests;
+  for (const auto id : arrivals->second) {
+    const Intent& move = intents_.at(id);
+    const auto about = facts.guests.find(move.guest);
+    if (!is_canary(move.guest) && about != facts.guests.end() && about->second.host == name &&
+        state_of(name, guest_after_of(move.guest)) == TaskState::kNone)
+      guests.push_back(move.guest);
+  }
+  return guests;
+}
+
+// One at a time: its host has proven itself, and nobody waits for them but the run's end.
+void Run::look_after_latecomers(Decision& decision, const std::string& name) const {
+  const auto guests = latecomers(name, decision.facts);
+  if (guests.empty() || has_open(name)) return;
+  Intent intent{0, ActionKind::kHook, guest_after_of(guests.front()), name, guests.front()};
+  intent.hook = *plan_.guest_after;
+  decision.intend(std::move(intent));
+}
+
+std::string Run::not_looked_after(const std::string& name) const {
+  std::vector<std::string> lines;
+  if (!plan_.guest_after || hosts_.at(name).state != HostState::kDone) return {};
+  const std::string prefix = guest_after_of("");
+  for (auto at = latest_.lower_bound({name, prefix});
+       at != latest_.end() && at->first.first == name && at->first.second.starts_with(prefix);
+       ++at) {
+    const Task hook = task(at->second);
+    if (hook.outcome == nullptr || hook.outcome->ok) continue;
+    lines.push_back(fmt::format("hook {} failed for {}: {}", plan_.guest_after->name,
+                                hook.intent->guest, failure_line(hook.outcome->detail)));
+  }
+  return fmt::format("{}", fmt::join(lines, "; "));
+}
+
 std::string Run::stays_away(const std::string& name, const Facts& facts) const {
   const HostRun& host = hosts_.at(name);
   if (rolling() || plan_.drain_only || host.state != HostState::kDone || !host.baseline) return {};
@@ -250,6 +297,10 @@ void Run::soak(Decision& decision, const std::string& name) const {
   healthy_or_fail(decision, name);
   if (!decision.records.empty() || !decision.reachable(name)) return;
   if (decision.facts.elapsed_ms(hosts_.at(name).entered_ms) < plan_.soak_s * kSecondMs) return;
+  // More guests may have come since its refill.
+  if (rolling() &&
+      !guest_hooks_done(decision, name, plan_.guest_after, "guest-after", decision.guests_on(name)))
+    return;
   const std::string waits = steal_regression(decision, name);
   if (!waits.empty()) return decision.fail(name, waits);
   const auto ratio = goodput_ratio(name);

@@ -76,6 +76,8 @@ void Run::tidy(Decision& decision, const std::string& name) const {
   const bool keep =
       plan_.drain_only && host.state == HostState::kDone && state_ != RunState::kAborting;
   if (host.cordoned_here && !keep) return decision.add(MarkStep{name, Mark::kUncordon});
+  look_after_latecomers(decision, name);
+  if (!decision.records.empty()) return;
   start_elsewhere(decision, name);
 }
 

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 #include <gtest/gtest.h>
 #include <map>
+#include <set>
 #include <string>
 
 #include "tests/patch/scenario.h"
@@ -39,6 +40,53 @@ TEST(GuestHooks, RunOnceForEachGuestAtHomeBeforeAndAfterThePatch) {
     }
   }
   EXPECT_EQ(end.text.find("canary-"), std::string::npos) << "a canary has no component";
+}
+
+// h2 fails when it has guests, and hosts that are done take them.
+Scenario rolling_with_components() {
+  Scenario scenario = rolling();
+  scenario.plan.insert(0, "failures = 1\nparallel = 2\n");
+  scenario.faults.slow_after_patch = "h2";
+  scenario.plan += "[hooks.guest_after]\nname = \"component\"\non = \"controller\"\n";
+  return scenario;
+}
+
+// The first one whose hook ran when its host was done already.
+std::string latecomer_of(Scenario scenario) {
+  std::string latecomer;
+  std::map<std::string, std::set<std::string>> looked_after;  // host: when it was done
+  scenario.by_hand = [&](const patch::Run& run, Cluster& cluster) {
+    for (const auto& [name, guest] : cluster.guests) {
+      const std::string hook = "guest-after:" + name + "@" + guest.host;
+      const bool is_done = run.host(guest.host).state == HostState::kDone;
+      if (cluster.hook_runs.count(hook) == 0) continue;
+      if (!is_done) looked_after[guest.host].insert(name);
+      if (is_done && latecomer.empty() && looked_after[guest.host].count(name) == 0)
+        latecomer = name;
+    }
+  };
+  expect_hosts(run_to_end(scenario), {"run done\n"});
+  return latecomer;
+}
+
+// Also for those that come when their host is done already.
+TEST(GuestHooks, OfARollingRefillRunOnceWhereEachGuestEnds) {
+  const End end = run_to_end(rolling_with_components());
+  expect_hosts(end, {"run done\n", "h2 done-old"});
+  for (const auto& [name, guest] : end.cluster.guests) {
+    if (guest.host == "h2") continue;
+    const std::string hook = "guest-after:" + name + "@" + guest.host;
+    ASSERT_EQ(end.cluster.hook_runs.count(hook), 1U) << hook << " in\n" << end.text;
+    EXPECT_EQ(end.cluster.hook_runs.at(hook), 1U) << hook;
+  }
+}
+
+TEST(GuestHooks, ThatFailForALatecomerAreNamed) {
+  Scenario scenario = rolling_with_components();
+  const std::string latecomer = latecomer_of(scenario);
+  ASSERT_NE(latecomer, "");
+  scenario.faults.component_fails_for = latecomer;
+  expect_hosts(run_to_end(scenario), {"run done\n", "hook component failed for " + latecomer});
 }
 
 TEST(Hooks, AreToldWhatTheyAreAbout) {
