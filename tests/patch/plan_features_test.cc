@@ -290,7 +290,7 @@ void expect_waits(const std::set<std::string>& waits, const std::vector<std::str
 
 TEST(Waits, OfEveryHostAreTold) {
   Scenario scenario;
-  scenario.faults.migration_failures = {{"g1", 1}};
+  scenario.faults.migration_failures = {{"g1", 2}};
   scenario.faults.unsilence_failures = 1;
   scenario.faults.unsilence_not_begun = true;
   expect_waits(
