@@ -206,15 +206,22 @@ std::string describe(const Run& run, const Cluster& cluster) {
                         to_string(host.state), real.version, real.up, host.cordoned_here,
                         host.quarantined, host.failure);
   }
+  std::uint32_t moves = 0;
   for (const auto& [name, guest] : cluster.guests) {
-    // Of a rolling refill, who goes where may depend on the moment too; see expect_needed().
-    if (run.plan().placement == Placement::kRolling || name.starts_with("canary")) {
+    if (name.starts_with("canary")) {
       text += name + "\n";
+      continue;
+    }
+    // Of a rolling refill, who goes where may depend on the moment too; see expect_needed().
+    if (run.plan().placement == Placement::kRolling) {
+      text += name + "\n";
+      moves += cluster.migrations.count(name) != 0 ? cluster.migrations.at(name) : 0;
       continue;
     }
     text += fmt::format("{} {} moved {}\n", name, guest.host == home_of(name) ? "home" : "away",
                         cluster.migrations.count(name) != 0 ? cluster.migrations.at(name) : 0);
   }
+  if (run.plan().placement == Placement::kRolling) text += fmt::format("{} moves\n", moves);
   for (const auto& [hook, times] : cluster.hook_runs) text += fmt::format("{} x{}\n", hook, times);
   for (const auto& [host, times] : cluster.reboots)
     text += fmt::format("reboot {} x{}\n", host, times);
