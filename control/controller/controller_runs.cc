@@ -146,7 +146,10 @@ Expected<std::string> Controller::start_run(const std::string& plan_toml, const 
                                  whole_of(checked->preview)};
     auto driver = patch::Driver::create(journal_, self_.epoch, id, created, executor_, now_ms());
     // As in command(): the journal may have it all the same, and the next run would take its id.
-    if (!driver && driver.error().kind != ErrorKind::kInvalid) fatal(driver.error().message);
+    // Not where its disk is full.
+    const bool is_known = driver || driver.error().kind == ErrorKind::kInvalid ||
+                          driver.error().kind == ErrorKind::kNoCapacity;
+    if (!is_known) fatal(driver.error().message);
     if (!driver) return tl::unexpected<Error>(driver.error());
     drivers_.push_back(std::make_unique<patch::Driver>(std::move(*driver)));
     return id;
