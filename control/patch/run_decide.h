@@ -1,4 +1,4 @@
-// One decide() in the making; private to run_*.cc.
+// One decide() in the making, and what admission shares with it; private to run_*.cc and admit.cc.
 #pragma once
 
 #include <algorithm>
@@ -37,6 +37,9 @@ struct Copy {
 
 // It has its patch, or may have it, and has not shown yet that it does well with it.
 bool is_unproven(const HostRun& host);
+
+// Who will be started on its host again keeps its place there.
+void add_down(MoveQuery& query, std::map<std::string, Down> down);
 
 struct Run::Decision {
   const Facts& facts;
