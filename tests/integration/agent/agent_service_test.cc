@@ -226,6 +226,8 @@ TEST_F(AgentServiceTest, AnAgentThatEndsWaitsForNoHook) {
   hook.join();
   EXPECT_EQ(ended.error_code(), grpc::StatusCode::UNAVAILABLE) << "asked again, it is found";
   std::ofstream(go) << "go";
+  const std::string its_end = directory_.path() + "/state/r1-1.exit";
+  EXPECT_TRUE(becomes_true([&] { return std::filesystem::exists(its_end); })) << "left running";
 }
 
 TEST_F(AgentServiceTest, AHostWhoseRebootFailsTakesGuestsAndHooksAgain) {
