@@ -119,7 +119,11 @@ Expected<void> run_controller(const std::string& config_file, bool adopts) {
   if (!lock) return tl::unexpected<Error>(lock.error());
   const auto journal = store::SqliteJournal::open(config->journal);
   if (!journal) return tl::unexpected<Error>(journal.error());
-  if (adopts) return adopt(*config, **credentials, **journal);
+  if (adopts) {
+    // Nothing is under way that must not be broken off.
+    pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+    return adopt(*config, **credentials, **journal);
+  }
   if (auto prepared = hooks::HookRunner::prepare(config->state_dir); !prepared) return prepared;
 
   std::stop_source stop;

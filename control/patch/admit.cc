@@ -113,7 +113,8 @@ Expected<void> admit(const Plan& plan, const Facts& facts, const Mover& mover) {
                               name, meant.empty() ? "" : fmt::format(", did you mean {}?", meant)));
     }
     if (!host->second.reachable) {
-      return fail(ErrorKind::kUnreachable,
+      // Not kUnreachable: to who asks, that would be this controller.
+      return fail(ErrorKind::kFailed,
                   fmt::format("{}: the agent of {} does not answer", plan.name, name));
     }
     if (host->second.quarantined) {

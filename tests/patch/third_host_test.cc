@@ -84,6 +84,20 @@ TEST(ThirdHost, ThatAnotherRunGivesBackIsWaitedFor) {
   }
 }
 
+// The status of an unknown outcome is for a controller that does not answer.
+TEST(Admission, OfAHostThatDoesNotAnswerIsRefusedLikeAnyOther) {
+  const auto plan = parse_plan("name = 'a'\nhosts = ['h1']\ndrain_only = true\n", "plan.toml");
+  ASSERT_TRUE(plan) << plan.error().message;
+  Cluster cluster;
+  for (const char* host : {"h1", "h2"}) cluster.hosts[host] = {};
+  Facts facts = cluster.facts();
+  fall_silent(facts.hosts.at("h1"), 1'000);
+  const auto refused = admit(*plan, facts, make_mover(cluster));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kFailed);
+  EXPECT_EQ(refused.error().message, "a: the agent of h1 does not answer");
+}
+
 TEST(ThirdHost, IsKnownToReturnWhenItsRunPatchesIt) {
   const std::vector<Record> records = {
       {1, Created{"name = 'a'\nhosts = ['h1']\nhooks.patch = 'patch'\n"}},
