@@ -224,7 +224,8 @@ std::size_t Run::coming_to(const std::string& host) const {
 
 std::set<std::string> Run::brings_home() const {
   std::set<std::string> guests;
-  if (rolling() || plan_.drain_only || patch::is_final(state_)) return guests;
+  const bool brings = unreadable_.empty() && !rolling() && !plan_.drain_only;
+  if (!brings || patch::is_final(state_)) return guests;
   for (const auto& [guest, home] : home_) {
     if (!patch::is_final(hosts_.at(home).state)) guests.insert(guest);
   }
@@ -234,7 +235,7 @@ std::set<std::string> Run::brings_home() const {
 std::set<std::string> Run::canaries_out() const {
   std::set<std::string> canaries;
   for (const auto& [host, about] : hosts_) {
-    if (!canary_is_over(host)) canaries.insert(canary_name(host));
+    if (unreadable_.empty() && !canary_is_over(host)) canaries.insert(canary_name(host));
   }
   return canaries;
 }

@@ -23,6 +23,10 @@
 
 namespace sluice::patch {
 
+inline constexpr TimeMs kSecondMs = 1000;
+// For so long an agent's silence is none: a host under load may miss a question or two.
+inline constexpr TimeMs kSilenceMsMax = 30 * kSecondMs;
+
 // How a guest leaves a host that is emptied.
 enum class GuestPolicy : std::uint8_t {
   kLive = 1,
@@ -116,8 +120,8 @@ struct Facts {
 // begins anew waits anew.
 class Patience {
  public:
-  // True when `what` has been so for half a minute of watching, without a break.
-  bool is_over(const std::string& what, const Facts& facts);
+  // True when `what` has been so for `limit_ms` of watching, without a break.
+  bool is_over(const std::string& what, const Facts& facts, TimeMs limit_ms = kSilenceMsMax);
   // It is not so.
   void renew(const std::string& what) { since_ms_.erase(what); }
 

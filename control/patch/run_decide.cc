@@ -15,8 +15,8 @@ bool is_emptying(HostState state) {
 
 }  // namespace
 
-bool Patience::is_over(const std::string& what, const Facts& facts) {
-  return facts.elapsed_ms(since_ms_.emplace(what, facts.now_ms).first->second) >= kSilenceMsMax;
+bool Patience::is_over(const std::string& what, const Facts& facts, TimeMs limit_ms) {
+  return facts.elapsed_ms(since_ms_.emplace(what, facts.now_ms).first->second) >= limit_ms;
 }
 
 std::vector<Record> Run::decide(const Facts& facts, const Mover& mover, Patience& patience) const {
@@ -104,7 +104,7 @@ void Run::begin_hosts(Decision& decision) const {
                     (!first_pending().empty() && plan_.window.open(decision.facts.wall_ms()));
   const auto quarantined =
       static_cast<std::uint32_t>(std::count_if(hosts_.begin(), hosts_.end(), [](const auto& entry) {
-        return entry.second.state == HostState::kQuarantined && !entry.second.mended;
+        return is_quarantined(entry.second);
       }));
   if (goes_on || !wait || quarantined == 0) return;
   decision.add(RunStep{RunEvent::kPause,
@@ -153,7 +153,7 @@ std::string Run::waits_for(TimeMs wall_ms) const {
 bool Run::is_out_of_service(const HostRun& host) const {
   const HostState state = host.state;
   if (rolling() && (state == HostState::kRefill || state == HostState::kSoak)) return false;
-  return is_under_way(state) || (state == HostState::kQuarantined && !host.mended);
+  return is_under_way(state) || is_quarantined(host);
 }
 
 std::string Run::next_to_begin(const Decision& decision) const {
@@ -235,12 +235,14 @@ MoveQuery Run::query_for(const Decision& decision) const {
     if (settled) query.rank[name] = TargetRank::kPatched;
   }
   for (const auto& [name, host] : decision.facts.hosts) {
-    // Its cordon may have been taken back since the facts were gathered.
+    // Its cordon may have been taken back since the facts were gathered, for it to serve again or
+    // because it is in quarantine.
     const auto own = hosts_.find(name);
-    const bool given_back =
-        own != hosts_.end() && host.cordoned_by == id_ && !own->second.cordoned_here;
+    const bool takes_part = own != hosts_.end();
+    const bool given_back = takes_part && host.cordoned_by == id_ && !own->second.cordoned_here;
     const bool cordoned = !host.cordoned_by.empty() && !given_back;
-    if (host.quarantined || !host.reachable || cordoned) query.closed.insert(name);
+    const bool quarantined = host.quarantined || (takes_part && is_quarantined(own->second));
+    if (quarantined || !host.reachable || cordoned) query.closed.insert(name);
     if (rolling() && hosts_.count(name) == 0) query.rank[name] = TargetRank::kPatched;
   }
   for (const auto& [name, guest] : decision.facts.guests) {

@@ -14,10 +14,6 @@
 
 namespace sluice::patch {
 
-inline constexpr TimeMs kSecondMs = 1000;
-// For so long an agent's silence is none: a host under load may miss a question or two.
-inline constexpr TimeMs kSilenceMsMax = 30 * kSecondMs;
-
 // It may answer again in a moment.
 inline bool is_silent_for_now(const HostFacts& host) {
   return !host.reachable && host.silent_ms <= kSilenceMsMax;
@@ -34,6 +30,11 @@ struct Copy {
   bool stays = false;  // until somebody does something about it
 };
 [[nodiscard]] std::optional<Copy> copy_on(const Facts& facts, const std::string& host);
+
+// Kept out of service until somebody has looked at it.
+inline bool is_quarantined(const HostRun& host) {
+  return host.state == HostState::kQuarantined && !host.mended;
+}
 
 // It has its patch, or may have it, and has not shown yet that it does well with it.
 bool is_unproven(const HostRun& host);

@@ -20,10 +20,8 @@ bool is_unproven(const HostRun& host) {
     case HostState::kRollback:
     case HostState::kVerifyOld:
       return true;
-    case HostState::kQuarantined:
-      return !host.mended;
     default:
-      return false;
+      return is_quarantined(host);
   }
 }
 
@@ -230,8 +228,10 @@ std::string Run::stays_away(const std::string& name, const Facts& facts) const {
   for (const auto& guest : host.baseline->guests) {
     const auto about = facts.guests.find(guest);
     if (about == facts.guests.end() || !is_moved(about->second.policy)) continue;
+    const bool left = state_of(name, "drain:" + guest) == TaskState::kOk;
     const bool came = state_of(name, "refill:" + guest) == TaskState::kOk;
-    if (came || about->second.host == name || home_.at(guest) != name) continue;
+    const bool is_ours = home_.at(guest) == name && !is_lost(guest);
+    if (!left || came || about->second.host == name || !is_ours) continue;
     lines.push_back(
         fmt::format("{} was not brought home from {}, which did not answer: `sluice migrate {} "
                     "--to {}`",

@@ -156,8 +156,9 @@ std::map<std::string, Down> Run::awaited() const {
     for (const auto& guest : shut_down_at(name)) awaited[guest] = {name, false, returning};
   }
   for (const Intent* intent : open_intents()) {
-    if (intent->kind == ActionKind::kStartGuest && !is_canary(intent->guest))
-      awaited[intent->guest] = {intent->to.empty() ? intent->host : intent->to, true};
+    if (intent->kind != ActionKind::kStartGuest || is_canary(intent->guest)) continue;
+    // Of a run that nobody can read no outcome is ever heard.
+    awaited[intent->guest] = {intent->to.empty() ? intent->host : intent->to, unreadable_.empty()};
   }
   return awaited;
 }

@@ -243,12 +243,15 @@ void Run::draining(Decision& decision, const std::string& name) const {
 }
 
 bool Run::has_copies(Decision& decision, const std::string& name) const {
-  const std::string what = "copies on " + name;
   const auto copy = copy_on(decision.facts, name);
-  if (!copy || !copy->stays) {
-    decision.patience.renew(what);
-  } else if (decision.patience.is_over(what, decision.facts)) {
-    decision.fail(name, copy->text);
+  for (const bool stays : {true, false}) {
+    const std::string what = (stays ? "copies that stay on " : "copies on their way off ") + name;
+    const TimeMs limit_ms = stays ? kSilenceMsMax : std::max(kSilenceMsMax, reboot_timeout_ms());
+    if (!copy || copy->stays != stays) {
+      decision.patience.renew(what);
+    } else if (decision.patience.is_over(what, decision.facts, limit_ms)) {
+      decision.fail(name, copy->text);
+    }
   }
   return copy.has_value();
 }
@@ -307,21 +310,23 @@ bool Run::came_back(Decision& decision, const std::string& name, const char* pur
     return true;
   const bool unheard = reboot.outcome != nullptr && reboot.outcome->unheard &&
                        reboot.intent->attempt < plan_.attempts;
-  if ((reboot.intent == nullptr || unheard) && reachable) {
-    if (is_visited(name, decision.facts)) return false;
+  const bool may_be_told = (reboot.intent == nullptr || unheard) && reachable;
+  if (may_be_told && !is_visited(name, decision.facts)) {
     // Somebody may have started one there, in spite of the cordon.
     const auto& guests = decision.guests_on(name);
     if (!guests.empty()) {
       decision.fail(name, guests.front() + " runs on it, so it is not rebooted");
       return false;
     }
-    if (has_copies(decision, name)) return false;
-    Intent intent{0, ActionKind::kReboot, purpose, name};
-    intent.boot_id = decision.host(name)->boot_id;
-    if (unheard) intent.attempt = reboot.intent->attempt + 1;
-    decision.intend(std::move(intent));
-    return false;
+    if (!has_copies(decision, name)) {
+      Intent intent{0, ActionKind::kReboot, purpose, name};
+      intent.boot_id = decision.host(name)->boot_id;
+      if (unheard) intent.attempt = reboot.intent->attempt + 1;
+      decision.intend(std::move(intent));
+    }
+    if (!decision.records.empty()) return false;
   }
+  if (reboot.intent == nullptr && reachable) return false;
   if (reboot.intent != nullptr && reboot.outcome == nullptr) return false;
   if (reboot.outcome != nullptr && !reboot.outcome->ok) {
     decision.fail(name, "it could not be rebooted: " + reboot.outcome->detail);

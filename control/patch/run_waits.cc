@@ -72,6 +72,7 @@ std::string Run::keeps(const std::string& name, const Facts& facts) const {
   if (std::string pause = next_try(name, facts); !pause.empty()) return pause;
   switch (host.state) {
     case HostState::kDraining:
+      if (const auto copy = copy_on(facts, name)) return copy->text;
       if (held().count(name) != 0 || has_only_guests_to_shut_down(name, facts))
         return keeps_empty(name, facts);
       return moves_beside(facts, "");

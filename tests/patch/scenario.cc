@@ -49,6 +49,17 @@ class MortalJournal final : public store::Journal {
   bool dead_ = false;
 };
 
+// Nobody is sent to a host that a person must look at first.
+void expect_sound(const Run& run, const Intent& intent) {
+  const std::string& to = intent.to.empty() ? intent.host : intent.to;
+  const auto& hosts = run.plan().hosts;
+  const bool brings = intent.kind == ActionKind::kMigrate || intent.kind == ActionKind::kStartGuest;
+  if (!brings || std::find(hosts.begin(), hosts.end(), to) == hosts.end()) return;
+  const HostRun& host = run.host(to);
+  EXPECT_TRUE(host.state != HostState::kQuarantined || host.mended)
+      << intent.purpose << " to " << to << ", which is in quarantine";
+}
+
 // No guest moves but off a host that must be empty, or home to a patched one.
 void expect_needed(const Run& run, const Intent& intent) {
   if (intent.kind != ActionKind::kMigrate || intent.guest == run.canary_name(intent.host)) return;
@@ -229,7 +240,10 @@ std::string describe(const Run& run, const Cluster& cluster) {
 }
 
 void ClusterActions::begin(const Run& run, const Intent& intent, bool again) {
-  if (!again) expect_needed(run, intent);
+  if (!again) {
+    expect_needed(run, intent);
+    expect_sound(run, intent);
+  }
   refused += cluster_.begin(epoch_, run, intent, again) ? 0 : 1;
 }
 

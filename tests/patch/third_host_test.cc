@@ -1,5 +1,6 @@
 // What others than the host under work do to a run: hosts that fall silent, come back, or are
 // another run's.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <string>
 #include <vector>
@@ -69,6 +70,24 @@ TEST(ThirdHost, OfTheSameRunThatComesBackIsWaitedFor) {
   cluster.hosts.at("h3").memory_gib = 9;
   scenario.cluster = cluster;
   expect_hosts(run_to_end(scenario), {"run done\n", "h1 done version 2", "h2 done version 2"});
+}
+
+// h2's guest would go to h1, which has room for it and fails for good.
+TEST(ThirdHost, ThatEndsInQuarantineTakesNobodyInThatMoment) {
+  for (const char* placement : {"home", "rolling"}) {
+    Scenario scenario;
+    scenario.plan.replace(scenario.plan.find(", \"h3\", \"h4\""), 12, "");
+    scenario.plan.replace(scenario.plan.find("[canary]"), 39, "");
+    scenario.plan = "parallel = 2\nfailures = 2\n" + scenario.plan +
+                    fmt::format("[refill]\nplacement = \"{}\"\n", placement);
+    Cluster cluster({.bad_version_on = "h1", .rollback_fails_on = "h1"});
+    for (const char* host : {"h1", "h2", "h3"}) cluster.hosts[host] = {.memory_gib = 8};
+    cluster.guests = {{"g2", {"h2", 4}}, {"g3", {"h3", 8}}};
+    scenario.cluster = cluster;
+    const End end = run_to_end(scenario);
+    expect_hosts(end, {"h1 quarantined", "h2 skipped"});
+    EXPECT_EQ(end.cluster.guests.at("g2").host, "h2") << placement;
+  }
 }
 
 TEST(ThirdHost, ThatAnotherRunGivesBackIsWaitedFor) {
