@@ -39,28 +39,31 @@ def breaks_the_canary(cluster, host):
     cluster.hook(host, "rollback", f"echo 1 >{disk(host)}/version; cp {disk(host)}/agent.toml {config}")
 
 
+def patch_that_also(cluster, host, harm, undo):
+    """Raises the version as it should; its rollback takes both back."""
+    cluster.hook(host, "patch", f"echo 2 >{disk(host)}/version; {harm}")
+    cluster.hook(host, "rollback", f"echo 1 >{disk(host)}/version; {undo}")
+
+
 def breaks_the_network(cluster, host):
     """Only the switch's port: neither the agent nor its host sees anything of it."""
-    cluster.hook(host, "patch", f"echo 2 >{disk(host)}/version; ip -n sluice-net link set mig-{host} down")
-    cluster.hook(host, "rollback", f"echo 1 >{disk(host)}/version; ip -n sluice-net link set mig-{host} up")
+    port = f"ip -n sluice-net link set mig-{host}"
+    patch_that_also(cluster, host, f"{port} down", f"{port} up")
 
 
 def narrows_the_network(cluster, host):
     port = f"ip -n sluice-net link set mig-{host} mtu"
-    cluster.hook(host, "patch", f"echo 2 >{disk(host)}/version; {port} 1500")
-    cluster.hook(host, "rollback", f"echo 1 >{disk(host)}/version; {port} 9000")
+    patch_that_also(cluster, host, f"{port} 1500", f"{port} 9000")
 
 
 def halves_the_network(cluster, host):
     shape = f"tc -n sluice-net qdisc replace dev mig-{host} root tbf burst 1mb latency 5ms rate"
-    cluster.hook(host, "patch", f"echo 2 >{disk(host)}/version; {shape} {RATE_MBIT // 2}mbit")
-    cluster.hook(host, "rollback", f"echo 1 >{disk(host)}/version; {shape} {RATE_MBIT}mbit")
+    patch_that_also(cluster, host, f"{shape} {RATE_MBIT // 2}mbit", f"{shape} {RATE_MBIT}mbit")
 
 
 def loses_frames(cluster, host):
     impair = f"{ROOT}/scripts/lab impair {host}"
-    cluster.hook(host, "patch", f"echo 2 >{disk(host)}/version; {impair} --loss 10% --direction in")
-    cluster.hook(host, "rollback", f"echo 1 >{disk(host)}/version; {impair} --off")
+    patch_that_also(cluster, host, f"{impair} --loss 10% --direction in", f"{impair} --off")
 
 
 # What the plan compares where that is what the patch has made worse.
